@@ -1,0 +1,1 @@
+"""What data exists: one YAML file an item, checked by `sartutor.catalog`."""

@@ -1,0 +1,29 @@
+"""Errors that a user can act on: one sentence that names the file and the cure.
+
+Every error raised on purpose is a `SarTutorError`; the command line turns it into one line and exit code 2,
+the annotator into its status line.
+"""
+
+
+class SarTutorError(Exception):
+    """Base of all errors that say what went wrong and what to do about it."""
+
+
+class DataError(SarTutorError):
+    """A file, band or value that cannot be what it should be (units, bands, no-data, truncation)."""
+
+
+class GeometryError(SarTutorError):
+    """A box, polygon, grid or coordinate reference system that does not fit the scene."""
+
+
+class CatalogError(SarTutorError):
+    """A catalogued item that cannot be found, fetched or verified."""
+
+
+class CheckpointError(SarTutorError):
+    """A checkpoint that is unsafe, damaged, or of another model."""
+
+
+class OutputError(SarTutorError):
+    """A place that cannot be written to."""

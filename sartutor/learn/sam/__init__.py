@@ -1,0 +1,1 @@
+"""Segment Anything on radar scenes."""

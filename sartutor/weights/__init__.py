@@ -1,0 +1,1 @@
+"""The embedded checkpoints, each with a card beside it."""
