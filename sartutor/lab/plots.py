@@ -1,0 +1,127 @@
+"""Pictures for the notebooks: units on every scale, colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+"""Five colours of the palette of Okabe and Ito (2008)."""
+
+PANEL = 3.6  # inches, one side of a picture
+
+
+def panels(count: int, columns: int = 3) -> list[Axes]:
+    """Axes for `count` pictures side by side, at most `columns` in a row."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    size = (PANEL * 1.15 * columns, PANEL * rows)
+    _, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    flat = list(axes.ravel())
+    for unused in flat[count:]:
+        unused.set_visible(False)
+    return flat[:count]
+
+
+def show_image(
+    axes: Axes,
+    values: NDArray[Any],
+    title: str,
+    unit: str = "dB",
+    valid: NDArray[np.bool_] | None = None,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """A grey picture of one band with its scale; what is not valid stays white.
+
+    Args:
+        axes: where to draw.
+        values: (rows, columns).
+        title: above the picture.
+        unit: at the scale.
+        valid: (rows, columns); every finite value when None.
+        limits: black and white, in `unit`; the 2nd and 98th percentile of valid values when None.
+    """
+    seen = np.isfinite(values) if valid is None else valid & np.isfinite(values)
+    low, high = limits or _stretch(values[seen])
+    picture = axes.imshow(
+        np.where(seen, values, np.nan), cmap="gray", vmin=low, vmax=high, interpolation="nearest"
+    )
+    axes.figure.colorbar(picture, ax=axes, label=unit, shrink=0.8)
+    _name_pixels(axes, title)
+
+
+def show_color(axes: Axes, rgb: NDArray[Any], title: str) -> None:
+    """A colour picture, (rows, columns, 3) in [0, 1]."""
+    axes.imshow(rgb, interpolation="nearest")
+    _name_pixels(axes, title)
+
+
+def show_classes(axes: Axes, codes: NDArray[Any], legend: Mapping[int, tuple[str, str]], title: str) -> None:
+    """A picture of class codes (rows, columns); `legend` gives the name and colour of each code to show."""
+    rgb = np.ones((*codes.shape, 3))
+    for code, (name, color) in legend.items():
+        rgb[codes == code] = plt.matplotlib.colors.to_rgb(color)
+        axes.plot([], [], "s", color=color, markeredgecolor="0.4", label=f"{code}: {name}")
+    axes.imshow(rgb, interpolation="nearest")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), frameon=False, fontsize="small")
+    _name_pixels(axes, title)
+
+
+def show_histogram(axes: Axes, samples: Mapping[str, NDArray[Any]], unit: str, title: str) -> None:
+    """The distributions of several samples as share of pixels per bin; the x axis is in `unit`."""
+    together = np.concatenate([np.ravel(values) for values in samples.values()])
+    low, high = np.percentile(together, (0.5, 99.5))
+    edges = np.linspace(low, high, 80)
+    for (name, values), color in zip(samples.items(), (BLUE, ORANGE, GREEN, RED, PURPLE), strict=False):
+        share = np.full(np.size(values), 100 / np.size(values))
+        axes.hist(
+            np.ravel(values), edges, weights=share, histtype="step", linewidth=1.6, color=color, label=name
+        )
+    axes.set(xlabel=unit, ylabel="share of pixels (%)", title=title)
+    axes.legend(frameon=False)
+
+
+def outline(axes: Axes, mask: NDArray[np.bool_], color: str = ORANGE, label: str | None = None) -> None:
+    """The border of a mask (rows, columns), along pixel edges, over a picture."""
+    if mask.any() and not mask.all():
+        doubled = np.pad(mask, 1).repeat(4, 0).repeat(4, 1)
+        at = (np.arange(doubled.shape[1]) + 0.5) / 4 - 1.5, (np.arange(doubled.shape[0]) + 0.5) / 4 - 1.5
+        axes.contour(*at, doubled, levels=[0.5], colors=[color], linewidths=1.4)
+    if label:
+        axes.plot([], [], color=color, label=label)
+
+
+def draw_box(axes: Axes, box: Sequence[float], color: str = BLUE, label: str | None = None) -> None:
+    """A box x0, y0, x1, y1 in pixel corners over a picture."""
+    x0, y0, x1, y1 = box
+    axes.add_patch(
+        Rectangle(
+            (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=1.6, label=label
+        )
+    )
+
+
+def show_scores(axes: Axes, scores: Mapping[str, NDArray[Any]], title: str) -> None:
+    """IoU of every object (dots) and its mean (bar) for each method."""
+    spread = np.random.default_rng(0)
+    for place, (values, color) in enumerate(zip(scores.values(), (BLUE, ORANGE, GREEN, RED), strict=False)):
+        axes.plot(values, place + spread.uniform(-0.25, 0.25, len(values)), ".", color=color, alpha=0.5)
+        axes.plot([np.mean(values)] * 2, [place - 0.35, place + 0.35], color=color, linewidth=4)
+    axes.set_yticks(range(len(scores)), [f"{name}\nmean {np.mean(v):.2f}" for name, v in scores.items()])
+    axes.set(xlim=(-0.02, 1.02), xlabel="IoU with the label (0 = disjoint, 1 = equal)", title=title)
+    axes.invert_yaxis()
+
+
+def _stretch(values: NDArray[Any]) -> tuple[float, float]:
+    low, high = np.percentile(values, (2, 98)) if values.size else (0.0, 1.0)
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _name_pixels(axes: Axes, title: str) -> None:
+    axes.set(title=title, xlabel="column (px)", ylabel="row (px)")
