@@ -34,3 +34,54 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise SarTutorError(f"There is no preset {name!r}; use one of {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+@dataclass(frozen=True)
+class SamSize:
+    """Architecture of one Segment Anything model; pixel statistics are of images in [0, 1]."""
+
+    name: str
+    image_size: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    window: int
+    global_blocks: tuple[int, ...]
+    embedding: int
+    decoder_mlp: int
+    detail: bool
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+
+
+SAM_SIZES = {
+    "tiny": SamSize(
+        "tiny", 256, 16, 192, 8, 6, 8, (1, 3, 5, 7), 128, 512, True, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    ),
+    # ViT-B of Segment Anything (arXiv 2304.02643): its pixel statistics divided by 255
+    "vit_b": SamSize(
+        "vit_b", 1024, 16, 768, 12, 12, 14, (2, 5, 8, 11), 256, 2048, False,
+        (123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ShapesRecipe:
+    """How `sam_tiny_base` is trained on drawn shapes."""
+
+    steps: int
+    scenes_per_step: int
+    windows_per_scene: int
+    learning_rate: float
+    weight_decay: float
+    warmup: int
+    clip: float
+    save_every: int
+
+
+SHAPES_RECIPES = {
+    "smoke": ShapesRecipe(4, 1, 2, 1e-3, 0.05, 1, 1.0, 2),
+    "laptop": ShapesRecipe(6000, 2, 4, 1e-3, 0.05, 200, 1.0, 250),
+}
