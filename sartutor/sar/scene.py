@@ -1,4 +1,4 @@
-"""The one container that all radar data travels in: bands that know their units, on a grid, with a valid mask."""
+"""The one container that all radar data travels in: bands that know their units, on a grid, with a mask."""
 
 from __future__ import annotations
 
@@ -34,14 +34,18 @@ class Band:
 
     def __post_init__(self) -> None:
         if self.units not in get_args(Units):
-            raise DataError(f"band {self.name}: unknown units {self.units!r}; use one of {', '.join(get_args(Units))}.")
+            raise DataError(
+                f"band {self.name}: unknown units {self.units!r}; use one of {', '.join(get_args(Units))}."
+            )
         if self.quantity not in get_args(Quantity):
-            raise DataError(f"band {self.name}: unknown quantity {self.quantity!r}; use one of {', '.join(get_args(Quantity))}.")
+            raise DataError(
+                f"band {self.name}: unknown quantity {self.quantity!r}; use one of {', '.join(get_args(Quantity))}."
+            )
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where pixels lie: `transform` maps (column, row) of pixel corners to coordinates of `crs` (None = unknown)."""
+    """Where pixels lie: `transform` maps (column, row) of pixel corners to coordinates of `crs` (None: unknown)."""
 
     transform: Affine
     crs: CRS | None
@@ -64,7 +68,8 @@ class Scene:
     """Radar bands in memory.
 
     `pixels` is (bands, rows, columns) float32 (complex64 for complex bands); `valid` is (rows, columns) bool, False
-    where any band has no data; values outside `valid` mean nothing. `product` names the source ("palsar2-mosaic", ...).
+    where any band has no data; values outside `valid` mean nothing. `product` names the source, such as
+    "palsar2-mosaic"; `notes` are sentences about what was concluded on the way, and credit lines.
     """
 
     pixels: NDArray[np.generic]

@@ -1,0 +1,270 @@
+"""Drawn polygons and pixels: where a shape on the ground lies in a raster, and back.
+
+Pixel coordinates are (column, row) of pixel corners: (0, 0) is the upper left corner of the first pixel, whose
+centre is (0.5, 0.5). A shape is kept as a polygon all the way: its corners are transformed, never its bounding box
+alone, and its edges are densified before they change coordinate systems, where straight lines bend.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio import features
+from rasterio.crs import CRS
+from rasterio.windows import Window
+from shapely.geometry import MultiPolygon, Polygon, box, shape
+
+from sartutor.errors import GeometryError
+from sartutor.sar.scene import Grid
+
+POINTS_PER_EDGE = 32
+"""Points that an edge is divided into before it changes its coordinate reference system."""
+
+Points = NDArray[np.float64]
+
+
+def box_polygon(west: float, south: float, east: float, north: float) -> Polygon:
+    """The rectangle between two corners, in whatever coordinates they are given.
+
+    Raises GeometryError for coordinates that are not finite, for zero area and for corners in the wrong order; a
+    box across the antimeridian continues beyond 180 degrees (179 to 181).
+    """
+    edges = f"box {west:g} {south:g} {east:g} {north:g}"
+    if not np.all(np.isfinite([west, south, east, north])):
+        raise GeometryError(f"{edges} has a coordinate that is not a number; give west, south, east, north.")
+    if west > east or south > north:
+        raise GeometryError(
+            f"{edges} has its corners in the wrong order; give west south east north "
+            "(across the antimeridian go on beyond 180, as in 179 to 181)."
+        )
+    if west == east or south == north:
+        raise GeometryError(f"{edges} has zero area; draw or give a box with some width and height.")
+    return box(west, south, east, north)
+
+
+def outline(polygon: Polygon, crs: CRS | None, grid: Grid) -> Points:
+    """A polygon's outer ring in pixel coordinates of `grid`, as (n, 2) columns and rows, not closed.
+
+    Args:
+        polygon: the drawn shape; holes are ignored.
+        crs: coordinate reference system of the polygon; None means the coordinates of `grid` itself.
+        grid: where the pixels lie.
+
+    Returns:
+        The corners in drawing order; where the coordinate reference system changes, `POINTS_PER_EDGE` points an
+        edge, of which every `POINTS_PER_EDGE`-th is a corner.
+    """
+    _check_polygon(polygon)
+    ring = np.asarray(polygon.exterior.coords, dtype=np.float64)[:-1, :2]
+    if crs is None or same_crs(crs, grid.crs):
+        ring = _near_grid(ring, grid.crs, grid)
+    else:
+        ring = transform_points(densify(_near_grid(ring, crs, grid)), crs, grid.crs)
+    return apply_affine(~grid.transform, ring)
+
+
+def ground(points: Points, grid: Grid, crs: CRS | None) -> Polygon:
+    """The polygon in `crs` (None: that of `grid`) of an outline in pixel coordinates; inverse of `outline`."""
+    ring = apply_affine(grid.transform, points)
+    return Polygon(ring if crs is None else transform_points(ring, grid.crs, crs))
+
+
+def pixel_box(points: Points) -> tuple[float, float, float, float]:
+    """Least and greatest column and row of an outline: (x0, y0, x1, y1), not rounded."""
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def pixel_window(pixels: tuple[float, float, float, float], grid: Grid) -> Window:
+    """The whole pixels that a pixel box touches: rounded outward, clipped to the grid."""
+    x0, y0 = (max(int(np.floor(v)), 0) for v in pixels[:2])
+    x1, y1 = (min(int(np.ceil(v)), n) for v, n in zip(pixels[2:], (grid.width, grid.height), strict=True))
+    return Window(x0, y0, x1 - x0, y1 - y0)
+
+
+def clip_outline(
+    points: Points, grid: Grid, *, name: str = "the scene", crs: CRS | None = None
+) -> tuple[Points, bool]:
+    """The part of an outline that lies on the grid, and whether anything was cut off.
+
+    Raises GeometryError when nothing is left; the message names the scene and its bounds in `crs`, the coordinate
+    reference system that the shape was given in.
+    """
+    if not np.all(np.isfinite(points)):
+        raise GeometryError(_outside(grid, name, crs))
+    x0, y0, x1, y1 = pixel_box(points)
+    if x0 >= 0 and y0 >= 0 and x1 <= grid.width and y1 <= grid.height:
+        return points, False
+    inside = points
+    for axis, bound, sign in ((0, 0, 1), (0, grid.width, -1), (1, 0, 1), (1, grid.height, -1)):
+        inside = _clip_half_plane(inside, axis, bound, sign)
+    if len(inside) < 3 or Polygon(inside).area == 0:
+        raise GeometryError(_outside(grid, name, crs))
+    return inside, True
+
+
+def rasterize(points: Points, window: Window) -> NDArray[np.bool_]:
+    """Pixels of `window` (height, width) whose centre lies inside an outline."""
+    transform = Affine.translation(window.col_off, window.row_off)
+    size = (int(window.height), int(window.width))
+    return features.rasterize([Polygon(points)], size, transform=transform, dtype="uint8").astype(bool)
+
+
+def mask_polygons(mask: NDArray[np.bool_], grid: Grid, window: Window | None = None) -> MultiPolygon:
+    """The outlines of a mask's parts, along pixel edges, in coordinates of `grid`.
+
+    Args:
+        mask: (height, width) of `window`, or of the grid.
+        grid: the grid that `window` is counted on.
+        window: where the mask lies on the grid; the whole grid when None.
+    """
+    part = grid if window is None else grid.crop(window)
+    found = features.shapes(mask.astype(np.uint8), mask=mask, connectivity=4, transform=part.transform)
+    return MultiPolygon([shape(geometry) for geometry, _ in found])
+
+
+def area_m2(part: Polygon | MultiPolygon | NDArray[np.bool_], grid: Grid) -> float | None:
+    """Area on the ellipsoid, in square metres, of a geometry in `grid.crs` or of a mask on `grid`.
+
+    None where the grid has no coordinate reference system, or one without an ellipsoid.
+    """
+    if grid.crs is None:
+        return None
+    geometry = mask_polygons(part, grid) if isinstance(part, np.ndarray) else part
+    if geometry.is_empty:
+        return 0.0
+    west, south, east, north = geometry.bounds
+    dense = shapely.segmentize(geometry, max(east - west, north - south) / POINTS_PER_EDGE)
+    crs = pyproj.CRS(grid.crs.to_wkt())
+    geod, geographic = crs.get_geod(), crs.geodetic_crs
+    if geod is None or geographic is None:
+        return None
+    to_degrees = _transformer(crs.to_wkt(), geographic.to_wkt())
+    degrees = shapely.transform(dense, lambda ring: np.column_stack(to_degrees.transform(*ring.T)))
+    return abs(float(geod.geometry_area_perimeter(degrees)[0]))
+
+
+def bounds(grid: Grid, crs: CRS | None = None) -> tuple[float, float, float, float]:
+    """West, south, east and north of a grid in `crs` (None: its own), from its densified edge.
+
+    A grid across the antimeridian gets an eastern bound beyond 180 degrees, never a box around the world.
+    """
+    corners = np.array(
+        [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], dtype=np.float64
+    )
+    ring = apply_affine(grid.transform, densify(corners))
+    if crs is not None:
+        ring = unwrap(transform_points(ring, grid.crs, crs), crs)
+    if not np.all(np.isfinite(ring)):
+        raise GeometryError(
+            f"the grid cannot be shown in {crs}; choose a coordinate reference system that covers it."
+        )
+    (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
+    return float(west), float(south), float(east), float(north)
+
+
+def densify(ring: Points) -> Points:
+    """The ring with `POINTS_PER_EDGE` points an edge, its corners kept exactly."""
+    steps = np.arange(POINTS_PER_EDGE)[None, :, None] / POINTS_PER_EDGE
+    following = np.roll(ring, -1, axis=0)
+    return (ring[:, None] + steps * (following - ring)[:, None]).reshape(-1, 2)
+
+
+def same_crs(one: CRS | None, other: CRS | None) -> bool:
+    """Whether two coordinate reference systems, or their absence, are the same."""
+    return one == other
+
+
+def transform_points(points: Points, source: CRS | None, target: CRS | None) -> Points:
+    """(n, 2) coordinates, x or longitude first, from one coordinate reference system into another."""
+    if source is None or target is None:
+        raise GeometryError(
+            "the scene has no coordinate reference system; give the box in the scene's own pixel coordinates."
+        )
+    if same_crs(source, target):
+        return points
+    return np.column_stack(_transformer(source.to_wkt(), target.to_wkt()).transform(*points.T))
+
+
+def unwrap(ring: Points, crs: CRS) -> Points:
+    """A ring whose x runs on across the antimeridian instead of jumping around the world."""
+    period = world_width(crs)
+    if period is None:
+        return ring
+    return np.column_stack((np.unwrap(ring[:, 0], period=period), ring[:, 1]))
+
+
+def world_width(crs: CRS) -> float | None:
+    """Distance in x after which the world repeats: 360 degrees, the equator of web mercator, or None."""
+    if crs.is_geographic:
+        return 2 * np.pi / _radians(crs)
+    return 2 * np.pi * 6378137.0 if crs.to_epsg() == 3857 else None
+
+
+def apply_affine(transform: Affine, points: Points) -> Points:
+    """(n, 2) points through an affine transform."""
+    a, b, c, d, e, f = transform[:6]
+    x, y = points[:, 0], points[:, 1]
+    return np.column_stack((a * x + b * y + c, d * x + e * y + f))
+
+
+@lru_cache(maxsize=64)
+def _transformer(source: str, target: str) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def _check_polygon(polygon: Polygon) -> None:
+    if polygon.is_empty or not np.all(np.isfinite(polygon.bounds)):
+        raise GeometryError("the drawn shape has no finite corners; draw it again.")
+    if polygon.area == 0:
+        raise GeometryError("the drawn shape has zero area; draw a box with some width and height.")
+
+
+def _near_grid(ring: Points, crs: CRS | None, grid: Grid) -> Points:
+    """The ring moved by whole turns around the world to where the grid lies: maps repeat, rasters do not."""
+    period = None if crs is None else world_width(crs)
+    if period is None:
+        return ring
+    width = float(np.ptp(ring[:, 0]))
+    if width > period / 2 and not same_crs(crs, grid.crs):
+        raise GeometryError(
+            f"the box spans {360 * width / period:.0f} degrees of longitude, more than half the world; draw a "
+            "smaller one, or across the antimeridian go on beyond 180 (as in 179 to 181)."
+        )
+    west, _, east, _ = bounds(grid, crs)
+    turns = np.round(((west + east) / 2 - (ring[:, 0].min() + ring[:, 0].max()) / 2) / period)
+    return ring + np.array([turns * period, 0.0])
+
+
+def _clip_half_plane(points: Points, axis: int, bound: float, sign: int) -> Points:
+    """The part of a ring where sign (x - bound) >= 0 on an axis: one step of Sutherland and Hodgman (1974)."""
+    kept: list[NDArray[Any]] = []
+    distances = sign * (points[:, axis] - bound) if len(points) else np.empty(0)
+    for index, (point, distance) in enumerate(zip(points, distances, strict=True)):
+        before, past = points[index - 1], distances[index - 1]
+        if past * distance < 0:
+            kept.append(before + (point - before) * past / (past - distance))
+        if distance >= 0:
+            kept.append(point)
+    return np.array(kept).reshape(-1, 2)
+
+
+def _outside(grid: Grid, name: str, crs: CRS | None) -> str:
+    west, south, east, north = bounds(grid, crs)
+    where = crs or grid.crs
+    system = where.to_string() if where else "pixel coordinates"
+    if len(system) > 40:
+        system = "its coordinates"
+    return (
+        f"the box lies outside {name}, which spans {west:.7g} {south:.7g} {east:.7g} {north:.7g} in {system}."
+    )
+
+
+def _radians(crs: CRS) -> float:
+    return float(crs.units_factor[1])

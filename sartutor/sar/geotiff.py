@@ -1,0 +1,281 @@
+"""Scenes in files: rasters read window by window, and GeoTIFFs written whole or not at all.
+
+A file that says what it holds is believed: band tags written by `write_scene`, or the raster's own unit and
+description. One that does not say is judged by its values; what was concluded stands in the scene's notes and is
+overridden by naming the units.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetWriter, MemoryFile
+from rasterio.windows import Window
+
+from sartutor.errors import DataError
+from sartutor.sar.files import replacing
+from sartutor.sar.layers import Layer, check_same_grid, layers_of, opened, read_layers
+from sartutor.sar.radiometry import guess_units
+from sartutor.sar.scene import Band, Grid, Quantity, Scene, Units
+from sartutor.sar.warp import Resizer, resized_grid
+
+STRIP_PIXELS = 4_000_000
+"""Pixels of a band that are read at a time when a whole raster is averaged."""
+
+SAMPLE_SIDE = 1024
+"""Rows and columns of the sparse sample that units are judged by."""
+
+MASK_NODATA = 255
+"""Value of pixels without data in a mask file; 0 is outside and 1 inside."""
+
+
+class SceneFile:
+    """A scene that stays in its files and is read window by window; equal to `Scene` in what readers see of it."""
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        bands: tuple[Band, ...],
+        grid: Grid,
+        name: str,
+        product: str,
+        notes: tuple[str, ...],
+    ) -> None:
+        self.grid = grid
+        self.bands = bands
+        self.name = name
+        self.product = product
+        self.notes = notes
+        self._layers = tuple(layers)
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names in storage order."""
+        return tuple(band.name for band in self.bands)
+
+    def read(self, window: Window | None = None) -> Scene:
+        """The pixels inside `window` (whole pixels, inside the grid); everything when None."""
+        pixels, valid = read_layers(self._layers, window)
+        grid = self.grid if window is None else self.grid.crop(window)
+        return Scene(pixels, self.bands, grid, valid, self.name, self.product, self.notes)
+
+    def overview(self, max_side: int) -> Scene:
+        """The whole scene with at most `max_side` rows and columns, averaged in power, read in strips of rows."""
+        height, width = self.grid.shape
+        factor = max(height, width) / max_side
+        if factor <= 1:
+            return self.read()
+        shape = (max(1, round(height / factor)), max(1, round(width / factor)))
+        resizer = Resizer(self.bands, self.grid.shape, shape)
+        for window in _strips(self.grid):
+            resizer.add(self.read(window), int(window.row_off))
+        pixels, valid = resizer.result()
+        return Scene(
+            pixels, self.bands, resized_grid(self.grid, shape), valid, self.name, self.product, self.notes
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of content: the bytes of the files and what is read from them; equal content, equal digest."""
+        sha = hashlib.sha256(repr((self.bands, self.grid, [layer.index for layer in self._layers])).encode())
+        for layer in self._layers:
+            state = layer.path.stat()
+            sha.update(_file_digest(layer.path, state.st_mtime_ns, state.st_size))
+        return sha.hexdigest()
+
+
+def open_scene(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    units: Units | Sequence[Units] | None = None,
+    quantity: Quantity | Sequence[Quantity] | None = None,
+    names: Sequence[str] | None = None,
+    product: str = "",
+) -> SceneFile:
+    """Open one raster, or several whose bands are those of one scene, without reading all pixels.
+
+    Args:
+        paths: raster files on one grid, in the order of their bands.
+        units: of all bands, or one a band; what the files state, or else a judgement by their values, when None.
+        quantity: backscatter convention of all bands, or one a band; what the files state, else "none", when None.
+        names: one a band; when None the files' descriptions, polarisations in their names, or B1, B2, ...
+        product: source of the data; what the file states when empty.
+
+    Raises:
+        DataError: a file is missing, damaged, empty or no raster, or names and units do not fit the number of bands.
+        GeometryError: the files do not share a grid, or have ground control points only.
+    """
+    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not files:
+        raise DataError("no raster file was named; give at least one.")
+    found = [layers_of(path) for path in files]
+    check_same_grid(files, [grid for _, grid in found])
+    layers = [layer for part, _ in found for layer in part]
+    tags = _scene_tags(files[0])
+    bands, concluded = _bands(layers, _sample(layers, found[0][1]), units, quantity, names)
+    name = tags["NAME"] if "NAME" in tags and len(files) == 1 else files[0].stem
+    notes = (*json.loads(tags.get("NOTES", "[]")), *concluded)
+    return SceneFile(layers, bands, found[0][1], name, product or tags.get("PRODUCT", ""), notes)
+
+
+def read_scene(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    units: Units | Sequence[Units] | None = None,
+    quantity: Quantity | Sequence[Quantity] | None = None,
+    names: Sequence[str] | None = None,
+    product: str = "",
+) -> Scene:
+    """All pixels of one raster, or of several that are the bands of one scene; arguments and errors of `open_scene`."""
+    return open_scene(paths, units=units, quantity=quantity, names=names, product=product).read()
+
+
+def write_scene(scene: Scene, path: str | Path) -> None:
+    """Write a scene as GeoTIFF, not-a-number where not valid, so that `read_scene` gives it back with all it states.
+
+    Raises OutputError when the file cannot be written; an older file then stays as it was.
+    """
+    kind = "complex64" if np.iscomplexobj(scene.pixels) else "float32"
+    pixels = np.where(scene.valid, scene.pixels, np.nan).astype(kind)
+    with MemoryFile() as memory:
+        with memory.open(**_profile(scene.grid, len(scene.bands), kind, np.nan)) as dataset:
+            dataset.write(pixels)
+            dataset.update_tags(NAME=scene.name, PRODUCT=scene.product, NOTES=json.dumps(scene.notes))
+            for index, band in enumerate(scene.bands, start=1):
+                _state_band(dataset, index, band)
+        _write_bytes(memory, path)
+
+
+def write_mask(mask: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, path: str | Path) -> None:
+    """Write a mask as GeoTIFF of one byte a pixel: 0 outside, 1 inside, 255 no data where not valid.
+
+    Args:
+        mask: (rows, columns) bool, or numbers that are 0 outside.
+        valid: (rows, columns) bool.
+        grid: where the pixels lie; `mask` and `valid` have its shape.
+        path: file to write; raises OutputError when it cannot be, and an older file then stays as it was.
+    """
+    if mask.shape != grid.shape or valid.shape != grid.shape:
+        raise DataError(
+            f"{path}: mask {mask.shape} and valid {valid.shape} do not fit the grid {grid.shape}."
+        )
+    values = np.where(valid, mask != 0, MASK_NODATA).astype(np.uint8)
+    with MemoryFile() as memory:
+        with memory.open(**_profile(grid, 1, "uint8", MASK_NODATA)) as dataset:
+            dataset.write(values, 1)
+            dataset.set_band_description(1, "mask")
+            dataset.update_tags(1, NAME="mask", UNITS="class")
+        _write_bytes(memory, path)
+
+
+def _bands(
+    layers: Sequence[Layer],
+    sample: NDArray[Any],
+    units: Units | Sequence[Units] | None,
+    quantity: Quantity | Sequence[Quantity] | None,
+    names: Sequence[str] | None,
+) -> tuple[tuple[Band, ...], list[str]]:
+    """The bands that layers hold, and a sentence for each whose units had to be judged."""
+    file, count = layers[0].path, len(layers)
+    bands, notes = [], []
+    asked = zip(
+        layers,
+        sample,
+        _unique(_per_band(names, count, "names", file) or _own_names(layers)),
+        _per_band(units, count, "units", file) or [layer.units for layer in layers],
+        _per_band(quantity, count, "quantities", file) or [layer.quantity or "none" for layer in layers],
+        strict=True,
+    )
+    for layer, values, name, unit, convention in asked:
+        if unit is None:
+            unit, reason = guess_units(values)
+            notes.append(f"{name}: units taken as {unit}; {reason}.")
+        bands.append(Band(name, unit, convention, layer.date))
+    return tuple(bands), notes
+
+
+def _per_band(given: str | Sequence[str] | None, count: int, what: str, file: Path) -> list[Any] | None:
+    if given is None:
+        return None
+    listed = [given] * count if isinstance(given, str) else list(given)
+    if len(listed) != count:
+        raise DataError(f"{file}: {len(listed)} {what} for {count} bands; give one a band.")
+    return listed
+
+
+def _own_names(layers: Sequence[Layer]) -> list[str]:
+    return [layer.name or f"B{index}" for index, layer in enumerate(layers, start=1)]
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """The names, a repeated one numbered: VV, VH, VV becomes VV, VH, VV_2."""
+    earlier = [names[:index].count(name) for index, name in enumerate(names)]
+    return [f"{name}_{count + 1}" if count else name for name, count in zip(names, earlier, strict=True)]
+
+
+def _scene_tags(path: Path) -> dict[str, str]:
+    with opened(path) as dataset:
+        return dict(dataset.tags())
+
+
+def _sample(layers: Sequence[Layer], grid: Grid) -> NDArray[Any]:
+    """Valid pixels (bands, n) of a sparse sample; DataError when the whole scene has none."""
+    height, width = (min(n, SAMPLE_SIDE) for n in grid.shape)
+    pixels, valid = read_layers(layers, None, (height, width))
+    strips = iter(_strips(grid))
+    while not valid.any():
+        if (window := next(strips, None)) is None:
+            raise DataError(
+                f"{layers[0].path} holds no data (every pixel is no-data or not a number); choose another file."
+            )
+        pixels, valid = read_layers(layers, window)
+    return pixels[:, valid]
+
+
+def _strips(grid: Grid) -> Iterable[Window]:
+    rows = max(256, STRIP_PIXELS // grid.width // 256 * 256)
+    return (Window(0, row, grid.width, min(rows, grid.height - row)) for row in range(0, grid.height, rows))
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, modified_ns: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _profile(grid: Grid, count: int, dtype: str, nodata: float) -> dict[str, Any]:
+    large = min(grid.shape) >= 512
+    return {
+        "driver": "GTiff",
+        "height": grid.height,
+        "width": grid.width,
+        "count": count,
+        "dtype": dtype,
+        "nodata": nodata,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "compress": "deflate",
+        "bigtiff": "if_safer",
+        **({"tiled": True, "blockxsize": 256, "blockysize": 256} if large else {}),
+    }
+
+
+def _state_band(dataset: DatasetWriter, index: int, band: Band) -> None:
+    dataset.set_band_description(index, band.name)
+    dataset.set_band_unit(index, band.units)
+    tags = {"NAME": band.name, "UNITS": band.units, "QUANTITY": band.quantity}
+    dataset.update_tags(index, **tags, **({"DATE": band.date.isoformat()} if band.date else {}))
+
+
+def _write_bytes(memory: MemoryFile, path: str | Path) -> None:
+    with replacing(path) as part, part.open("wb") as file:
+        file.write(memory.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())

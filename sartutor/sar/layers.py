@@ -1,0 +1,180 @@
+"""Single raster bands in files: opening, what they state about themselves, pixels and no-data of a window."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from sartutor.errors import DataError, GeometryError
+from sartutor.sar.scene import Grid, Quantity, Units
+
+_UNIT_WORDS: dict[str, Units] = {
+    **{unit: unit for unit in get_args(Units)},
+    "decibel": "db",
+    "decibels": "db",
+    "metre": "m",
+    "meter": "m",
+    "metres": "m",
+    "meters": "m",
+    "deg": "degree",
+    "degrees": "degree",
+    "intensity": "power",
+    "linear": "power",
+}
+_POLARISATION = re.compile(r"(?<![A-Z])(VV|VH|HH|HV)(?![A-Z])")
+_QUANTITY = re.compile(r"sigma0|beta0|gamma0")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One band of one raster file, with what the file states about it (None: not stated)."""
+
+    path: Path
+    index: int
+    name: str | None
+    units: Units | None
+    quantity: Quantity | None
+    date: date | None
+    complex: bool
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[DatasetReader]:
+    """The raster at `path`; what cannot be opened or read becomes a DataError that names the file."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist; check the name and the folder.")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name the raster file inside it.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                yield dataset
+    except RasterioError as error:
+        raise DataError(_unreadable(path)) from error
+
+
+def layers_of(path: Path) -> tuple[list[Layer], Grid]:
+    """The bands of a raster file without its alpha band, and the grid they lie on."""
+    with opened(path) as dataset:
+        found = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+        if not found:
+            raise DataError(f"{path} has no bands; give a raster with at least one band of pixels.")
+        return [_layer(path, dataset, index, alone=len(found) == 1) for index in found], _grid(path, dataset)
+
+
+def read_layers(
+    layers: Sequence[Layer], window: Window | None = None, shape: tuple[int, int] | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Pixels (bands, rows, columns) of a window and where all bands are valid.
+
+    Args:
+        layers: bands of files that share a grid.
+        window: whole pixels inside the grid; everything when None.
+        shape: rows and columns of a sparse sample (nearest pixels) of the window; every pixel when None.
+
+    Returns:
+        float32 (complex64 when a band is complex) and the valid mask: no-data values, mask and alpha bands and
+        not-a-number are not valid.
+    """
+    parts, masks = [], []
+    for path, group in groupby(layers, key=lambda layer: layer.path):
+        indexes = [layer.index for layer in group]
+        with opened(path) as dataset:
+            parts.append(
+                _scaled(
+                    dataset, indexes, dataset.read(indexes, window=window, out_shape=_out(indexes, shape))
+                )
+            )
+            masks.append(dataset.read_masks(indexes, window=window, out_shape=_out(indexes, shape)) != 0)
+    pixels = np.concatenate(parts)
+    return pixels, (np.concatenate(masks) & np.isfinite(pixels)).all(axis=0)
+
+
+def check_same_grid(paths: Sequence[Path], grids: Sequence[Grid]) -> None:
+    """Raise GeometryError, naming both files, when a file does not lie on the grid of the first."""
+    first = grids[0]
+    corners = np.array([(0, 0), (first.width, 0), (0, first.height)])
+    for path, grid in zip(paths[1:], grids[1:], strict=True):
+        offsets = [np.subtract(~first.transform * (grid.transform * tuple(c)), c) for c in corners]
+        if grid.shape != first.shape or grid.crs != first.crs or np.abs(offsets).max() > 0.01:
+            raise GeometryError(
+                f"{path} ({grid.height} x {grid.width}) does not lie on the grid of {paths[0]} "
+                f"({first.height} x {first.width}); warp one to the other before using them as one scene."
+            )
+
+
+def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer:
+    tags = dataset.tags(index)
+    description = dataset.descriptions[index - 1]
+    units = _UNIT_WORDS.get((tags.get("UNITS") or dataset.units[index - 1] or "").lower())
+    quantity = tags.get("QUANTITY") or next(iter(_QUANTITY.findall((description or "").lower())), None)
+    return Layer(
+        path=path,
+        index=index,
+        name=tags.get("NAME") or description or (_name_from_file(path) if alone else None),
+        units=units,
+        quantity=quantity if quantity in get_args(Quantity) else None,
+        date=_date(tags.get("DATE")),
+        complex=np.dtype(dataset.dtypes[index - 1].replace("_int16", "64")).kind == "c",
+    )
+
+
+def _name_from_file(path: Path) -> str | None:
+    found = set(_POLARISATION.findall(path.stem.upper()))
+    return found.pop() if len(found) == 1 else None
+
+
+def _date(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+def _grid(path: Path, dataset: DatasetReader) -> Grid:
+    if dataset.gcps[0] and dataset.transform.is_identity:
+        raise GeometryError(
+            f"{path} has ground control points but no map grid; make one with 'gdalwarp {path.name} warped.tif'."
+        )
+    if dataset.transform.determinant == 0:
+        raise GeometryError(
+            f"{path} has a transform that maps all pixels onto a line; correct its geotransform."
+        )
+    return Grid(dataset.transform, dataset.crs, dataset.height, dataset.width)
+
+
+def _scaled(dataset: DatasetReader, indexes: list[int], values: NDArray[Any]) -> NDArray[Any]:
+    kind = np.complex64 if np.iscomplexobj(values) else np.float32
+    scales = np.array([dataset.scales[i - 1] for i in indexes]).reshape(-1, 1, 1)
+    offsets = np.array([dataset.offsets[i - 1] for i in indexes]).reshape(-1, 1, 1)
+    if np.all(scales == 1) and np.all(offsets == 0):
+        return values.astype(kind, copy=False)
+    return (values * scales + offsets).astype(kind)
+
+
+def _out(indexes: list[int], shape: tuple[int, int] | None) -> tuple[int, ...] | None:
+    return None if shape is None else (len(indexes), *shape)
+
+
+def _unreadable(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] in (b"II", b"MM"):
+        return f"{path} is damaged or cut short (some of its pixels cannot be read); copy or fetch it again."
+    return f"{path} is not a raster that can be read; give a GeoTIFF."

@@ -1,0 +1,148 @@
+"""Units of backscatter: decibels, power, amplitude and digital numbers, and how to tell them apart.
+
+Averages of backscatter are averages of power. `to_linear` and `from_linear` lead from any unit to the domain
+in which its values may be averaged, and back; everything that resamples goes through this pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sartutor.errors import DataError
+from sartutor.sar.scene import Band, Scene, Units
+
+ALOS2_CALIBRATION_FACTOR_DB = -83.0
+"""Calibration factor of PALSAR-2 level 1.5/2.1 products and mosaics, in dB (JAXA's calibration page)."""
+
+POWER_FLOOR = 1e-8
+"""Smallest power that becomes decibels (-80 dB); noise-subtracted power may be zero or negative."""
+
+RADAR_UNITS = ("power", "db", "amplitude")
+"""Units of calibrated backscatter that convert into each other without further knowledge."""
+
+
+def db_to_power(db: ArrayLike) -> NDArray[Any]:
+    """Power of decibels: 10^(dB / 10)."""
+    return np.power(10.0, np.asarray(db) / 10.0, dtype=_floating(db))
+
+
+def power_to_db(power: ArrayLike, floor: float = POWER_FLOOR) -> NDArray[Any]:
+    """Decibels of power: 10 log10(power), where power below `floor` (zero and negative too) counts as `floor`."""
+    values = np.asarray(power, dtype=_floating(power))
+    return 10.0 * np.log10(np.maximum(values, values.dtype.type(floor)))
+
+
+def alos2_dn_to_power(dn: ArrayLike, factor_db: float = ALOS2_CALIBRATION_FACTOR_DB) -> NDArray[np.float32]:
+    """Backscatter power of PALSAR-2 digital numbers: DN^2 10^(CF / 10).
+
+    Average the result, never the digital numbers: 10 log10 <DN^2> + CF is the calibrated value.
+    """
+    return (np.square(np.asarray(dn, dtype=np.float64)) * 10.0 ** (factor_db / 10.0)).astype(np.float32)
+
+
+def to_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
+    """Values in the domain where they may be averaged: power for db, amplitude and dn, unchanged for others.
+
+    Digital numbers of detected radar products are amplitudes up to a factor, so their squares are averaged. Units
+    "1" (8-bit pictures, indices) have an unknown relation to power and are averaged as they are.
+    """
+    if units == "db":
+        return db_to_power(values)
+    if units in ("amplitude", "dn"):
+        return np.square(values)
+    return values
+
+
+def from_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
+    """The inverse of `to_linear`."""
+    if units == "db":
+        return power_to_db(values)
+    if units in ("amplitude", "dn"):
+        return np.sqrt(np.maximum(values, 0))
+    return values
+
+
+def to_units(scene: Scene, units: Literal["db", "power"]) -> Scene:
+    """The scene with its backscatter bands in dB or in power; other bands (angles, classes) stay as they are.
+
+    Raises DataError when a band is so already, when it holds digital numbers without calibration, or when no band
+    is backscatter. Values that had to be raised to the floor of -80 dB are counted in the scene's notes.
+    """
+    if units not in ("db", "power"):
+        raise DataError(f"{scene.name}: backscatter converts to 'db' or 'power', not to {units!r}.")
+    _check_convertible(scene, units)
+    pixels = scene.pixels.copy()
+    notes: list[str] = []
+    for layer, band in zip(pixels, scene.bands, strict=True):
+        if band.units in RADAR_UNITS:
+            power = to_linear(layer, band.units)
+            notes += _floored(power, scene.valid, band) if units == "db" else []
+            layer[...] = power_to_db(power) if units == "db" else power
+    bands = tuple(replace(b, units=units) if b.units in RADAR_UNITS else b for b in scene.bands)
+    return replace(scene, pixels=pixels, bands=bands, notes=(*scene.notes, *notes))
+
+
+def guess_units(values: ArrayLike) -> tuple[Units, str]:
+    """Units that a sample of valid values plausibly has, and a sentence that says what was concluded and why.
+
+    Args:
+        values: valid pixels of one band, any shape and number type; not-a-number counts for nothing.
+
+    Returns:
+        The units ("db", "power", "dn", "class", "complex", or "1" for pictures without a physical unit) and the
+        sentence.
+    """
+    array = np.asarray(values)
+    if np.iscomplexobj(array):
+        return "complex", "complex values: single-look complex data"
+    sample = array[np.isfinite(array)].astype(np.float64)
+    if sample.size == 0:
+        raise DataError("no valid value to judge units by; name the units.")
+    low, middle, high = (float(q) for q in np.percentile(sample, (1, 50, 99)))
+    units, reason = _judge(sample, low, middle, high)
+    return units, f"values {low:.4g} to {high:.4g} (1st to 99th percentile, median {middle:.4g}): {reason}"
+
+
+def _judge(sample: NDArray[np.float64], low: float, middle: float, high: float) -> tuple[Units, str]:
+    least, most = sample.min(), sample.max()
+    whole = bool(np.all(sample == np.round(sample)))
+    if whole and least >= -1 and most <= 20:
+        return "class", "a few whole numbers, a label image"
+    if least >= 0 and most <= 255 and (whole or most > 200):
+        return "1", "0 to 255, an 8-bit picture without a physical unit"
+    if least == 0 and most == 1:
+        return "1", "exactly 0 to 1, a picture already scaled"
+    if low < -1 and low > -100 and high < 60 and middle < 20:
+        return "db", "mostly negative and moderate, backscatter in decibels"
+    if low >= -1 and middle < 1 and high < 1000:
+        return "power", "small and not negative, backscatter power (name the units if it is amplitude)"
+    if least >= 0:
+        return "dn", "large and not negative, digital numbers (amplitude) without calibration"
+    return "1", "no radar unit fits, taken as plain numbers"
+
+
+def _floating(values: ArrayLike) -> np.dtype[Any]:
+    return np.result_type(np.asarray(values).dtype, np.float32)
+
+
+def _check_convertible(scene: Scene, units: str) -> None:
+    def named(*found: str) -> str:
+        return ", ".join(band.name for band in scene.bands if band.units in found)
+
+    if already := named(units):
+        raise DataError(
+            f"{scene.name}: {already} already in {units}; convert only once (or name the true units)."
+        )
+    if raw := named("dn"):
+        raise DataError(f"{scene.name}: {raw} holds digital numbers; calibrate before converting to {units}.")
+    if not named(*RADAR_UNITS):
+        raise DataError(f"{scene.name}: no band is radar backscatter, nothing to convert to {units}.")
+
+
+def _floored(power: NDArray[Any], valid: NDArray[np.bool_], band: Band) -> list[str]:
+    count = int(np.count_nonzero((power < POWER_FLOOR) & valid))
+    return [f"{band.name}: {count} px below {POWER_FLOOR:g} power set to -80 dB."] if count else []

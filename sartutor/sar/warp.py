@@ -1,0 +1,198 @@
+"""Other grids: warping and resizing of scenes, with every average taken in power.
+
+A band in dB is turned into power, resampled, and turned back: the mean of decibels is not the decibels of the
+mean (under one-look speckle it lies 2.5 dB lower). When pixels grow, all source pixels below them are averaged;
+when they shrink, values are interpolated bilinearly. No-data takes no part: weights are renormalised over what is
+valid, and a pixel is valid where at least half of its weight is. Class bands take the nearest pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.warp import Resampling, reproject
+from scipy import sparse
+
+from sartutor.errors import DataError, GeometryError
+from sartutor.sar.footprint import apply_affine, bounds, transform_points, unwrap
+from sartutor.sar.radiometry import from_linear, to_linear
+from sartutor.sar.scene import Band, Grid, Scene
+
+MIN_VALID_WEIGHT = 0.5
+"""Share of a pixel's resampling weight that must be valid for the pixel to be valid."""
+
+_NO_CRS = CRS.from_wkt('LOCAL_CS["pixels",UNIT["metre",1]]')
+
+
+def warp(scene: Scene, grid: Grid) -> Scene:
+    """The scene on another grid, exact to a small part of a pixel, resampled in power.
+
+    Raises GeometryError when one of the grids has no coordinate reference system, or they do not overlap, and
+    DataError for complex bands, whose resampling needs the carrier removed.
+    """
+    _check_warp(scene, grid)
+    side = np.sqrt(_pixel_area(grid, scene.grid.crs) / abs(scene.grid.transform.determinant))
+    coarser = bool(side > 1.5)
+    weight = _reproject(scene.valid.astype(np.float32), scene.grid, grid, _kernel(coarser), fill=0.0)
+    valid = weight >= MIN_VALID_WEIGHT
+    pixels = np.full((len(scene.bands), *grid.shape), np.nan, np.float32)
+    for target, layer, band in zip(pixels, scene.pixels, scene.bands, strict=True):
+        linear = np.where(scene.valid, to_linear(layer, band.units), np.float32(np.nan)).astype(np.float32)
+        kernel = Resampling.nearest if band.units == "class" else _kernel(coarser)
+        target[...] = from_linear(_reproject(linear, scene.grid, grid, kernel, fill=np.nan), band.units)
+        valid &= np.isfinite(target)
+    if not valid.any():
+        raise GeometryError(
+            f"{scene.name} does not overlap the grid it is warped to; choose a grid inside its bounds."
+        )
+    return replace(scene, pixels=pixels, valid=valid, grid=grid)
+
+
+def grid_in_crs(grid: Grid, crs: CRS, max_side: int | None = None) -> Grid:
+    """A north-up grid in `crs` around all of `grid`, with square pixels of about the same area as its pixels.
+
+    Args:
+        grid: the grid to cover; it must have a coordinate reference system.
+        crs: that of the new grid; across the antimeridian its x runs on beyond 180 degrees.
+        max_side: most rows or columns; pixels become larger where more were needed.
+    """
+    west, south, east, north = bounds(grid, crs)
+    side = np.sqrt(_pixel_area(grid, crs))
+    if max_side is not None:
+        side = max(side, (east - west) / max_side, (north - south) / max_side)
+    width, height = (max(1, int(np.ceil(length / side - 1e-9))) for length in (east - west, north - south))
+    return Grid(Affine(side, 0, west, 0, -side, north), crs, height, width)
+
+
+def resize(scene: Scene, shape: tuple[int, int]) -> Scene:
+    """The scene on (rows, columns) larger or smaller pixels over the same ground, resampled in power.
+
+    Shrinking averages the area below each new pixel, which keeps the mean power; enlarging interpolates
+    bilinearly.
+    """
+    resizer = Resizer(scene.bands, scene.grid.shape, shape)
+    resizer.add(scene, 0)
+    pixels, valid = resizer.result()
+    return replace(scene, pixels=pixels, valid=valid, grid=resized_grid(scene.grid, shape))
+
+
+def resized_grid(grid: Grid, shape: tuple[int, int]) -> Grid:
+    """The grid of `shape` pixels over exactly the same ground."""
+    height, width = shape
+    scale = Affine.scale(grid.width / width, grid.height / height)
+    return Grid(grid.transform * scale, grid.crs, height, width)
+
+
+class Resizer:
+    """Resizes a scene that arrives in strips of rows, so that a large raster needs little memory.
+
+    Sums and weights are separable sparse products, rows @ values @ columns; the result is their quotient.
+    """
+
+    def __init__(self, bands: tuple[Band, ...], source: tuple[int, int], target: tuple[int, int]) -> None:
+        if min(target) < 1:
+            raise GeometryError(
+                f"a scene cannot have {target[0]} x {target[1]} pixels; ask for at least 1 x 1."
+            )
+        _refuse_complex(bands, "the scene")
+        self.bands = bands
+        self._smooth = tuple(_area_or_linear(n, m) for n, m in zip(source, target, strict=True))
+        self._nearest = tuple(_nearest(n, m) for n, m in zip(source, target, strict=True))
+        self._sums = np.zeros((len(bands), *target))
+        self._weights = np.zeros((len(bands), *target))
+
+    def add(self, strip: Scene, first_row: int) -> None:
+        """Take in rows `first_row`, `first_row` + 1, ... of the source; each row exactly once."""
+        rows = slice(first_row, first_row + strip.grid.height)
+        for index, (layer, band) in enumerate(zip(strip.pixels, self.bands, strict=True)):
+            down, across = self._nearest if band.units == "class" else self._smooth
+            linear = np.where(strip.valid, to_linear(layer, band.units), 0)
+            self._sums[index] += down[:, rows] @ (across @ linear.T).T
+            self._weights[index] += down[:, rows] @ (across @ strip.valid.T.astype(np.float32)).T
+
+    def result(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Pixels (bands, rows, columns), not-a-number where not valid, and the valid mask (rows, columns)."""
+        valid: NDArray[np.bool_] = np.all(self._weights >= MIN_VALID_WEIGHT, axis=0)
+        pixels: NDArray[np.float32] = np.full(self._sums.shape, np.nan, np.float32)
+        for layer, total, weight, band in zip(pixels, self._sums, self._weights, self.bands, strict=True):
+            layer[valid] = from_linear(total[valid] / weight[valid], band.units)
+        return pixels, valid
+
+
+def _area_or_linear(source: int, target: int) -> sparse.csr_array:
+    """Weights (target, source) of one axis: shares of area when shrinking, linear interpolation otherwise."""
+    if target >= source:
+        return _linear(source, target)
+    edges = np.arange(target + 1) * source / target
+    first, last = np.floor(edges[:-1] + 1e-9).astype(int), np.ceil(edges[1:] - 1e-9).astype(int)
+    rows = np.repeat(np.arange(target), last - first)
+    cols = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+    share = np.minimum(edges[rows + 1], cols + 1) - np.maximum(edges[rows], cols)
+    return sparse.csr_array((share * target / source, (rows, cols)), shape=(target, source))
+
+
+def _linear(source: int, target: int) -> sparse.csr_array:
+    centres = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    left = np.minimum(np.floor(centres).astype(int), max(source - 2, 0))
+    right = np.minimum(left + 1, source - 1)
+    share = centres - left
+    rows = np.tile(np.arange(target), 2)
+    weights = np.concatenate([1 - share, share])
+    return sparse.csr_array((weights, (rows, np.concatenate([left, right]))), shape=(target, source))
+
+
+def _nearest(source: int, target: int) -> sparse.csr_array:
+    cols = np.floor((np.arange(target) + 0.5) * source / target).astype(int)
+    return sparse.csr_array((np.ones(target), (np.arange(target), cols)), shape=(target, source))
+
+
+def _kernel(coarser: bool) -> Resampling:
+    return Resampling.average if coarser else Resampling.bilinear
+
+
+def _reproject(
+    layer: NDArray[np.float32], source: Grid, target: Grid, kernel: Resampling, fill: float
+) -> NDArray[np.float32]:
+    result = np.full(target.shape, fill, np.float32)
+    reproject(
+        layer,
+        result,
+        src_transform=source.transform,
+        src_crs=source.crs or _NO_CRS,
+        src_nodata=np.nan,
+        dst_transform=target.transform,
+        dst_crs=target.crs or _NO_CRS,
+        dst_nodata=fill,
+        resampling=kernel,
+        tolerance=0,
+    )
+    return result
+
+
+def _check_warp(scene: Scene, grid: Grid) -> None:
+    if (scene.grid.crs is None) != (grid.crs is None):
+        raise GeometryError(
+            f"{scene.name}: only one of the two grids has a coordinate reference system; assign one "
+            "(gdal_edit.py -a_srs EPSG:... FILE) or stay in pixel coordinates."
+        )
+    _refuse_complex(scene.bands, scene.name)
+
+
+def _refuse_complex(bands: tuple[Band, ...], name: str) -> None:
+    if any(band.units == "complex" for band in bands):
+        raise DataError(f"{name}: complex bands cannot be averaged; take their power |z|^2 first.")
+
+
+def _pixel_area(grid: Grid, crs: CRS | None) -> float:
+    """Area of the grid's middle pixel in squared units of `crs`."""
+    middle = np.array([[grid.width / 2, grid.height / 2]])
+    steps = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    points = apply_affine(grid.transform, middle + steps)
+    if crs is not None:
+        points = unwrap(transform_points(points, grid.crs, crs), crs)
+    (a, c), (b, d) = points[1] - points[0], points[2] - points[0]
+    return float(abs(a * d - b * c))
