@@ -13,10 +13,10 @@ from sartutor.errors import OutputError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the name `path` when the block ends without an error.
+    """A temporary path beside `path` to write to; it becomes `path` when the block ends without an error.
 
-    On any error nothing is left behind and an older file of that name stays as it was. What the operating system
-    refuses (no such folder, not writable, disk full) becomes an OutputError.
+    On any error nothing is left behind and an older file of that name stays as it was. What the operating
+    system refuses (no such folder, not writable, disk full) becomes an OutputError.
     """
     path = Path(path)
     part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")

@@ -1,8 +1,9 @@
 """Drawn polygons and pixels: where a shape on the ground lies in a raster, and back.
 
-Pixel coordinates are (column, row) of pixel corners: (0, 0) is the upper left corner of the first pixel, whose
-centre is (0.5, 0.5). A shape is kept as a polygon all the way: its corners are transformed, never its bounding box
-alone, and its edges are densified before they change coordinate systems, where straight lines bend.
+Pixel coordinates are (column, row) of pixel corners: (0, 0) is the upper left corner of the first pixel,
+whose centre is (0.5, 0.5). A shape is kept as a polygon all the way: its corners are transformed, never its
+bounding box alone, and its edges are densified before they change coordinate systems, where straight lines
+bend.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ Points = NDArray[np.float64]
 def box_polygon(west: float, south: float, east: float, north: float) -> Polygon:
     """The rectangle between two corners, in whatever coordinates they are given.
 
-    Raises GeometryError for coordinates that are not finite, for zero area and for corners in the wrong order; a
-    box across the antimeridian continues beyond 180 degrees (179 to 181).
+    Raises GeometryError for coordinates that are not finite, for zero area and for corners in the wrong
+    order; a box across the antimeridian continues beyond 180 degrees (179 to 181).
     """
     edges = f"box {west:g} {south:g} {east:g} {north:g}"
     if not np.all(np.isfinite([west, south, east, north])):
@@ -56,9 +57,8 @@ def outline(polygon: Polygon, crs: CRS | None, grid: Grid) -> Points:
         crs: coordinate reference system of the polygon; None means the coordinates of `grid` itself.
         grid: where the pixels lie.
 
-    Returns:
-        The corners in drawing order; where the coordinate reference system changes, `POINTS_PER_EDGE` points an
-        edge, of which every `POINTS_PER_EDGE`-th is a corner.
+    Returns: The corners in drawing order; where the coordinate reference system changes, `POINTS_PER_EDGE`
+        points an edge, of which every `POINTS_PER_EDGE`-th is a corner.
     """
     _check_polygon(polygon)
     ring = np.asarray(polygon.exterior.coords, dtype=np.float64)[:-1, :2]
@@ -70,7 +70,7 @@ def outline(polygon: Polygon, crs: CRS | None, grid: Grid) -> Points:
 
 
 def ground(points: Points, grid: Grid, crs: CRS | None) -> Polygon:
-    """The polygon in `crs` (None: that of `grid`) of an outline in pixel coordinates; inverse of `outline`."""
+    """The polygon in `crs` (None: the grid's own) of an outline in pixels; the inverse of `outline`."""
     ring = apply_affine(grid.transform, points)
     return Polygon(ring if crs is None else transform_points(ring, grid.crs, crs))
 
@@ -93,8 +93,8 @@ def clip_outline(
 ) -> tuple[Points, bool]:
     """The part of an outline that lies on the grid, and whether anything was cut off.
 
-    Raises GeometryError when nothing is left; the message names the scene and its bounds in `crs`, the coordinate
-    reference system that the shape was given in.
+    Raises GeometryError when nothing is left; the message names the scene and its bounds in `crs`, the
+    coordinate reference system that the shape was given in.
     """
     if not np.all(np.isfinite(points)):
         raise GeometryError(_outside(grid, name, crs))
@@ -234,8 +234,8 @@ def _near_grid(ring: Points, crs: CRS | None, grid: Grid) -> Points:
     width = float(np.ptp(ring[:, 0]))
     if width > period / 2 and not same_crs(crs, grid.crs):
         raise GeometryError(
-            f"the box spans {360 * width / period:.0f} degrees of longitude, more than half the world; draw a "
-            "smaller one, or across the antimeridian go on beyond 180 (as in 179 to 181)."
+            f"the box spans {360 * width / period:.0f} degrees of longitude, more than half the world; draw "
+            "a smaller one, or across the antimeridian go on beyond 180 (as in 179 to 181)."
         )
     west, _, east, _ = bounds(grid, crs)
     turns = np.round(((west + east) / 2 - (ring[:, 0].min() + ring[:, 0].max()) / 2) / period)
@@ -243,7 +243,7 @@ def _near_grid(ring: Points, crs: CRS | None, grid: Grid) -> Points:
 
 
 def _clip_half_plane(points: Points, axis: int, bound: float, sign: int) -> Points:
-    """The part of a ring where sign (x - bound) >= 0 on an axis: one step of Sutherland and Hodgman (1974)."""
+    """A ring's part where sign (x - bound) >= 0 on an axis: one step of Sutherland and Hodgman (1974)."""
     kept: list[NDArray[Any]] = []
     distances = sign * (points[:, axis] - bound) if len(points) else np.empty(0)
     for index, (point, distance) in enumerate(zip(points, distances, strict=True)):

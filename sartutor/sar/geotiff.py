@@ -1,8 +1,8 @@
 """Scenes in files: rasters read window by window, and GeoTIFFs written whole or not at all.
 
 A file that says what it holds is believed: band tags written by `write_scene`, or the raster's own unit and
-description. One that does not say is judged by its values; what was concluded stands in the scene's notes and is
-overridden by naming the units.
+description. One that does not say is judged by its values; what was concluded stands in the scene's notes
+and is overridden by naming the units.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MASK_NODATA = 255
 
 
 class SceneFile:
-    """A scene that stays in its files and is read window by window; equal to `Scene` in what readers see of it."""
+    """A scene that stays in its files and is read window by window; readers see it as they see a `Scene`."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class SceneFile:
         return Scene(pixels, self.bands, grid, valid, self.name, self.product, self.notes)
 
     def overview(self, max_side: int) -> Scene:
-        """The whole scene with at most `max_side` rows and columns, averaged in power, read in strips of rows."""
+        """The whole scene with at most `max_side` rows and columns, averaged in power strip by strip."""
         height, width = self.grid.shape
         factor = max(height, width) / max_side
         if factor <= 1:
@@ -83,7 +83,7 @@ class SceneFile:
         )
 
     def digest(self) -> str:
-        """SHA-256 of content: the bytes of the files and what is read from them; equal content, equal digest."""
+        """SHA-256 of content: the bytes of the files and which bands are read as what."""
         sha = hashlib.sha256(repr((self.bands, self.grid, [layer.index for layer in self._layers])).encode())
         for layer in self._layers:
             state = layer.path.stat()
@@ -101,16 +101,14 @@ def open_scene(
 ) -> SceneFile:
     """Open one raster, or several whose bands are those of one scene, without reading all pixels.
 
-    Args:
-        paths: raster files on one grid, in the order of their bands.
-        units: of all bands, or one a band; what the files state, or else a judgement by their values, when None.
-        quantity: backscatter convention of all bands, or one a band; what the files state, else "none", when None.
-        names: one a band; when None the files' descriptions, polarisations in their names, or B1, B2, ...
-        product: source of the data; what the file states when empty.
+    Args: paths: raster files on one grid, in the order of their bands. units: of all bands, or one a band;
+        what the files state, or else a judgement by their values, when None. quantity: backscatter
+        convention of all bands, or one a band; what the files state, else "none", when None. names: one a
+        band; when None the files' descriptions, polarisations in their names, or B1, B2, ... product:
+        source of the data; what the file states when empty.
 
-    Raises:
-        DataError: a file is missing, damaged, empty or no raster, or names and units do not fit the number of bands.
-        GeometryError: the files do not share a grid, or have ground control points only.
+    Raises: DataError: a file is missing, damaged, empty or no raster, or names and units do not fit the
+        number of bands. GeometryError: the files do not share a grid, or have ground control points only.
     """
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not files:
@@ -133,14 +131,15 @@ def read_scene(
     names: Sequence[str] | None = None,
     product: str = "",
 ) -> Scene:
-    """All pixels of one raster, or of several that are the bands of one scene; arguments and errors of `open_scene`."""
+    """All pixels of one scene in one or several rasters; arguments and errors are those of `open_scene`."""
     return open_scene(paths, units=units, quantity=quantity, names=names, product=product).read()
 
 
 def write_scene(scene: Scene, path: str | Path) -> None:
-    """Write a scene as GeoTIFF, not-a-number where not valid, so that `read_scene` gives it back with all it states.
+    """Write a scene as GeoTIFF, so that `read_scene` gives it back with all that it states.
 
-    Raises OutputError when the file cannot be written; an older file then stays as it was.
+    Pixels that are not valid become not-a-number. Raises OutputError when the file cannot be written; an older
+    file then stays as it was.
     """
     kind = "complex64" if np.iscomplexobj(scene.pixels) else "float32"
     pixels = np.where(scene.valid, scene.pixels, np.nan).astype(kind)
@@ -233,7 +232,7 @@ def _sample(layers: Sequence[Layer], grid: Grid) -> NDArray[Any]:
     while not valid.any():
         if (window := next(strips, None)) is None:
             raise DataError(
-                f"{layers[0].path} holds no data (every pixel is no-data or not a number); choose another file."
+                f"{layers[0].path} holds no data, every pixel is no-data or not a number; choose another file."
             )
         pixels, valid = read_layers(layers, window)
     return pixels[:, valid]

@@ -88,9 +88,8 @@ def read_layers(
         window: whole pixels inside the grid; everything when None.
         shape: rows and columns of a sparse sample (nearest pixels) of the window; every pixel when None.
 
-    Returns:
-        float32 (complex64 when a band is complex) and the valid mask: no-data values, mask and alpha bands and
-        not-a-number are not valid.
+    Returns: float32 (complex64 when a band is complex) and the valid mask: no-data values, mask and alpha
+        bands and not-a-number are not valid.
     """
     parts, masks = [], []
     for path, group in groupby(layers, key=lambda layer: layer.path):
@@ -150,7 +149,7 @@ def _date(text: str | None) -> date | None:
 def _grid(path: Path, dataset: DatasetReader) -> Grid:
     if dataset.gcps[0] and dataset.transform.is_identity:
         raise GeometryError(
-            f"{path} has ground control points but no map grid; make one with 'gdalwarp {path.name} warped.tif'."
+            f"{path} has ground control points but no map grid; warp it with 'gdalwarp {path.name} map.tif'."
         )
     if dataset.transform.determinant == 0:
         raise GeometryError(

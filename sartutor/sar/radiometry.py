@@ -31,7 +31,7 @@ def db_to_power(db: ArrayLike) -> NDArray[Any]:
 
 
 def power_to_db(power: ArrayLike, floor: float = POWER_FLOOR) -> NDArray[Any]:
-    """Decibels of power: 10 log10(power), where power below `floor` (zero and negative too) counts as `floor`."""
+    """Decibels of power: 10 log10(power); power below `floor` (zero and negative too) counts as `floor`."""
     values = np.asarray(power, dtype=_floating(power))
     return 10.0 * np.log10(np.maximum(values, values.dtype.type(floor)))
 
@@ -47,8 +47,8 @@ def alos2_dn_to_power(dn: ArrayLike, factor_db: float = ALOS2_CALIBRATION_FACTOR
 def to_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
     """Values in the domain where they may be averaged: power for db, amplitude and dn, unchanged for others.
 
-    Digital numbers of detected radar products are amplitudes up to a factor, so their squares are averaged. Units
-    "1" (8-bit pictures, indices) have an unknown relation to power and are averaged as they are.
+    Digital numbers of detected radar products are amplitudes up to a factor, so their squares are averaged.
+    Units "1" (8-bit pictures, indices) have an unknown relation to power and are averaged as they are.
     """
     if units == "db":
         return db_to_power(values)
@@ -69,8 +69,9 @@ def from_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
 def to_units(scene: Scene, units: Literal["db", "power"]) -> Scene:
     """The scene with its backscatter bands in dB or in power; other bands (angles, classes) stay as they are.
 
-    Raises DataError when a band is so already, when it holds digital numbers without calibration, or when no band
-    is backscatter. Values that had to be raised to the floor of -80 dB are counted in the scene's notes.
+    Raises DataError when a band is so already, when it holds digital numbers without calibration, or when
+    no band is backscatter. Values that had to be raised to the floor of -80 dB are counted in the scene's
+    notes.
     """
     if units not in ("db", "power"):
         raise DataError(f"{scene.name}: backscatter converts to 'db' or 'power', not to {units!r}.")
@@ -92,9 +93,8 @@ def guess_units(values: ArrayLike) -> tuple[Units, str]:
     Args:
         values: valid pixels of one band, any shape and number type; not-a-number counts for nothing.
 
-    Returns:
-        The units ("db", "power", "dn", "class", "complex", or "1" for pictures without a physical unit) and the
-        sentence.
+    Returns: The units ("db", "power", "dn", "class", "complex", or "1" for pictures without a physical
+        unit) and the sentence.
     """
     array = np.asarray(values)
     if np.iscomplexobj(array):

@@ -33,19 +33,15 @@ class Band:
     date: date | None = None
 
     def __post_init__(self) -> None:
-        if self.units not in get_args(Units):
-            raise DataError(
-                f"band {self.name}: unknown units {self.units!r}; use one of {', '.join(get_args(Units))}."
-            )
-        if self.quantity not in get_args(Quantity):
-            raise DataError(
-                f"band {self.name}: unknown quantity {self.quantity!r}; use one of {', '.join(get_args(Quantity))}."
-            )
+        for what, value, known in (("units", self.units, Units), ("quantity", self.quantity, Quantity)):
+            if value not in get_args(known):
+                choices = ", ".join(get_args(known))
+                raise DataError(f"band {self.name}: unknown {what} {value!r}; use one of {choices}.")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where pixels lie: `transform` maps (column, row) of pixel corners to coordinates of `crs` (None: unknown)."""
+    """Where pixels lie: `transform` maps (column, row) of pixel corners into `crs` (None: unknown)."""
 
     transform: Affine
     crs: CRS | None
@@ -67,9 +63,9 @@ class Grid:
 class Scene:
     """Radar bands in memory.
 
-    `pixels` is (bands, rows, columns) float32 (complex64 for complex bands); `valid` is (rows, columns) bool, False
-    where any band has no data; values outside `valid` mean nothing. `product` names the source, such as
-    "palsar2-mosaic"; `notes` are sentences about what was concluded on the way, and credit lines.
+    `pixels` is (bands, rows, columns) float32 (complex64 for complex bands); `valid` is (rows, columns)
+    bool, False where any band has no data; values outside `valid` mean nothing. `product` names the source,
+    such as "palsar2-mosaic"; `notes` are sentences about what was concluded on the way, and credit lines.
     """
 
     pixels: NDArray[np.generic]

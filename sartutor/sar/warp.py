@@ -1,9 +1,10 @@
 """Other grids: warping and resizing of scenes, with every average taken in power.
 
-A band in dB is turned into power, resampled, and turned back: the mean of decibels is not the decibels of the
-mean (under one-look speckle it lies 2.5 dB lower). When pixels grow, all source pixels below them are averaged;
-when they shrink, values are interpolated bilinearly. No-data takes no part: weights are renormalised over what is
-valid, and a pixel is valid where at least half of its weight is. Class bands take the nearest pixel.
+A band in dB is turned into power, resampled, and turned back: the mean of decibels is not the decibels of
+the mean (under one-look speckle it lies 2.5 dB lower). When pixels grow, all source pixels below them are
+averaged; when they shrink, values are interpolated bilinearly. No-data takes no part: weights are
+renormalised over what is valid, and a pixel is valid where at least half of its weight is. Class bands take
+the nearest pixel.
 """
 
 from __future__ import annotations
