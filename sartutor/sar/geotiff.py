@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,7 @@ from sartutor.sar.files import replacing
 from sartutor.sar.layers import Layer, check_same_grid, layers_of, opened, read_layers
 from sartutor.sar.radiometry import guess_units
 from sartutor.sar.scene import Band, Grid, Quantity, Scene, Units
-from sartutor.sar.warp import Resizer, resized_grid
-
-STRIP_PIXELS = 4_000_000
-"""Pixels of a band that are read at a time when a whole raster is averaged."""
+from sartutor.sar.warp import overview, strips
 
 SAMPLE_SIDE = 1024
 """Rows and columns of the sparse sample that units are judged by."""
@@ -69,18 +66,7 @@ class SceneFile:
 
     def overview(self, max_side: int) -> Scene:
         """The whole scene with at most `max_side` rows and columns, averaged in power strip by strip."""
-        height, width = self.grid.shape
-        factor = max(height, width) / max_side
-        if factor <= 1:
-            return self.read()
-        shape = (max(1, round(height / factor)), max(1, round(width / factor)))
-        resizer = Resizer(self.bands, self.grid.shape, shape)
-        for window in _strips(self.grid):
-            resizer.add(self.read(window), int(window.row_off))
-        pixels, valid = resizer.result()
-        return Scene(
-            pixels, self.bands, resized_grid(self.grid, shape), valid, self.name, self.product, self.notes
-        )
+        return overview(self, max_side)
 
     def digest(self) -> str:
         """SHA-256 of content: the bytes of the files and which bands are read as what."""
@@ -138,8 +124,8 @@ def read_scene(
 def write_scene(scene: Scene, path: str | Path) -> None:
     """Write a scene as GeoTIFF, so that `read_scene` gives it back with all that it states.
 
-    Pixels that are not valid become not-a-number. Raises OutputError when the file cannot be written; an older
-    file then stays as it was.
+    Pixels that are not valid become not-a-number. Raises OutputError when the file cannot be written; an
+    older file then stays as it was.
     """
     kind = "complex64" if np.iscomplexobj(scene.pixels) else "float32"
     pixels = np.where(scene.valid, scene.pixels, np.nan).astype(kind)
@@ -194,7 +180,7 @@ def _bands(
     )
     for layer, values, name, unit, convention in asked:
         if unit is None:
-            unit, reason = guess_units(values)
+            unit, reason = guess_units(values.astype(layer.dtype))
             notes.append(f"{name}: units taken as {unit}; {reason}.")
         bands.append(Band(name, unit, convention, layer.date))
     return tuple(bands), notes
@@ -228,19 +214,13 @@ def _sample(layers: Sequence[Layer], grid: Grid) -> NDArray[Any]:
     """Valid pixels (bands, n) of a sparse sample; DataError when the whole scene has none."""
     height, width = (min(n, SAMPLE_SIDE) for n in grid.shape)
     pixels, valid = read_layers(layers, None, (height, width))
-    strips = iter(_strips(grid))
+    windows = strips(grid)
     while not valid.any():
-        if (window := next(strips, None)) is None:
-            raise DataError(
-                f"{layers[0].path} holds no data, every pixel is no-data or not a number; choose another file."
-            )
+        if (window := next(windows, None)) is None:
+            file = layers[0].path
+            raise DataError(f"{file} holds no data (all is no-data or not a number); choose another file.")
         pixels, valid = read_layers(layers, window)
     return pixels[:, valid]
-
-
-def _strips(grid: Grid) -> Iterable[Window]:
-    rows = max(256, STRIP_PIXELS // grid.width // 256 * 256)
-    return (Window(0, row, grid.width, min(rows, grid.height - row)) for row in range(0, grid.height, rows))
 
 
 @lru_cache(maxsize=256)

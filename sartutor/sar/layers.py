@@ -42,7 +42,10 @@ _QUANTITY = re.compile(r"sigma0|beta0|gamma0")
 
 @dataclass(frozen=True)
 class Layer:
-    """One band of one raster file, with what the file states about it (None: not stated)."""
+    """One band of one raster file, with what the file states about it (None: not stated).
+
+    `dtype` is the number type of its values as read, float32 where the file scales them.
+    """
 
     path: Path
     index: int
@@ -50,7 +53,7 @@ class Layer:
     units: Units | None
     quantity: Quantity | None
     date: date | None
-    complex: bool
+    dtype: str
 
 
 @contextmanager
@@ -130,8 +133,12 @@ def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer
         units=units,
         quantity=quantity if quantity in get_args(Quantity) else None,
         date=_date(tags.get("DATE")),
-        complex=np.dtype(dataset.dtypes[index - 1].replace("_int16", "64")).kind == "c",
+        dtype=dataset.dtypes[index - 1] if _plain(dataset, index) else "float32",
     )
+
+
+def _plain(dataset: DatasetReader, index: int) -> bool:
+    return bool(dataset.scales[index - 1] == 1 and dataset.offsets[index - 1] == 0)
 
 
 def _name_from_file(path: Path) -> str | None:
@@ -160,10 +167,10 @@ def _grid(path: Path, dataset: DatasetReader) -> Grid:
 
 def _scaled(dataset: DatasetReader, indexes: list[int], values: NDArray[Any]) -> NDArray[Any]:
     kind = np.complex64 if np.iscomplexobj(values) else np.float32
+    if all(_plain(dataset, index) for index in indexes):
+        return values.astype(kind, copy=False)
     scales = np.array([dataset.scales[i - 1] for i in indexes]).reshape(-1, 1, 1)
     offsets = np.array([dataset.offsets[i - 1] for i in indexes]).reshape(-1, 1, 1)
-    if np.all(scales == 1) and np.all(offsets == 0):
-        return values.astype(kind, copy=False)
     return (values * scales + offsets).astype(kind)
 
 
@@ -172,8 +179,11 @@ def _out(indexes: list[int], shape: tuple[int, int] | None) -> tuple[int, ...] |
 
 
 def _unreadable(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] in (b"II", b"MM"):
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        return f"{path} cannot be opened ({error.strerror}); allow reading it."
+    if start in (b"II", b"MM"):
         return f"{path} is damaged or cut short (some of its pixels cannot be read); copy or fetch it again."
     return f"{path} is not a raster that can be read; give a GeoTIFF."

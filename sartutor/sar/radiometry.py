@@ -41,7 +41,7 @@ def alos2_dn_to_power(dn: ArrayLike, factor_db: float = ALOS2_CALIBRATION_FACTOR
 
     Average the result, never the digital numbers: 10 log10 <DN^2> + CF is the calibrated value.
     """
-    return (np.square(np.asarray(dn, dtype=np.float64)) * 10.0 ** (factor_db / 10.0)).astype(np.float32)
+    return np.square(np.asarray(dn, dtype=np.float32)) * np.float32(10.0 ** (factor_db / 10.0))
 
 
 def to_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
@@ -91,7 +91,8 @@ def guess_units(values: ArrayLike) -> tuple[Units, str]:
     """Units that a sample of valid values plausibly has, and a sentence that says what was concluded and why.
 
     Args:
-        values: valid pixels of one band, any shape and number type; not-a-number counts for nothing.
+        values: valid pixels of one band, any shape; their number type counts (16-bit integers are no 8-bit
+            picture), not-a-number does not.
 
     Returns: The units ("db", "power", "dn", "class", "complex", or "1" for pictures without a physical
         unit) and the sentence.
@@ -103,16 +104,19 @@ def guess_units(values: ArrayLike) -> tuple[Units, str]:
     if sample.size == 0:
         raise DataError("no valid value to judge units by; name the units.")
     low, middle, high = (float(q) for q in np.percentile(sample, (1, 50, 99)))
-    units, reason = _judge(sample, low, middle, high)
+    wide = bool(np.issubdtype(array.dtype, np.integer)) and array.dtype.itemsize > 1
+    units, reason = _judge(sample, low, middle, high, wide)
     return units, f"values {low:.4g} to {high:.4g} (1st to 99th percentile, median {middle:.4g}): {reason}"
 
 
-def _judge(sample: NDArray[np.float64], low: float, middle: float, high: float) -> tuple[Units, str]:
+def _judge(
+    sample: NDArray[np.float64], low: float, middle: float, high: float, wide: bool
+) -> tuple[Units, str]:
     least, most = sample.min(), sample.max()
     whole = bool(np.all(sample == np.round(sample)))
     if whole and least >= -1 and most <= 20:
         return "class", "a few whole numbers, a label image"
-    if least >= 0 and most <= 255 and (whole or most > 200):
+    if least >= 0 and most <= 255 and not wide and (whole or most > 200):
         return "1", "0 to 255, an 8-bit picture without a physical unit"
     if least == 0 and most == 1:
         return "1", "exactly 0 to 1, a picture already scaled"

@@ -9,6 +9,7 @@ the nearest pixel.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,15 +17,19 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import Resampling, reproject
+from rasterio.windows import Window
 from scipy import sparse
 
 from sartutor.errors import DataError, GeometryError
 from sartutor.sar.footprint import apply_affine, bounds, transform_points, unwrap
 from sartutor.sar.radiometry import from_linear, to_linear
-from sartutor.sar.scene import Band, Grid, Scene
+from sartutor.sar.scene import Band, Grid, Readable, Scene
 
 MIN_VALID_WEIGHT = 0.5
 """Share of a pixel's resampling weight that must be valid for the pixel to be valid."""
+
+STRIP_PIXELS = 4_000_000
+"""Pixels of a band that are read at a time when a whole raster is averaged."""
 
 _NO_CRS = CRS.from_wkt('LOCAL_CS["pixels",UNIT["metre",1]]')
 
@@ -79,6 +84,31 @@ def resize(scene: Scene, shape: tuple[int, int]) -> Scene:
     resizer.add(scene, 0)
     pixels, valid = resizer.result()
     return replace(scene, pixels=pixels, valid=valid, grid=resized_grid(scene.grid, shape))
+
+
+def overview(source: Readable, max_side: int) -> Scene:
+    """A whole scene, in memory or in files, with at most `max_side` rows and columns, averaged in power.
+
+    It is read strip by strip, so that a large raster needs little memory; a small one is returned as it is.
+    """
+    height, width = source.grid.shape
+    factor = max(height, width) / max_side
+    if factor <= 1:
+        return source.read()
+    shape = (max(1, round(height / factor)), max(1, round(width / factor)))
+    resizer = Resizer(source.bands, source.grid.shape, shape)
+    for window in strips(source.grid):
+        strip = source.read(window)
+        resizer.add(strip, int(window.row_off))
+    pixels, valid = resizer.result()
+    return replace(strip, pixels=pixels, valid=valid, grid=resized_grid(source.grid, shape))
+
+
+def strips(grid: Grid) -> Iterator[Window]:
+    """Windows over whole rows, from top to bottom, of about `STRIP_PIXELS` pixels each."""
+    rows = max(1, STRIP_PIXELS // grid.width)
+    for row in range(0, grid.height, rows):
+        yield Window(0, row, grid.width, min(rows, grid.height - row))
 
 
 def resized_grid(grid: Grid, shape: tuple[int, int]) -> Grid:
