@@ -1,7 +1,7 @@
-"""A small synthetic tile in the form of a yearly PALSAR-2 mosaic: islands in the sea, with angle, date and mask.
+"""A small synthetic tile in the form of a PALSAR-2 mosaic: islands in the sea, with angle, date and mask.
 
-The folder can be read like a delivered tile. Levels are those of L-band over open sea and wooded land; slopes that
-lie in radar shadow are dark, as the mask's legend says.
+The folder can be read like a delivered tile. Levels are those of L-band over open sea and wooded land; slopes
+in radar shadow are dark, as the mask's legend says.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _classes(height: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _incidence(height: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Local incidence angle in degrees: that of the beam over the sea, less on slopes that face the radar."""
+    """Local incidence angle in degrees: the beam's over the sea, less on slopes that face the radar."""
     slope = np.where(mask == OCEAN, 0, _slope(height))
     return np.clip(BEAM_DEGREE - 12 * slope / slope.std(), 1, 85)
 

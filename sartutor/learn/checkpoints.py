@@ -1,0 +1,95 @@
+"""Checkpoints: one safetensors file whose header says what it is. No pickled code ever runs.
+
+The header key `sartutor` is JSON: format, kind, architecture, phases, bands, preset, seed, version, parent. Training
+state (optimizer, step) lies beside it in `<name>.state.safetensors` until the run is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sartutor import __version__
+from sartutor.errors import CheckpointError, OutputError
+
+FORMAT = 1
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write a checkpoint at once or not at all. Raises OutputError where the place cannot be written."""
+    about = {"format": FORMAT, "version": __version__, **header}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = save(contiguous, metadata={"sartutor": json.dumps(about, sort_keys=True)})
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+            temporary = stream.name
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            with suppress(OSError):
+                os.unlink(temporary)
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}); choose another place or free some space."
+        ) from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a checkpoint of this project.
+
+    Raises CheckpointError for a file that is missing, damaged, or has no header of this project.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no checkpoint {path}; check the path or use an embedded model by name."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = json.loads((file.metadata() or {}).get("sartutor", "null"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file; copy or train it again.") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} was not written by sartutor (no header of format {FORMAT}); use a checkpoint that was."
+        )
+    return tensors, about
+
+
+def load_pickle(path: Path) -> dict[str, Tensor]:
+    """Tensors of an official `.pth`, read with `weights_only=True`. Raises CheckpointError for anything but tensors."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"There is no checkpoint {path}; fetch it with `sartutor fetch sam-vit-b`."
+        ) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors or is damaged, and is not opened; get the official file."
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"{path} is no plain dictionary of tensors; get the official file.")
+    return content
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,103 @@
+"""Data sets for training: item i of a seed is always the same, so a run resumes without sampler state."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from affine import Affine
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sartutor.learn.sam.inputs import Box, model_image, prompt_window
+from sartutor.learn.sam.prompts import MAX_POINTS, corrective_points, loosen, random_box, tight_box
+from sartutor.sar.scene import Band, Grid, Scene
+from sartutor.sim import shapes
+
+Batch = dict[str, Tensor]
+_SCENE_SIDE = 384
+
+
+class ShapeWindows(Dataset[Batch]):
+    """Prompted windows from drawn scenes; item i holds `windows` windows of scene i.
+
+    Fields, n = windows, S = model side: image (n, 3, S, S) float16, box (n, 4), points (n, 2, 3) and target (n, S, S)
+    bool in pixels of the model input.
+    """
+
+    def __init__(self, seed: int, scenes: int, windows: int, side: int) -> None:
+        self.seed, self.scenes, self.windows, self.side = seed, scenes, windows, side
+
+    def __len__(self) -> int:
+        return self.scenes
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng((self.seed, index))
+        scene, labels = training_scene(rng)
+        samples = [self._window(rng, scene, labels) for _ in range(self.windows)]
+        return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+    def _window(self, rng: np.random.Generator, scene: Scene, labels: NDArray[np.uint16]) -> Batch:
+        box = training_box(rng, labels)
+        context = rng.uniform(0.8, 1.2) if rng.random() < 0.85 else rng.uniform(1.2, 4)
+        window = prompt_window(box, scene.grid.shape, self.side, context)
+        image, frame = model_image(scene.read(window), self.side)
+        wanted = torch.from_numpy((labels[window.toslices()] > 0).astype(np.float32))[None]
+        target = (frame.pad(frame.fit(wanted), 0)[0] > 0.5).numpy()
+        placed = torch.tensor(frame.box(box, window))
+        inside = box_mask(placed[None], self.side)[0].numpy()
+        points = np.full((MAX_POINTS, 3), -1, np.float32)
+        if rng.random() < 0.2:
+            points = corrective_points(rng, target & inside, inside)
+        return {
+            "image": image.half(),
+            "box": placed,
+            "points": torch.from_numpy(points),
+            "target": torch.from_numpy(target & inside),
+        }
+
+
+def training_box(rng: np.random.Generator, labels: NDArray[np.uint16]) -> Box:
+    """Mostly one object, loosely boxed; one time in ten a box anywhere."""
+    objects = np.unique(labels[labels > 0])
+    if len(objects) == 0 or rng.random() < 0.1:
+        return random_box(rng, labels.shape)
+    return loosen(rng, tight_box(labels == rng.choice(objects)), labels.shape)
+
+
+def box_mask(boxes: Tensor, side: int) -> Tensor:
+    """Pixels (N, side, side), bool, whose centre lies in each of the boxes (N, 4)."""
+    centre = torch.arange(side, device=boxes.device) + 0.5
+    x = (centre > boxes[:, :1]) & (centre < boxes[:, 2:3])
+    y = (centre > boxes[:, 1:2]) & (centre < boxes[:, 3:])
+    return y[:, :, None] & x[:, None, :]
+
+
+def training_scene(rng: np.random.Generator) -> tuple[Scene, NDArray[np.uint16]]:
+    """One drawn scene of 1-3 bands: in decibels, or as an 8-bit amplitude or decibel picture with clipped ends."""
+    family = "fractal" if rng.random() < 0.25 else None
+    drawing = shapes.draw(rng, _SCENE_SIDE, int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15])), family)
+    pixels, units = drawing.power, "power"
+    if rng.random() < 0.4:
+        pixels, units = _eight_bit(rng, pixels), "dn"
+    bands = tuple(Band(f"B{i + 1}", units) for i in range(len(pixels)))  # type: ignore[arg-type]
+    valid = np.ones(drawing.labels.shape, bool)
+    if rng.random() < 0.15:
+        valid &= ~_collar(rng, valid.shape)
+    labels = np.where(valid, drawing.labels, 0).astype(np.uint16)
+    return Scene(pixels, bands, Grid(Affine.identity(), None, *valid.shape), valid), labels
+
+
+def _eight_bit(rng: np.random.Generator, power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A picture as people export it: amplitude or decibels stretched to 0-255, up to 3 % clipped at either end."""
+    levels = np.sqrt(power) if rng.random() < 0.4 else 10 * np.log10(power)
+    low, high = np.quantile(levels[:, ::4, ::4], [rng.uniform(0, 0.03), 1 - rng.uniform(0, 0.03)])
+    return np.round(np.clip((levels - low) / (high - low), 0, 1) * 255).astype(np.float32)
+
+
+def _collar(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The slanted no-data wedge at the edge of an orbit."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    angle = rng.uniform(0, 2 * np.pi)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    return along > np.quantile(along, rng.uniform(0.8, 0.98))

@@ -1,0 +1,152 @@
+"""From a box on a scene to what the model sees, and back: window, resampling in power, contrast, three channels.
+
+Training and inference both go through these functions, so the model meets in use exactly what it learned on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.windows import Window
+from torch import Tensor
+from torch.nn import functional
+
+from sartutor.errors import DataError
+from sartutor.sar.scene import Scene
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels: columns and rows of pixel corners, not centres."""
+
+SMALLEST_WINDOW = 64
+NO_DATA_LEVEL = 0.5
+"""Value of no-data and padding in [0, 1]: the mean of a stretched window."""
+_RADAR = ("power", "db", "amplitude")
+_SMALLEST_POWER = 1e-7
+
+
+def prompt_window(box: Box, shape: tuple[int, int], model_side: int, context: float = 1.0) -> Window:
+    """The square part of a scene of `shape` (rows, columns) that is encoded for a box.
+
+    As much context as costs no resolution: four times the longer side of the box, but not more than `model_side`
+    pixels unless twice the box needs it, and never under 64 px. Shifted inward at the scene's edge, cut to the scene
+    where that is smaller. `context` widens it.
+    """
+    longer = max(box[2] - box[0], box[3] - box[1])
+    side = max(SMALLEST_WINDOW, min(max(model_side, 2 * longer), 4 * longer)) * context
+    rows, cols = (min(round(side), limit) for limit in shape)
+    row = round((box[1] + box[3] - rows) / 2)
+    col = round((box[0] + box[2] - cols) / 2)
+    return Window(_within(col, cols, shape[1]), _within(row, rows, shape[0]), cols, rows)
+
+
+def _within(start: int, size: int, limit: int) -> int:
+    return min(max(start, 0), limit - size)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a window (rows, columns) lies in the square model input: scaled by `scale`, at the upper left corner."""
+
+    shape: tuple[int, int]
+    side: int
+
+    @property
+    def scale(self) -> float:
+        """Model pixels per scene pixel."""
+        return self.side / max(self.shape)
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Rows and columns of the model input that hold the window; the rest is padding."""
+        return round(self.shape[0] * self.scale), round(self.shape[1] * self.scale)
+
+    def box(self, box: Box, window: Window) -> tuple[float, ...]:
+        """A box of the scene in pixels of the model input."""
+        offset = (window.col_off, window.row_off) * 2
+        return tuple((value - start) * self.scale for value, start in zip(box, offset, strict=True))
+
+    def fit(self, layers: Tensor) -> Tensor:
+        """Resample layers (n, rows, columns) to the model input without its padding; antialiased when shrinking."""
+        return _resize(layers, self.inner)
+
+    def pad(self, layers: Tensor, value: float) -> Tensor:
+        """Fill layers of `inner` size up to the square."""
+        rows, cols = self.inner
+        return functional.pad(layers, (0, self.side - cols, 0, self.side - rows), value=value)
+
+    def back(self, layers: Tensor) -> Tensor:
+        """Resample layers (n, side, side) of the model's output to the window."""
+        rows, cols = self.inner
+        return _resize(layers[:, :rows, :cols], self.shape)
+
+
+def _resize(layers: Tensor, shape: tuple[int, int]) -> Tensor:
+    if tuple(layers.shape[-2:]) == shape:
+        return layers
+    return functional.interpolate(layers[None], shape, mode="bilinear", antialias=True)[0]
+
+
+def model_image(scene: Scene, side: int) -> tuple[Tensor, Frame]:
+    """A window of a scene as model input (3, side, side) in [0, 1], each band stretched to its own 1-99 % range.
+
+    Radar bands are resampled in power and stretched in decibels; other bands (8-bit images, say) as they are. No-data
+    counts in no average and no percentile, and becomes `NO_DATA_LEVEL`.
+
+    Raises DataError for a window without data and for more than three bands.
+    """
+    if not scene.valid.any():
+        raise DataError(
+            f"{scene.name}: the window around the box holds no data; draw the box over valid pixels."
+        )
+    frame = Frame(scene.grid.shape, side)
+    valid = torch.from_numpy(scene.valid.astype(np.float32))[None]
+    weight = frame.fit(valid)
+    linear = np.stack(
+        [_linear(values, band.units) for values, band in zip(scene.pixels, scene.bands, strict=True)]
+    )
+    mean = frame.fit(
+        torch.from_numpy(np.where(scene.valid, linear, 0).astype(np.float32))
+    ) / weight.clamp_min(1e-6)
+    seen = weight[0] > 0.5
+    levels = [
+        _stretch(_contrast(layer, band.units), seen) for layer, band in zip(mean, scene.bands, strict=True)
+    ]
+    image = torch.where(seen, three_channels(torch.stack(levels), scene.name), NO_DATA_LEVEL)
+    return frame.pad(image, NO_DATA_LEVEL), frame
+
+
+def three_channels(bands: Tensor, name: str = "the scene") -> Tensor:
+    """SAM's three channels from 1-3 bands (n, h, w): one is repeated, two (a, b) become a, b, (a + b) / 2."""
+    if len(bands) == 1:
+        return bands.repeat(3, 1, 1)
+    if len(bands) == 2:
+        return torch.cat([bands, bands.mean(0, keepdim=True)])
+    if len(bands) == 3:
+        return bands
+    raise DataError(
+        f"{name} has {len(bands)} bands and one encoder takes at most 3; choose up to three of them."
+    )
+
+
+def _linear(values: NDArray[np.generic], units: str) -> NDArray[np.generic]:
+    """To the domain in which averaging is right: power for radar bands."""
+    if units == "db":
+        return np.power(np.float32(10), np.asarray(values, np.float32) / 10)
+    return np.square(values) if units == "amplitude" else values
+
+
+def _contrast(values: Tensor, units: str) -> Tensor:
+    """To the domain in which contrast is even: decibels for radar bands."""
+    return 10 * torch.log10(values.clamp_min(_SMALLEST_POWER)) if units in _RADAR else values
+
+
+def _stretch(values: Tensor, seen: Tensor) -> Tensor:
+    """Map the 1st-99th percentile of the seen pixels to [0, 1]."""
+    sample = values[seen][:: max(1, int(seen.sum()) // 16384)]
+    if len(sample) == 0:
+        return torch.full_like(values, NO_DATA_LEVEL)
+    low, high = torch.quantile(sample, torch.tensor([0.01, 0.99]))
+    return ((values - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)

@@ -1,0 +1,181 @@
+"""Segment Anything at two sizes, from segment-anything's own classes.
+
+`vit_b` is the official model: same modules, same state-dict names. `tiny` has the same three parts (image encoder,
+prompt encoder, mask decoder) at 256 px, and one addition that small radar objects need: a shallow convolutional
+stem whose full-resolution features join the mask upscaler, so that a mask is drawn at the resolution of its input
+and not at a quarter of the patch grid.
+"""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.mask_decoder import MLP
+from torch import Tensor, nn
+
+from sartutor.presets import SamSize
+
+Embedding = tuple[Tensor, ...]
+"""What an image is encoded to: tokens (B, C, h, w), then detail features at strides 1, 2 and 4 where the size has them."""
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.ReLU())
+
+
+class DetailStem(nn.Module):
+    """Convolutional features (B, c, H/s, W/s) of an image (B, 3, H, W) at strides s = 1, 2, 4."""
+
+    channels = (16, 32, 48)
+
+    def __init__(self) -> None:
+        super().__init__()
+        full, half, quarter = self.channels
+        self.stride1 = nn.Sequential(_conv(3, full), _conv(full, full))
+        self.stride2 = nn.Sequential(_conv(full, half, 2), _conv(half, half))
+        self.stride4 = nn.Sequential(_conv(half, quarter, 2), _conv(quarter, quarter))
+
+    def forward(self, image: Tensor) -> Embedding:
+        full = self.stride1(image)
+        half = self.stride2(full)
+        return full, half, self.stride4(half)
+
+
+class DetailUpscaler(nn.Module):
+    """From prompted tokens (B, C, h, w) to features (B, 16, 16h, 16w), joining the stem's details on the way up."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        full, half, quarter = DetailStem.channels
+        self.tokens = nn.Sequential(
+            nn.ConvTranspose2d(dim, 64, 2, 2),
+            LayerNorm2d(64),
+            nn.GELU(),
+            nn.ConvTranspose2d(64, quarter, 2, 2),
+        )
+        self.join_quarter = _conv(quarter, quarter)
+        self.to_half = nn.ConvTranspose2d(quarter, half, 2, 2)
+        self.join_half = _conv(half, half)
+        self.to_full = nn.ConvTranspose2d(half, full, 2, 2)
+        self.join_full = _conv(full, full)
+
+    def forward(self, tokens: Tensor, details: Embedding) -> Tensor:
+        full, half, quarter = details
+        x = self.join_quarter(self.tokens(tokens) + quarter)
+        x = self.join_half(self.to_half(x) + half)
+        return self.join_full(self.to_full(x) + full)
+
+
+class DetailMaskDecoder(MaskDecoder):
+    """SAM's mask decoder whose upscaler also sees the image's full-resolution features."""
+
+    def __init__(self, transformer_dim: int, transformer: nn.Module) -> None:
+        super().__init__(
+            transformer_dim=transformer_dim, transformer=transformer, iou_head_hidden_dim=transformer_dim
+        )
+        channels = DetailStem.channels[0]
+        self.output_upscaling = DetailUpscaler(transformer_dim)
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(transformer_dim, transformer_dim, channels, 3) for _ in range(self.num_mask_tokens)
+        )
+
+    def decode(
+        self, embedding: Embedding, image_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits (N, 4, H, W) and quality (N, 4) of N prompts, one per embedded image or all on one image."""
+        prompts = sparse.shape[0]
+        tokens, *details = (part.expand(prompts, -1, -1, -1) for part in embedding)
+        queries = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        queries = torch.cat([queries.expand(prompts, -1, -1), sparse], 1)
+        answers, prompted = self.transformer(tokens + dense, image_pe.expand_as(tokens), queries)
+        prompted = prompted.transpose(1, 2).reshape(tokens.shape)
+        features = self.output_upscaling(prompted, tuple(details))
+        weights = torch.stack(
+            [mlp(answers[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
+        )
+        return torch.einsum("nkc,nchw->nkhw", weights, features), self.iou_prediction_head(answers[:, 0])
+
+
+class RadarSam(nn.Module):
+    """Image encoder, prompt encoder and mask decoder behind two verbs: `encode` an image, `decode` a prompt.
+
+    Images are (B, 3, S, S) in [0, 1]; boxes are (N, 4) x0, y0, x1, y1 in pixels of the S x S input. Submodules carry
+    SAM's names, so that an official checkpoint of the same size loads strictly.
+    """
+
+    def __init__(self, size: SamSize) -> None:
+        super().__init__()
+        grid = size.image_size // size.patch
+        self.size = size
+        self.image_encoder = ImageEncoderViT(
+            img_size=size.image_size,
+            patch_size=size.patch,
+            embed_dim=size.width,
+            depth=size.depth,
+            num_heads=size.heads,
+            out_chans=size.embedding,
+            norm_layer=_layer_norm,
+            use_rel_pos=True,
+            window_size=size.window,
+            global_attn_indexes=size.global_blocks,
+        )
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=size.embedding,
+            image_embedding_size=(grid, grid),
+            input_image_size=(size.image_size, size.image_size),
+            mask_in_chans=16,
+        )
+        transformer = TwoWayTransformer(
+            depth=2, embedding_dim=size.embedding, mlp_dim=size.decoder_mlp, num_heads=8
+        )
+        self.mask_decoder: MaskDecoder
+        if size.detail:
+            self.detail_stem = DetailStem()
+            self.mask_decoder = DetailMaskDecoder(size.embedding, transformer)
+        else:
+            self.mask_decoder = MaskDecoder(transformer_dim=size.embedding, transformer=transformer)
+        self.register_buffer("pixel_mean", torch.tensor(size.pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(size.pixel_std).view(-1, 1, 1), persistent=False)
+
+    def encode(self, image: Tensor) -> Embedding:
+        """Embed images (B, 3, S, S) in [0, 1]."""
+        image = (image - self.pixel_mean) / self.pixel_std
+        details = self.detail_stem(image) if self.size.detail else ()
+        return (self.image_encoder(image), *details)
+
+    def decode(
+        self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits (N, 4, h, w) and predicted IoU (N, 4) for boxes (N, 4).
+
+        Either N images were embedded, one per box, or one image serves all boxes. `points` (N, P, 3) holds x, y and
+        label (1 inside, 0 outside, -1 none) of corrections. Output 0 is the single mask, 1-3 the alternatives.
+        """
+        prompt = None if points is None else (points[..., :2], points[..., 2])
+        sparse, dense = self.prompt_encoder(points=prompt, boxes=boxes, masks=None)
+        image_pe = self.prompt_encoder.get_dense_pe()
+        if isinstance(self.mask_decoder, DetailMaskDecoder):
+            return self.mask_decoder.decode(embedding, image_pe, sparse, dense)
+        return self._decode_each(embedding[0], image_pe, sparse, dense)
+
+    def _decode_each(
+        self, tokens: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """SAM's own decoder takes one image with many prompts; pair them up where every prompt has its own image."""
+        if len(tokens) == 1:
+            return self.mask_decoder.predict_masks(tokens, image_pe, sparse, dense)
+        pairs = [
+            self.mask_decoder.predict_masks(tokens[i : i + 1], image_pe, sparse[i : i + 1], dense[i : i + 1])
+            for i in range(len(tokens))
+        ]
+        return torch.cat([masks for masks, _ in pairs]), torch.cat([quality for _, quality in pairs])
+
+
+def _layer_norm(dim: int) -> nn.LayerNorm:
+    return nn.LayerNorm(dim, eps=1e-6)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights of a module."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,242 @@
+"""Drawn shapes under speckle: the scenes on which the tiny promptable model learns what "inside the box" means.
+
+A scene is a cluttered background (patches, fractal texture, a slope of brightness), some target objects of one
+family that are brighter or darker than it, distractors, and multiplicative gamma speckle, all in power. It is no
+simulation of a landscape; it teaches figure and ground at any contrast, size and number of looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.features import rasterize
+from rasterio.transform import from_origin
+from scipy import fft, ndimage
+from shapely import affinity
+from shapely.geometry import LineString, Point, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from sartutor.sar.scene import Band, Grid, Scene
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Rng = np.random.Generator
+Family = Literal["blob", "polygon", "ribbon", "fractal", "tongue", "ring"]
+
+
+def fractal_field(rng: Rng, size: int, slope: float) -> Array:
+    """Gaussian random field (size, size) with amplitude spectrum k^(-slope/2), mean 0, standard deviation 1."""
+    k = np.hypot(fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :]).astype(np.float32)
+    k[0, 0] = np.inf
+    spectrum = fft.rfft2(rng.standard_normal((size, size), dtype=np.float32)) * k ** (-slope / 2)
+    field = fft.irfft2(spectrum, s=(size, size))
+    return ((field - field.mean()) / field.std()).astype(np.float32)
+
+
+def _wobble(rng: Rng, radius: float, roughness: float, points: int = 64) -> Polygon:
+    """Star-shaped outline: radius modulated by five random harmonics."""
+    angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
+    order = np.arange(1, 6)
+    waves = np.cos(np.outer(order, angle) + rng.uniform(0, 2 * np.pi, 5)[:, None])
+    r = radius * np.exp(roughness * (rng.normal(0, 1, 5) / order) @ waves)
+    return Polygon(np.c_[r * np.cos(angle), r * np.sin(angle)])
+
+
+def _curve(rng: Rng, length: float, bend: float) -> LineString:
+    """A smooth wandering line, centred."""
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, bend, 16))
+    steps = np.c_[np.cos(heading), np.sin(heading)] * length / 16
+    path = np.cumsum(steps, axis=0)
+    return LineString(path - path.mean(axis=0))
+
+
+def _blob(rng: Rng, side: float) -> BaseGeometry:
+    shape = affinity.scale(_wobble(rng, side / 2, rng.uniform(0.05, 0.4)), 1, rng.uniform(0.35, 1))
+    return affinity.rotate(shape, rng.uniform(0, 180))
+
+
+def _polygon(rng: Rng, side: float) -> BaseGeometry:
+    corners = int(rng.integers(3, 8))
+    angle = np.sort(rng.uniform(0, 2 * np.pi, corners))
+    shape = Polygon(np.c_[np.cos(angle), np.sin(angle)] * side / 2).buffer(0)
+    box = shapely.box(-side / 2, -side * rng.uniform(0.15, 0.5), side / 2, side * rng.uniform(0.15, 0.5))
+    return affinity.rotate(box if rng.random() < 0.5 else shape, rng.uniform(0, 180))
+
+
+def _ribbon(rng: Rng, side: float) -> BaseGeometry:
+    return _curve(rng, 1.4 * side, 0.35).buffer(max(side * rng.uniform(0.03, 0.1), 1.2))
+
+
+def _tongue(rng: Rng, side: float) -> BaseGeometry:
+    spine = _curve(rng, side, 0.15)
+    stops = np.linspace(0, 1, 10)
+    width = side * rng.uniform(0.05, 0.2) * (0.3 + np.sin(np.pi * stops ** rng.uniform(0.6, 3)))
+    return shapely.union_all(
+        [Point(spine.interpolate(t, True)).buffer(w) for t, w in zip(stops, width, strict=True)]
+    )
+
+
+def _ring(rng: Rng, side: float) -> BaseGeometry:
+    outer = _wobble(rng, side / 2, 0.15)
+    hole = affinity.translate(affinity.scale(outer, *rng.uniform(0.3, 0.7, 2)), *rng.normal(0, side / 20, 2))
+    return outer.difference(hole.buffer(0))
+
+
+_OUTLINES: dict[str, Callable[[Rng, float], BaseGeometry]] = {
+    "blob": _blob,
+    "polygon": _polygon,
+    "ribbon": _ribbon,
+    "fractal": _blob,
+    "tongue": _tongue,
+    "ring": _ring,
+}
+FAMILIES: tuple[str, ...] = tuple(_OUTLINES)
+
+
+def _stamp(outline: BaseGeometry, size: int) -> Mask:
+    """Pixels (size, size) whose centre lies inside the outline."""
+    if outline.is_empty:
+        return np.zeros((size, size), bool)
+    return rasterize([(outline, 1)], (size, size), transform=Affine.identity(), dtype="uint8").astype(bool)
+
+
+def draw_object(rng: Rng, family: str, side: float, center: tuple[float, float], size: int) -> Mask:
+    """One object of `family`, about `side` px wide around `center` (x, y), on a (size, size) canvas."""
+    outline = affinity.translate(_OUTLINES[family](rng, side), *center)
+    mask = _stamp(outline, size)
+    if family == "fractal" and mask.any():
+        field = fractal_field(rng, size, rng.uniform(2.2, 3.2))
+        mask &= field > np.quantile(field[mask], rng.uniform(0.2, 0.55))
+    return mask
+
+
+def place_objects(
+    rng: Rng, size: int, family: str, count: int, sides: tuple[float, float]
+) -> NDArray[np.uint16]:
+    """Object ids (size, size), 0 = none; up to `count` objects that do not touch, sides log-uniform in `sides` px."""
+    labels = np.zeros((size, size), np.uint16)
+    for _ in range(count):
+        side = float(np.exp(rng.uniform(*np.log(sides))))
+        center = rng.uniform(0, size, 2)
+        mask = draw_object(rng, family, side, (center[0], center[1]), size)
+        touches = labels[ndimage.binary_dilation(mask, iterations=3)].any() if mask.any() else True
+        if not touches and mask.sum() >= 12:
+            labels[mask] = labels.max() + 1
+    return labels
+
+
+def _background_db(rng: Rng, size: int) -> Array:
+    """Clutter in dB around 0: patches of four levels, fractal texture and a linear trend."""
+    edges = np.sort(rng.normal(0, 1, 3))
+    patches = np.digitize(fractal_field(rng, size, rng.uniform(2.5, 4)), edges)
+    levels = rng.normal(0, rng.choice([0.3, 1.0, 2.0]), 4)
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    trend = rng.normal(0, 1) * x + rng.normal(0, 1) * y
+    texture = rng.uniform(0, 1.2) * fractal_field(rng, size, rng.uniform(1, 2.5))
+    return (levels[patches] + trend + texture).astype(np.float32)
+
+
+def _distractors_db(rng: Rng, size: int) -> Array:
+    """Things that are not the target: shapes of other families at other contrasts, and bright points."""
+    layer = np.zeros((size, size), np.float32)
+    for _ in range(int(rng.integers(0, 6))):
+        side = float(np.exp(rng.uniform(np.log(8), np.log(size / 3))))
+        center = rng.uniform(0, size, 2)
+        outline = affinity.translate(_OUTLINES[str(rng.choice(FAMILIES))](rng, side), *center)
+        layer[_stamp(outline, size)] += rng.normal(0, 3)
+    for row, col in rng.integers(0, size, (int(rng.integers(0, 12)), 2)):
+        layer[row : row + 2, col : col + 2] += rng.uniform(6, 20)
+    return layer
+
+
+def speckle(rng: Rng, shape: tuple[int, ...], looks: float, correlation: float = 0.0) -> Array:
+    """Gamma multiplicative noise, mean 1, variance 1/looks (before smoothing); `correlation` = Gaussian sigma in px."""
+    noise = rng.standard_gamma(looks, shape, dtype=np.float32) / np.float32(looks)
+    return (
+        ndimage.gaussian_filter(noise, (0,) * (len(shape) - 2) + (correlation,) * 2) if correlation else noise
+    )
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Backscatter `power` (bands, size, size) under speckle and the ids of the target objects (size, size)."""
+
+    power: Array
+    labels: NDArray[np.uint16]
+    family: str
+    contrast_db: float
+    looks: float
+
+
+def _contrast_layer(rng: Rng, labels: NDArray[np.uint16], contrast: float) -> Array:
+    """Contrast in dB on the objects, each a little different and textured, edges softened by up to a pixel."""
+    each = contrast * rng.uniform(0.75, 1.25, int(labels.max()) + 1).astype(np.float32)
+    each[0] = 0
+    layer = ndimage.gaussian_filter(each[labels], rng.uniform(0, 0.8))
+    return layer * (1 + rng.uniform(0, 0.25) * fractal_field(rng, labels.shape[0], 2))
+
+
+def draw(
+    rng: Rng,
+    size: int = 384,
+    bands: int = 2,
+    family: str | None = None,
+    sides: tuple[float, float] = (8, 240),
+    contrast_db: tuple[float, float] = (2.5, 11),
+    looks: tuple[float, float] = (1, 16),
+) -> Drawing:
+    """Draw one scene; everything not given is random. Contrast is of either sign, looks are log-uniform."""
+    family = family or str(rng.choice(FAMILIES))
+    labels = place_objects(rng, size, family, int(rng.integers(3, 16)), sides)
+    contrast = float(rng.choice([-1, 1]) * rng.uniform(*contrast_db))
+    n_looks = float(np.exp(rng.uniform(*np.log(looks))))
+    shared = _background_db(rng, size)
+    clutter = _distractors_db(rng, size)
+    target = _contrast_layer(rng, labels, contrast)
+    layers = []
+    for band in range(bands):
+        strength = 1.0 if band == 0 else rng.uniform(0.3, 1.2)
+        own = shared if band == 0 else 0.6 * shared + 0.4 * _background_db(rng, size)
+        layers.append(np.where(labels > 0, 0.5, 1) * (own + clutter) + strength * target)
+    power = 10 ** (np.stack(layers) / 10) + 10 ** (rng.uniform(-25, -8) / 10)
+    power *= speckle(rng, power.shape, n_looks, float(rng.choice([0.0, 0.0, 0.5])))
+    return Drawing(power.astype(np.float32), labels, family, contrast, n_looks)
+
+
+def scene(
+    seed: int,
+    bands: tuple[str, ...] = ("VV", "VH"),
+    crs: str | None = "EPSG:32632",
+    size: int = 512,
+) -> tuple[Scene, NDArray[np.uint16]]:
+    """A georeferenced sigma0 scene in dB (10 m pixels where `crs` is in metres) and its object ids (rows, columns).
+
+    The same seed gives the same scene. `crs=None` gives a scene without georeference, a geographic `crs` one in degrees.
+    """
+    drawing = draw(
+        np.random.default_rng(seed), size, len(bands), sides=(12, size / 3), contrast_db=(5, 10), looks=(3, 6)
+    )
+    level = np.array([-10.0 - 7.0 * i for i in range(len(bands))], np.float32)[:, None, None]
+    decibel = 10 * np.log10(np.maximum(drawing.power, 1e-6)) + level
+    described = tuple(Band(name, "db", "sigma0") for name in bands)
+    grid = Grid(_placement(crs), CRS.from_user_input(crs) if crs else None, size, size)
+    valid = np.ones((size, size), bool)
+    return Scene(
+        decibel.astype(np.float32), described, grid, valid, f"shapes-{seed}", "synthetic"
+    ), drawing.labels
+
+
+def _placement(crs: str | None) -> Affine:
+    """Upper left corner in the Alps with 10 m pixels, in the units of `crs`."""
+    if crs is None:
+        return Affine.identity()
+    if CRS.from_user_input(crs).is_geographic:
+        return from_origin(10.0, 47.0, 1e-4, 1e-4)
+    return from_origin(600_000, 5_200_000, 10, 10)
