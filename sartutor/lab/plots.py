@@ -81,7 +81,13 @@ def show_histogram(axes: Axes, samples: Mapping[str, NDArray[Any]], unit: str, t
     for (name, values), color in zip(samples.items(), (BLUE, ORANGE, GREEN, RED, PURPLE), strict=False):
         share = np.full(np.size(values), 100 / np.size(values))
         axes.hist(
-            np.ravel(values), edges, weights=share, histtype="step", linewidth=1.6, color=color, label=name
+            np.ravel(values),
+            edges.tolist(),
+            weights=share,
+            histtype="step",
+            linewidth=1.6,
+            color=color,
+            label=name,
         )
     axes.set(xlabel=unit, ylabel="share of pixels (%)", title=title)
     axes.legend(frameon=False)

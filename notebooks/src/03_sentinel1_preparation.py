@@ -1,0 +1,325 @@
+# %% [markdown]
+# # Sentinel-1: from a GeoTIFF to what a model sees
+#
+# **What you will do.** Open a Sentinel-1 image, find out what its numbers mean, average it correctly, turn its two bands into a
+# colour picture, and follow one box from the ground to the pixels that a neural network receives.
+#
+# **What you will learn.** The difference between power and decibels, and why it decides how you may average; what a no-data mask
+# is for; how VV and VH become three channels between 0 and 1.
+#
+# **What you need.** About 20 minutes. You have never seen radar data? Then you are in the right place.
+# `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real flood near Orihuela, Spain (1.5 MB).
+
+# %%
+PRESET = "laptop"  # smoke | laptop | paper
+SEED = 0
+DATA = "synthetic"  # synthetic | sample | path of your own GeoTIFF with VV and VH
+
+# %% [markdown]
+# We bring in the tools: `sartutor.sar` reads and converts radar data, `sartutor.lab` draws and checks.
+
+# %%
+import numpy as np
+
+from sartutor.errors import DataError
+from sartutor.lab import data, plots
+from sartutor.lab.checks import check
+from sartutor.sar import footprint, geotiff, radiometry, warp
+
+numbers = {}
+
+# %% [markdown]
+# ## 1 · Open the file and ask what is in it
+#
+# A GeoTIFF is a grid of numbers with a place on the Earth. It often does *not* say what the numbers are. Sentinel-1 images
+# travel as **power** (0.001 to 1, say) or as **decibels** (−30 to 0), and nothing in the file tells which. The reader looks at the
+# values and says what it concluded; you can overrule it with `units=...`.
+
+# %%
+example = data.sentinel1(DATA, PRESET, SEED)
+scene = example.scene.read()
+print(example.credit)
+for band in scene.bands:
+    print(f"{band.name}: units {band.units}, quantity {band.quantity}")
+print(f"{scene.grid.height} x {scene.grid.width} pixels, CRS {scene.grid.crs}")
+print(*scene.notes, sep="\n")
+
+# %% [markdown]
+# **VV** means: sent with vertical polarisation, received with vertical. **VH**: sent vertical, received horizontal. A smooth surface
+# such as calm water mirrors the beam away from the sensor and looks dark in both. Leaves and branches turn part of the wave, so
+# vegetation is comparatively bright in VH.
+
+# %%
+for axes, name in zip(plots.panels(2), ("VV", "VH"), strict=True):
+    plots.show_image(axes, scene.band(name), f"{name}, as stored", "dB", scene.valid)
+
+# %% [markdown]
+# ## 2 · Decibels and power
+#
+# A decibel is a logarithm of a power ratio:
+#
+# $$P_{\mathrm{dB}} = 10 \log_{10} P, \qquad P = 10^{P_{\mathrm{dB}}/10}.$$
+#
+# Ten decibels more is ten times the power; three decibels more is about twice. Backscatter covers a factor of 10 000 from calm
+# water to a city, so people look at dB. Two lines of Python do the conversion. The package has the same two functions, and we
+# check that they agree.
+
+
+# %%
+def to_power(db):
+    return 10 ** (db / 10)
+
+
+def to_db(power):
+    return 10 * np.log10(power)
+
+
+db = scene.band("VV")[scene.valid].astype(np.float64)
+assert np.allclose(to_power(db), radiometry.db_to_power(db))
+assert np.allclose(to_db(to_power(db)), db)
+for level in (-20, -10, -7, 0):
+    print(f"{level:>4} dB = {to_power(level):.3f} in power")
+
+# %% [markdown]
+# Converting twice is a classic mistake: dB of dB looks like an image and means nothing. A `Scene` knows its units and refuses.
+
+# %%
+power_scene = radiometry.to_units(scene, "power")
+try:
+    radiometry.to_units(power_scene, "power")
+except DataError as error:
+    print("Refused:", error)
+
+# %% [markdown]
+# ## 3 · Average in power, never in dB
+#
+# Every radar image is grainy. The grain is **speckle**: within one pixel many echoes add up or cancel by chance. Averaging
+# neighbours calms it. But an average of dB is *not* the dB of the average. Because the logarithm bends, it always lies lower:
+#
+# $$\overline{10\log_{10}P} \;\le\; 10\log_{10}\overline{P}.$$
+#
+# Let us shrink the image eight times, once in power (right) and once in dB (wrong).
+
+
+# %%
+def block_mean(values, size):
+    rows, cols = (n // size * size for n in values.shape)
+    return values[:rows, :cols].reshape(rows // size, size, cols // size, size).mean((1, 3))
+
+
+filled = np.where(scene.valid, power_scene.band("VV"), np.nan).astype(np.float64)
+right = to_db(block_mean(filled, 8))
+wrong = block_mean(to_db(filled), 8)
+error = wrong - right
+numbers["mean_error_of_db_average"] = float(np.nanmean(error))
+print(f"averaging in dB makes this image {-np.nanmean(error):.2f} dB too dark on average,")
+print(f"and {-np.nanmin(error):.1f} dB too dark in the worst block")
+
+# %%
+pictures = plots.panels(3)
+limits = (np.nanpercentile(right, 2), np.nanpercentile(right, 98))
+plots.show_image(pictures[0], right, "averaged in power (right)", limits=limits)
+plots.show_image(pictures[1], wrong, "averaged in dB (wrong)", limits=limits)
+plots.show_image(pictures[2], error, "wrong minus right")
+
+# %% [markdown]
+# The error is largest where bright and dark pixels meet, which is where a segmentation model needs to be right. That is why every
+# resize, warp and overview in this package goes through power. `warp.resize` is our `block_mean` for any size and for images with
+# gaps. Where there are no gaps the two agree:
+
+# %%
+small = warp.resize(scene, tuple(n // 8 for n in scene.grid.shape))
+same = np.isfinite(right[: small.grid.height, : small.grid.width])
+if all(n % 8 == 0 for n in scene.grid.shape):
+    assert np.allclose(small.band("VV")[same], right[same], atol=1e-3)  # dB
+print("package and own average agree:", small.grid.shape, "pixels of", scene.grid.shape)
+
+# %% [markdown]
+# ## 4 · No data is not a number
+#
+# Images have edges, and some pixels hold nothing. A scene carries a mask, `valid`. What is not valid takes part in no average and no
+# statistic. To see why, we cut a hole and average with and without the mask.
+
+# %%
+hole = scene.valid.copy()
+hole[: hole.shape[0] // 3, : hole.shape[1] // 3] = False
+values = power_scene.band("VV")
+with_zeros = to_db(np.where(hole, values, 0).mean())
+with_mask = to_db(values[hole].mean())
+numbers["mean_db_zeros_for_no_data"] = float(with_zeros)
+numbers["mean_db_masked"] = float(with_mask)
+print(f"invalid pixels counted as zero: {with_zeros:.2f} dB")
+print(f"invalid pixels left out:        {with_mask:.2f} dB")
+
+# %% [markdown]
+# ## 5 · Two bands, three channels
+#
+# Networks that were first trained on photographs take exactly three channels between 0 and 1. Two radar bands $a$, $b$ become
+# $(a,\; b,\; \tfrac{a+b}{2})$. Before that, each band is stretched to [0, 1]:
+#
+# $$r(x; l, h) = \mathrm{clip}\!\left(\frac{x-l}{h-l},\, 0,\, 1\right).$$
+#
+# The avalanche study [1] uses fixed ranges in dB: VV from −23 to −3 and VH from −27 to −7. Fixed ranges keep an absolute meaning: the
+# same grey is the same backscatter in every image. The promptable model of this tutorial stretches every window to its own 1st to
+# 99th percentile instead, so that it sees contrast in any scene. Here are both.
+
+
+# %%
+def stretch(values, low, high):
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def composite(vv, vh):
+    return np.stack([vv, vh, (vv + vh) / 2], axis=-1)
+
+
+vv, vh = scene.band("VV"), scene.band("VH")
+fixed = composite(stretch(vv, -23, -3), stretch(vh, -27, -7))
+own = [np.percentile(band[scene.valid], (1, 99)) for band in (vv, vh)]
+adapted = composite(stretch(vv, *own[0]), stretch(vh, *own[1]))
+for axes, rgb, title in zip(
+    plots.panels(2), (fixed, adapted), ("fixed ranges", "own percentiles"), strict=True
+):
+    plots.show_color(axes, np.where(scene.valid[..., None], rgb, 1), title)
+
+# %% [markdown]
+# ## 6 · From a box on the ground to the model's input
+#
+# You draw a box on a map: west, south, east, north, in degrees or metres. The model wants pixels. Its corners go through the grid's
+# transform; where map and image use different coordinate systems the *edges* are divided into many points first, because a
+# straight edge on a map may be bent in the image.
+
+# %%
+height, width = scene.grid.shape
+corners = [(0.35 * width, 0.60 * height), (0.60 * width, 0.35 * height)]
+(west, south), (east, north) = (scene.grid.transform * corner for corner in corners)
+polygon = footprint.box_polygon(west, south, east, north)
+ring = footprint.outline(polygon, scene.grid.crs, scene.grid)
+box = footprint.pixel_box(ring)
+print(f"on the ground: west {west:.4f}, south {south:.4f}, east {east:.4f}, north {north:.4f}")
+print("in pixels (x0, y0, x1, y1):", np.round(box, 2))
+back = footprint.ground(ring, scene.grid, scene.grid.crs)
+assert polygon.symmetric_difference(back).area < 1e-6 * polygon.area  # there and back again
+
+# %% [markdown]
+# Around the box the model reads a **window** with context, resamples it in power to its own input size, stretches it in dB, and
+# stacks three channels. `model_image` does all of it. Its third channel is our average of the first two.
+
+# %%
+from sartutor.learn.sam.inputs import model_image, prompt_window
+
+SIDE = 256  # input size of the small model, in pixels
+window = prompt_window(box, scene.grid.shape, SIDE)
+image, frame = model_image(scene.read(window), SIDE)
+channels = image.numpy().transpose(1, 2, 0)
+rows, cols = frame.inner
+seen = channels[:rows, :cols]
+assert np.allclose(seen, composite(seen[..., 0], seen[..., 1]), atol=1e-6)
+assert 0 <= channels.min() <= channels.max() <= 1
+
+pictures = plots.panels(2)
+plots.show_color(pictures[0], fixed, "scene and box")
+plots.draw_box(pictures[0], box, label="box")
+plots.show_color(pictures[1], channels, f"what the model sees ({SIDE} x {SIDE})")
+plots.draw_box(pictures[1], frame.box(box, window))
+
+# %% [markdown]
+# ## 7 · Write the prepared image, read it back
+#
+# The file written here states its units, band names and no-data, so that nobody has to guess again.
+
+# %%
+folder = data.runs_folder(PRESET, example.key)
+path = folder / "03-prepared.tif"
+geotiff.write_scene(power_scene, path)
+again = geotiff.read_scene(path)
+assert [band.units for band in again.bands] == ["power"] * len(again.bands)
+assert np.array_equal(again.valid, power_scene.valid)
+assert np.array_equal(again.pixels[:, again.valid], power_scene.pixels[:, power_scene.valid])
+print(path.name, "holds", ", ".join(f"{b.name} in {b.units}" for b in again.bands), "and reads back exactly")
+
+# %% [markdown]
+# ## Where it fails
+#
+# - **Units by guess.** Plausibility is no proof. Amplitude scaled to 0–1 looks like power. If you know the units, say them.
+# - **A fixed range** wastes its greys on a calm lake at −25 dB and clips a city at +5 dB. A per-window stretch loses the absolute level.
+# - **Dark is not water, water is not dark.** Wind roughens water; roads, sand and radar shadow are dark too. Where labels exist we
+#   can count: how much of the labelled area is brighter than the darkest quarter of everything else? A threshold in VV must miss
+#   that part, whatever its value is chosen by.
+
+# %%
+if example.objects is not None:
+    inside, outside = (scene.valid & part for part in (example.objects > 0, example.objects == 0))
+    plots.show_histogram(
+        plots.panels(1)[0], {"labelled": vv[inside], "not labelled": vv[outside]}, "VV (dB)", "VV"
+    )
+    numbers["share_brighter_than_quarter"] = float(np.mean(vv[inside] > np.percentile(vv[outside], 25)))
+    print(f"{numbers['share_brighter_than_quarter']:.0%} of the labelled pixels are brighter than")
+    print("the darkest quarter of the pixels outside the label")
+
+# %% [markdown]
+# ## Exercises
+#
+# **Exercise 1.** How many times stronger is an echo of −8 dB than one of −18 dB? Put a number in place of the dots.
+
+# %%
+times = ...
+
+check("Exercise 1", times, 10.0, hint="The difference is 10 dB; what is that in power?")
+
+# %% tags=["solution"]
+assert check("Solution 1", to_power(-8 - (-18)), 10.0, hint="")
+
+# %% [markdown]
+# **Exercise 2.** The *equivalent number of looks* of an even patch is $(\mu/\sigma)^2$ of its **power**. Compute it for the
+# patch below.
+
+# %%
+patch = power_scene.band("VV")[: height // 16, : width // 16].astype(np.float64)
+looks = ...
+
+check(
+    "Exercise 2",
+    looks,
+    (patch.mean() / patch.std()) ** 2,
+    hint="Use patch.mean() and patch.std().",
+    tolerance=1e-3,
+)
+
+# %% tags=["solution"]
+solution = patch.mean() ** 2 / patch.var()
+assert check("Solution 2", solution, (patch.mean() / patch.std()) ** 2, hint="", tolerance=1e-3)
+
+# %% [markdown]
+# **Exercise 3.** The ratio VV / VH tells surfaces from vegetation. What is it in dB, given `vv` and `vh` in dB?
+
+# %%
+ratio_db = ...
+
+expected = to_db(to_power(vv) / to_power(vh))
+check(
+    "Exercise 3", ratio_db, expected, hint="A logarithm turns a quotient into a difference.", tolerance=1e-3
+)
+
+# %% tags=["solution"]
+assert check("Solution 3", vv - vh, expected, hint="", tolerance=1e-3)
+
+# %% [markdown]
+# ## Summary
+#
+# Know the units; average in power; keep no-data out; stretch to [0, 1]; remember that a box is a shape on the ground. The
+# numbers of this notebook go to a file, so that runs can be compared.
+
+# %%
+data.write_numbers("03", PRESET, example.key, SEED, numbers)
+
+# %% [markdown]
+# **Next:** [11 · Interactive segmentation](11_interactive_segmentation.ipynb) gives such windows to a promptable model.
+# [02 · ALOS-2](02_alos2_preparation.ipynb) prepares a longer wavelength.
+#
+# ## References
+#
+# 1. Gelato et al., *Promptable foundation models for SAR: avalanche segmentation*, Remote Sensing 18(3), 519, 2026; arXiv:2601.01213.
+# 2. Bonafilia et al., *Sen1Floods11: a georeferenced dataset to train and test deep learning flood algorithms for Sentinel-1*,
+#    CVPR Workshops, 2020 (the sample; contains modified Copernicus Sentinel data).
+# 3. C. Oliver and S. Quegan, *Understanding Synthetic Aperture Radar Images*, SciTech, 2004 (speckle and looks).

@@ -1,0 +1,125 @@
+"""The data of a notebook, by its DATA parameter, and the file that its numbers go to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from sartutor import catalog
+from sartutor.errors import DataError
+from sartutor.presets import preset
+from sartutor.sar.geotiff import read_scene
+from sartutor.sar.scene import Readable
+from sartutor.sar.sentinel1 import open_sentinel1
+from sartutor.sim import mosaic, shapes
+
+FLOOD_SAMPLE = "sen1floods11-spain"
+MOSAIC_SAMPLE = "palsar2-mosaic-n23w161"
+MADE_UP = "Synthetic: made on the spot, no one's data."
+
+
+@dataclass(frozen=True)
+class Example:
+    """A scene to work on.
+
+    `objects` (rows, columns) int32 numbers the labelled objects from 1; 0 is none, -1 not labelled. None
+    where there is no label. `key` names the data in file names, `credit` says whom it comes from.
+    """
+
+    scene: Readable
+    objects: NDArray[np.int32] | None
+    key: str
+    credit: str
+
+
+def sentinel1(data: str, preset_name: str, seed: int) -> Example:
+    """The Sentinel-1 scene of a notebook.
+
+    Args:
+        data: "synthetic", "sample" (a labelled flood in Spain), a raster file, or a folder with `images/` and
+            `masks/` of which the first image is taken.
+        preset_name: size of a synthetic scene.
+        seed: of a synthetic scene.
+    """
+    if data == "synthetic":
+        scene, labels = shapes.scene(seed, size=preset(preset_name).scene_side)
+        return Example(scene, labels.astype(np.int32), data, MADE_UP)
+    if data == "sample":
+        files = catalog.fetch(FLOOD_SAMPLE)
+        image, label = (
+            next(path for name, path in files.items() if part in name) for part in ("S1Hand", "Label")
+        )
+        return Example(
+            open_sentinel1(image), number_objects(_label(label)), data, catalog.item(FLOOD_SAMPLE).citation
+        )
+    return _own(Path(data))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A PALSAR-2 mosaic tile, unpacked in `folder`; `key` and `credit` as in `Example`."""
+
+    folder: Path
+    key: str
+    credit: str
+
+
+def mosaic_tile(data: str, preset_name: str, seed: int) -> Tile:
+    """The PALSAR-2 mosaic tile of a notebook: "synthetic", "sample" (Hawaii), or a folder of your own."""
+    if data not in ("synthetic", "sample"):
+        return Tile(Path(data), Path(data).name, f"Your own data: {data}")
+    folder = runs_folder(preset_name, data) / "02-tile"
+    if data == "synthetic":
+        mosaic.write_tile(folder, seed, preset(preset_name).scene_side)
+        return Tile(folder, data, MADE_UP)
+    (archive,) = catalog.fetch(MOSAIC_SAMPLE).values()
+    catalog.unpack(archive, folder)
+    return Tile(folder, data, _credit(MOSAIC_SAMPLE))
+
+
+def number_objects(label: NDArray[Any]) -> NDArray[np.int32]:
+    """Number the connected parts (corners touch) of a label: > 0 object, 0 none, < 0 not labelled."""
+    objects, _ = ndimage.label(label > 0, np.ones((3, 3)))
+    return np.where(label < 0, -1, objects).astype(np.int32)
+
+
+def runs_folder(preset_name: str, key: str) -> Path:
+    """`runs/<preset>/<data>` beside pyproject.toml, or here where there is none above; made when missing."""
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+    folder = root / "runs" / preset_name / key
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_numbers(notebook: str, preset_name: str, key: str, seed: int, numbers: Mapping[str, Any]) -> Path:
+    """Write a notebook's own numbers to `runs/<preset>/<data>/NN-<seed>.json` and say so."""
+    path = runs_folder(preset_name, key) / f"{notebook}-{seed}.json"
+    path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(numbers)} numbers written to runs/{preset_name}/{key}/{path.name}")
+    return path
+
+
+def _own(path: Path) -> Example:
+    images = sorted((path / "images").glob("*.tif")) if path.is_dir() else [path]
+    if not images:
+        raise DataError(f"{path} holds no images/*.tif; give a GeoTIFF, or a folder with images/ and masks/.")
+    label = path / "masks" / images[0].name
+    objects = number_objects(_label(label)) if path.is_dir() and label.is_file() else None
+    return Example(open_sentinel1(images[0]), objects, images[0].stem, f"Your own data: {images[0].name}")
+
+
+def _credit(name: str) -> str:
+    one = catalog.item(name)
+    return f"{one.credit}. {one.citation}"
+
+
+def _label(path: Path) -> NDArray[Any]:
+    return read_scene(path, units="class").pixels[0]
