@@ -25,7 +25,7 @@ def train(recipe: ShapesRecipe, seed: int, out: Path, device: str = "auto") -> R
         recipe.steps, recipe.warmup, recipe.learning_rate, recipe.weight_decay, recipe.clip, recipe.save_every
     )
     fit(
-        _Prompted(model),
+        model,
         _loss,
         data,
         recipe.scenes_per_step,
@@ -48,18 +48,6 @@ def base_header(recipe: ShapesRecipe, seed: int) -> dict[str, Any]:
         "seed": seed,
         "parent": None,
     }
-
-
-class _Prompted(nn.Module):
-    """One forward call from images and prompts to masks, as the loop's wrapper wants it."""
-
-    def __init__(self, sam: RadarSam) -> None:
-        super().__init__()
-        self.sam = sam
-
-    def forward(self, image: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        given = points if bool((points[..., 2] >= 0).any()) else None
-        return self.sam.decode(self.sam.encode(image), boxes, given)
 
 
 def _loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

@@ -138,6 +138,11 @@ class RadarSam(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(size.pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(size.pixel_std).view(-1, 1, 1), persistent=False)
 
+    def forward(self, image: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """One image per prompt, as in training: `encode`, then `decode` (without points where all are none)."""
+        given = points if bool((points[..., 2] >= 0).any()) else None
+        return self.decode(self.encode(image), boxes, given)
+
     def encode(self, image: Tensor) -> Embedding:
         """Embed images (B, 3, S, S) in [0, 1]."""
         image = (image - self.pixel_mean) / self.pixel_std

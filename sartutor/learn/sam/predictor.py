@@ -13,7 +13,6 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from sartutor.errors import DataError, GeometryError
-
 from sartutor.learn.embeddings import EmbeddingCache, embedding_key
 from sartutor.learn.models import SamModel
 from sartutor.learn.sam.inputs import Box, Frame, model_image, prompt_window
