@@ -159,7 +159,7 @@ def bounds(grid: Grid, crs: CRS | None = None) -> tuple[float, float, float, flo
         [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], dtype=np.float64
     )
     ring = apply_affine(grid.transform, densify(corners))
-    if crs is not None:
+    if crs is not None and not same_crs(crs, grid.crs):
         ring = unwrap(transform_points(ring, grid.crs, crs), crs)
     if not np.all(np.isfinite(ring)):
         raise GeometryError(
@@ -193,11 +193,13 @@ def transform_points(points: Points, source: CRS | None, target: CRS | None) -> 
 
 
 def unwrap(ring: Points, crs: CRS) -> Points:
-    """A ring whose x runs on across the antimeridian instead of jumping around the world."""
+    """A ring whose x runs on beyond 180 degrees where it crosses the antimeridian, instead of jumping back."""
     period = world_width(crs)
     if period is None:
         return ring
-    return np.column_stack((np.unwrap(ring[:, 0], period=period), ring[:, 1]))
+    x = np.unwrap(ring[:, 0], period=period)
+    turns = np.floor(x.min() / period + 0.5 + 1e-9)
+    return np.column_stack((x - turns * period, ring[:, 1]))
 
 
 def world_width(crs: CRS) -> float | None:
@@ -210,8 +212,7 @@ def world_width(crs: CRS) -> float | None:
 def apply_affine(transform: Affine, points: Points) -> Points:
     """(n, 2) points through an affine transform."""
     a, b, c, d, e, f = transform[:6]
-    x, y = points[:, 0], points[:, 1]
-    return np.column_stack((a * x + b * y + c, d * x + e * y + f))
+    return points @ np.array([[a, d], [b, e]]) + np.array([c, f])
 
 
 @lru_cache(maxsize=64)

@@ -113,7 +113,7 @@ def check_same_grid(paths: Sequence[Path], grids: Sequence[Grid]) -> None:
     first = grids[0]
     corners = np.array([(0, 0), (first.width, 0), (0, first.height)])
     for path, grid in zip(paths[1:], grids[1:], strict=True):
-        offsets = [np.subtract(~first.transform * (grid.transform * tuple(c)), c) for c in corners]
+        offsets = [np.subtract(~first.transform @ (grid.transform @ tuple(c)), c) for c in corners]
         if grid.shape != first.shape or grid.crs != first.crs or np.abs(offsets).max() > 0.01:
             raise GeometryError(
                 f"{path} ({grid.height} x {grid.width}) does not lie on the grid of {paths[0]} "
@@ -133,8 +133,15 @@ def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer
         units=units,
         quantity=quantity if quantity in get_args(Quantity) else None,
         date=_date(tags.get("DATE")),
-        dtype=dataset.dtypes[index - 1] if _plain(dataset, index) else "float32",
+        dtype=_dtype(dataset, index),
     )
+
+
+def _dtype(dataset: DatasetReader, index: int) -> str:
+    own = str(dataset.dtypes[index - 1])
+    if own.startswith("complex"):
+        return "complex64"
+    return own if _plain(dataset, index) else "float32"
 
 
 def _plain(dataset: DatasetReader, index: int) -> bool:

@@ -55,7 +55,7 @@ class Grid:
 
     def crop(self, window: Window) -> Grid:
         """The grid of one window (integer offsets and sizes) of this grid."""
-        transform = self.transform * Affine.translation(window.col_off, window.row_off)
+        transform = self.transform @ Affine.translation(window.col_off, window.row_off)
         return Grid(transform, self.crs, int(window.height), int(window.width))
 
 

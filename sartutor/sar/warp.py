@@ -115,7 +115,7 @@ def resized_grid(grid: Grid, shape: tuple[int, int]) -> Grid:
     """The grid of `shape` pixels over exactly the same ground."""
     height, width = shape
     scale = Affine.scale(grid.width / width, grid.height / height)
-    return Grid(grid.transform * scale, grid.crs, height, width)
+    return Grid(grid.transform @ scale, grid.crs, height, width)
 
 
 class Resizer:

@@ -1,0 +1,130 @@
+"""Decibels, power and digital numbers in closed form, and the judgement of units."""
+
+from datetime import date
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sartutor.errors import DataError
+from sartutor.sar.radiometry import (
+    ALOS2_CALIBRATION_FACTOR_DB,
+    alos2_dn_to_power,
+    db_to_power,
+    from_linear,
+    guess_units,
+    power_to_db,
+    to_linear,
+    to_units,
+)
+from sartutor.sar.scene import Band, Grid, Scene
+
+
+def scene(values, *bands):
+    pixels = np.asarray(values, np.float32).reshape(len(bands), 1, -1)
+    grid = Grid(Affine.identity(), None, 1, pixels.shape[2])
+    return Scene(pixels, bands, grid, np.ones(grid.shape, bool), "test")
+
+
+def test_decibels_in_closed_form():
+    assert db_to_power([-30.0, 0.0, 10.0]) == pytest.approx([1e-3, 1.0, 10.0])
+    assert power_to_db([1e-3, 1.0, 10.0]) == pytest.approx([-30.0, 0.0, 10.0])
+    assert power_to_db(2.0) == pytest.approx(3.0103, abs=1e-4)
+
+
+@given(st.floats(-79, 60))
+def test_decibels_and_power_are_inverse(db):
+    assert power_to_db(db_to_power(db)) == pytest.approx(db, abs=1e-9)
+    assert power_to_db(db_to_power(np.float32(db))) == pytest.approx(db, abs=1e-4)
+
+
+def test_zero_and_negative_power_get_the_floor():
+    assert power_to_db([0.0, -0.2, 1e-12]) == pytest.approx([-80.0] * 3)
+
+
+def test_alos2_digital_numbers_are_averaged_as_power():
+    dn = np.array([1000, 3000], np.uint16)
+    assert power_to_db(alos2_dn_to_power(1000)) == pytest.approx(60 + ALOS2_CALIBRATION_FACTOR_DB, abs=1e-4)
+    mean = power_to_db(alos2_dn_to_power(dn).mean())
+    assert mean == pytest.approx(10 * np.log10((1e6 + 9e6) / 2) - 83.0, abs=1e-4)
+    assert mean > power_to_db(alos2_dn_to_power(dn.mean()))
+
+
+@pytest.mark.parametrize("units", ["db", "power", "amplitude", "dn", "1", "degree", "m"])
+def test_to_linear_and_back(units):
+    values = np.array([0.5, 2.0, 7.0])
+    assert from_linear(to_linear(values, units), units) == pytest.approx(values)
+
+
+def test_only_backscatter_bands_are_converted():
+    taken = Band("HH", "power", "gamma0", date(2020, 9, 9))
+    converted = to_units(scene([[0.1, 1.0], [30, 40]], taken, Band("linci", "degree")), "db")
+    assert converted.band("HH")[0] == pytest.approx([-10, 0], abs=1e-5)
+    assert converted.band("linci")[0].tolist() == [30, 40]
+    assert converted.bands[0] == Band("HH", "db", "gamma0", date(2020, 9, 9))
+    assert to_units(converted, "power").pixels == pytest.approx(
+        scene([[0.1, 1.0], [30, 40]], *converted.bands).pixels
+    )
+
+
+def test_amplitude_becomes_power_by_its_square():
+    assert to_units(scene([[2.0]], Band("VV", "amplitude")), "power").pixels == pytest.approx(4.0)
+
+
+def test_floored_pixels_are_counted_where_valid():
+    source = scene([[-0.1, 0.0, 0.5]], Band("VV", "power"))
+    assert any("VV: 2 px" in note for note in to_units(source, "db").notes)
+    assert to_units(scene([[0.5]], Band("VV", "power")), "db").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("band", "target", "words"),
+    [
+        (Band("VV", "db"), "db", "already in db"),
+        (Band("VV", "power"), "power", "already in power"),
+        (Band("HH", "dn"), "db", "calibrate"),
+        (Band("slope", "degree"), "db", "no band is radar"),
+        (Band("VV", "power"), "dn", "not to 'dn'"),
+    ],
+)
+def test_wrong_conversions_are_refused(band, target, words):
+    with pytest.raises(DataError, match=words):
+        to_units(scene([[0.5]], band), target)
+
+
+def speckle(mean_db, looks=4, size=20000):
+    rng = np.random.default_rng(1)
+    return rng.gamma(looks, 1 / looks, size) * db_to_power(mean_db)
+
+
+@pytest.mark.parametrize(
+    ("values", "units"),
+    [
+        (power_to_db(speckle(-12)), "db"),
+        (power_to_db(speckle(-22)), "db"),
+        (power_to_db(speckle(-3, looks=1)), "db"),
+        (speckle(-12), "power"),
+        (speckle(-25), "power"),
+        (speckle(-22) - 0.003, "power"),
+        (np.round(np.sqrt(speckle(-12) * 10**8.3)).astype(np.uint16), "dn"),
+        (np.sqrt(speckle(-12)) * 900, "dn"),
+        (np.clip(np.sqrt(speckle(-20)) * 300, 0, 255).astype(np.uint16), "dn"),
+        (np.clip(np.sqrt(speckle(-12)) * 300, 0, 255).astype(np.uint8), "1"),
+        (np.clip(power_to_db(speckle(-12)) * 8 + 240, 0, 255), "1"),
+        (np.clip(power_to_db(speckle(-12)) / 10 + 1.8, 0, 1), "1"),
+        (np.array([-1, 0, 1, 1], np.int16), "class"),
+        (speckle(-12) + 1j, "complex"),
+        (np.array([-9000.0, -2000, 400, 30000]), "1"),
+    ],
+)
+def test_units_are_judged_by_values(values, units):
+    concluded, sentence = guess_units(values)
+    assert concluded == units, sentence
+    assert len(sentence) > 20
+
+
+def test_nothing_to_judge_is_an_error():
+    with pytest.raises(DataError, match="name the units"):
+        guess_units(np.array([np.nan, np.inf]))
