@@ -20,6 +20,7 @@ DATA = "synthetic"  # synthetic | sample | path of your own GeoTIFF with VV and 
 
 # %%
 import numpy as np
+from skimage.filters import threshold_otsu
 
 from sartutor.errors import DataError
 from sartutor.lab import data, plots
@@ -243,19 +244,32 @@ print(path.name, "holds", ", ".join(f"{b.name} in {b.units}" for b in again.band
 #
 # - **Units by guess.** Plausibility is no proof. Amplitude scaled to 0–1 looks like power. If you know the units, say them.
 # - **A fixed range** wastes its greys on a calm lake at −25 dB and clips a city at +5 dB. A per-window stretch loses the absolute level.
-# - **Dark is not water, water is not dark.** Wind roughens water; roads, sand and radar shadow are dark too. Where labels exist we
-#   can count: how much of the labelled area is brighter than the darkest quarter of everything else? A threshold in VV must miss
-#   that part, whatever its value is chosen by.
+# - **One threshold is not enough.** Wind roughens water; roads, sand and radar shadow are as dark as a lake. Where a label exists we
+#   can try *every* threshold in VV and keep the best: it has seen the answer and still makes mistakes. The score is **IoU**,
+#   intersection over union: 1 when two masks are equal, 0 when they are disjoint. Beside it stands Otsu's threshold [4], which has
+#   not seen the answer.
 
 # %%
 if example.objects is not None:
-    inside, outside = (scene.valid & part for part in (example.objects > 0, example.objects == 0))
+    judged = scene.valid & (example.objects >= 0)
+    truth, values = example.objects[judged] > 0, vv[judged]
     plots.show_histogram(
-        plots.panels(1)[0], {"labelled": vv[inside], "not labelled": vv[outside]}, "VV (dB)", "VV"
+        plots.panels(1)[0], {"object": values[truth], "rest": values[~truth]}, "VV (dB)", "VV by label"
     )
-    numbers["share_brighter_than_quarter"] = float(np.mean(vv[inside] > np.percentile(vv[outside], 25)))
-    print(f"{numbers['share_brighter_than_quarter']:.0%} of the labelled pixels are brighter than")
-    print("the darkest quarter of the pixels outside the label")
+
+    def iou(mask):
+        return np.sum(mask & truth) / np.sum(mask | truth)
+
+    cuts = np.percentile(values, np.arange(1, 100))
+    side = np.sign(np.median(values[truth]) - np.median(values[~truth]))
+    scores = [iou(side * values > side * cut) for cut in cuts]
+    otsu = threshold_otsu(values)
+    numbers["iou_best_threshold"], numbers["iou_otsu"] = (
+        float(max(scores)),
+        float(iou(side * values > side * otsu)),
+    )
+    print(f"best threshold {cuts[np.argmax(scores)]:.1f} dB: IoU {numbers['iou_best_threshold']:.2f}")
+    print(f"Otsu's threshold {otsu:.1f} dB: IoU {numbers['iou_otsu']:.2f}")
 
 # %% [markdown]
 # ## Exercises
@@ -268,7 +282,7 @@ times = ...
 check("Exercise 1", times, 10.0, hint="The difference is 10 dB; what is that in power?")
 
 # %% tags=["solution"]
-assert check("Solution 1", to_power(-8 - (-18)), 10.0, hint="")
+check("Solution 1", to_power(-8 - (-18)), 10.0, hint="")
 
 # %% [markdown]
 # **Exercise 2.** The *equivalent number of looks* of an even patch is $(\mu/\sigma)^2$ of its **power**. Compute it for the
@@ -288,7 +302,7 @@ check(
 
 # %% tags=["solution"]
 solution = patch.mean() ** 2 / patch.var()
-assert check("Solution 2", solution, (patch.mean() / patch.std()) ** 2, hint="", tolerance=1e-3)
+check("Solution 2", solution, (patch.mean() / patch.std()) ** 2, hint="", tolerance=1e-3)
 
 # %% [markdown]
 # **Exercise 3.** The ratio VV / VH tells surfaces from vegetation. What is it in dB, given `vv` and `vh` in dB?
@@ -302,7 +316,7 @@ check(
 )
 
 # %% tags=["solution"]
-assert check("Solution 3", vv - vh, expected, hint="", tolerance=1e-3)
+check("Solution 3", vv - vh, expected, hint="", tolerance=1e-3)
 
 # %% [markdown]
 # ## Summary
@@ -323,3 +337,4 @@ data.write_numbers("03", PRESET, example.key, SEED, numbers)
 # 2. Bonafilia et al., *Sen1Floods11: a georeferenced dataset to train and test deep learning flood algorithms for Sentinel-1*,
 #    CVPR Workshops, 2020 (the sample; contains modified Copernicus Sentinel data).
 # 3. C. Oliver and S. Quegan, *Understanding Synthetic Aperture Radar Images*, SciTech, 2004 (speckle and looks).
+# 4. N. Otsu, *A threshold selection method from gray-level histograms*, IEEE Trans. Systems, Man, and Cybernetics 9(1), 1979.

@@ -15,8 +15,8 @@ def check(
     *,
     hint: str,
     tolerance: float = 1e-6,
-) -> bool:
-    """Print whether an answer is right; True when it is.
+) -> None:
+    """Print whether an answer is right.
 
     Args:
         exercise: its name as the reader sees it.
@@ -27,10 +27,9 @@ def check(
     """
     if answer is None or answer is ...:
         print(f"{exercise}: waiting for your answer. Replace the dots and run the cell again.")
-        return False
+        return
     right = _same_word(answer, expected) if isinstance(expected, str) else _close(answer, expected, tolerance)
     print(f"{exercise}: right, well done." if right else f"{exercise}: not yet. {hint}")
-    return right
 
 
 def _same_word(answer: object, expected: str) -> bool:

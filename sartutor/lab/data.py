@@ -99,12 +99,11 @@ def runs_folder(preset_name: str, key: str) -> Path:
     return folder
 
 
-def write_numbers(notebook: str, preset_name: str, key: str, seed: int, numbers: Mapping[str, Any]) -> Path:
+def write_numbers(notebook: str, preset_name: str, key: str, seed: int, numbers: Mapping[str, Any]) -> None:
     """Write a notebook's own numbers to `runs/<preset>/<data>/NN-<seed>.json` and say so."""
     path = runs_folder(preset_name, key) / f"{notebook}-{seed}.json"
     path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     print(f"{len(numbers)} numbers written to runs/{preset_name}/{key}/{path.name}")
-    return path
 
 
 def _own(path: Path) -> Example:

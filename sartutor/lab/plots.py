@@ -69,7 +69,7 @@ def show_classes(axes: Axes, codes: NDArray[Any], legend: Mapping[int, tuple[str
         rgb[codes == code] = plt.matplotlib.colors.to_rgb(color)
         axes.plot([], [], "s", color=color, markeredgecolor="0.4", label=f"{code}: {name}")
     axes.imshow(rgb, interpolation="nearest")
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), frameon=False, fontsize="small")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     _name_pixels(axes, title)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ def leaves(value: object) -> Iterator[object]:
 
 
 def check_run(executed: nbformat.NotebookNode, folder: Path, number: str, data: str) -> None:
-    """The numbers were written and are numbers; no cell warned."""
+    """The numbers were written and are numbers; no cell warned; the solutions are right."""
     numbers = json.loads((folder / "runs" / "smoke" / data / f"{number}-0.json").read_text())
     values = [value for value in leaves(numbers) if isinstance(value, float)]
     assert values
@@ -51,6 +52,9 @@ def check_run(executed: nbformat.NotebookNode, folder: Path, number: str, data: 
         if output.get("name") == "stderr" and "Warning" in output.text
     ]
     assert not warned, warned
+    said = "".join(output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
+    assert "Solution 1: right" in said
+    assert not re.search(r"Solution \d+: (?!right)", said)
 
 
 @each_notebook
