@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -28,6 +29,9 @@ from sartutor.sar.scene import Band, Grid, Readable, Scene
 MIN_VALID_WEIGHT = 0.5
 """Share of a pixel's resampling weight that must be valid for the pixel to be valid."""
 
+MIN_SHRINK = 1.25
+"""Source pixels per target pixel along an axis from which on a warp averages before it interpolates."""
+
 STRIP_PIXELS = 4_000_000
 """Pixels of a band that are read at a time when a whole raster is averaged."""
 
@@ -41,16 +45,15 @@ def warp(scene: Scene, grid: Grid) -> Scene:
     DataError for complex bands, whose resampling needs the carrier removed.
     """
     _check_warp(scene, grid)
-    side = np.sqrt(_pixel_area(grid, scene.grid.crs) / abs(scene.grid.transform.determinant))
-    coarser = bool(side > 1.5)
-    weight = _reproject(scene.valid.astype(np.float32), scene.grid, grid, _kernel(coarser), fill=0.0)
-    valid = weight >= MIN_VALID_WEIGHT
+    fine = _as_coarse_as(grid, scene)
+    valid = _reproject(fine.valid, fine.grid, grid, Resampling.bilinear, fill=0.0) >= MIN_VALID_WEIGHT
     pixels = np.full((len(scene.bands), *grid.shape), np.nan, np.float32)
-    for target, layer, band in zip(pixels, scene.pixels, scene.bands, strict=True):
-        linear = np.where(scene.valid, to_linear(layer, band.units), np.float32(np.nan)).astype(np.float32)
-        kernel = Resampling.nearest if band.units == "class" else _kernel(coarser)
-        target[...] = from_linear(_reproject(linear, scene.grid, grid, kernel, fill=np.nan), band.units)
-        valid &= np.isfinite(target)
+    for index, band in enumerate(scene.bands):
+        source, kernel = (scene, Resampling.nearest) if band.units == "class" else (fine, Resampling.bilinear)
+        linear = np.where(source.valid, to_linear(source.pixels[index], band.units), np.nan)
+        pixels[index] = from_linear(_reproject(linear, source.grid, grid, kernel, fill=np.nan), band.units)
+    valid &= np.isfinite(pixels).all(axis=0)
+    pixels[:, ~valid] = np.nan
     if not valid.any():
         raise GeometryError(
             f"{scene.name} does not overlap the grid it is warped to; choose a grid inside its bounds."
@@ -181,16 +184,29 @@ def _nearest(source: int, target: int) -> sparse.csr_array:
     return sparse.csr_array((np.ones(target), (np.arange(target), cols)), shape=(target, source))
 
 
-def _kernel(coarser: bool) -> Resampling:
-    return Resampling.average if coarser else Resampling.bilinear
+def _as_coarse_as(grid: Grid, scene: Scene) -> Scene:
+    """The scene on its own ground with pixels as large as those of `grid`, where those are larger."""
+    middle = np.array([[grid.width / 2, grid.height / 2]])
+    steps = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    points = apply_affine(grid.transform, steps)
+    if grid.crs is not None:
+        points = transform_points(points, grid.crs, scene.grid.crs)
+    points = apply_affine(~scene.grid.transform, points)
+    across, down = np.hypot(*(points[1:] - points[0]))
+    height, width = scene.grid.shape
+    shape = tuple(
+        max(1, round(size / factor)) if factor > MIN_SHRINK else size
+        for size, factor in ((height, down), (width, across))
+    )
+    return scene if shape == scene.grid.shape else resize(scene, (shape[0], shape[1]))
 
 
 def _reproject(
-    layer: NDArray[np.float32], source: Grid, target: Grid, kernel: Resampling, fill: float
+    layer: NDArray[Any], source: Grid, target: Grid, kernel: Resampling, fill: float
 ) -> NDArray[np.float32]:
     result = np.full(target.shape, fill, np.float32)
     reproject(
-        layer,
+        layer.astype(np.float32),
         result,
         src_transform=source.transform,
         src_crs=source.crs or _NO_CRS,
@@ -200,6 +216,8 @@ def _reproject(
         dst_nodata=fill,
         resampling=kernel,
         tolerance=0,
+        XSCALE=1,
+        YSCALE=1,
     )
     return result
 
