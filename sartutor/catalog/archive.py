@@ -99,7 +99,9 @@ def _checked(members: list[_Member], source: Path) -> list[_Member]:
     for member in members:
         reason = _danger(member)
         if reason:
-            raise DataError(f"{source}: member {member.name!r} {reason}; nothing was unpacked, get the archive elsewhere.")
+            raise DataError(
+                f"{source}: member {member.name!r} {reason}; nothing was unpacked, get the archive elsewhere."
+            )
     return [member for member in members if not member.is_folder]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,13 +18,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def human(size: float) -> str:
     """A size in bytes as a person reads it: 14.9 kB, 2.6 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            break
-        size /= 1000
-    else:
-        unit = "TB"
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+    if size < 1000:
+        return f"{size:.0f} B"
+    power = min(int(math.log10(size) // 3), 4)
+    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
 def free_bytes(folder: Path) -> int:
@@ -36,7 +34,9 @@ def free_bytes(folder: Path) -> int:
 def make_room(folder: Path, needed: int) -> None:
     """Raises OutputError when the disk of `folder` has less than `needed` bytes free."""
     if free_bytes(folder.absolute()) < needed:
-        raise OutputError(f"The disk of {folder} is full: {human(needed)} are needed; free some space or {_CURE}.")
+        raise OutputError(
+            f"The disk of {folder} is full: {human(needed)} are needed; free some space or {_CURE}."
+        )
 
 
 @contextmanager
@@ -51,7 +51,9 @@ def writing(folder: Path) -> Iterator[None]:
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             raise OutputError(f"{folder} cannot be written to (permission denied); {_CURE}.") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise OutputError(f"{error.filename or folder} is in the way ({error.strerror}); {_CURE}.") from error
+            raise OutputError(
+                f"{error.filename or folder} is in the way ({error.strerror}); {_CURE}."
+            ) from error
         raise
 
 

@@ -40,7 +40,9 @@ def record(entry: Item, source: Path, cache: Path, progress: bool) -> dict[str, 
     """Hash all files of `source` (a file or a folder) and keep the record; returns them as `registered` will."""
     root, paths = (source.parent, [source]) if source.is_file() else (source, _files(source))
     if not paths:
-        raise CatalogError(f"{source} holds no files to register as {entry.name}; give the folder with the data.")
+        raise CatalogError(
+            f"{source} holds no files to register as {entry.name}; give the folder with the data."
+        )
     total = sum(path.stat().st_size for path in paths)
     with tqdm(total=total, unit="B", unit_scale=True, desc="hashing", delay=0.5, disable=not progress) as bar:
         found = {path.relative_to(root).as_posix(): _entry(path, bar) for path in paths}

@@ -9,7 +9,15 @@ from importlib.resources.abc import Traversable
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from sartutor.errors import CatalogError
 
@@ -75,7 +83,9 @@ class Item(_Strict):
         if self.status == "verified" and self.access != "open":
             raise ValueError("a verified item is fetched without an account, so its access is open")
         if self.status == "catalogued" and self.files:
-            raise ValueError("a catalogued item lists no files: a checksum nobody verified is worse than none")
+            raise ValueError(
+                "a catalogued item lists no files: a checksum nobody verified is worse than none"
+            )
         if self.status == "catalogued" and not self.steps:
             raise ValueError("a catalogued item says in steps how to get it")
         names = [file.name for file in self.files]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import requests
 from tqdm import tqdm
@@ -70,17 +70,14 @@ class FolderSource:
             raise Missing
         if self.path.stat().st_size != file.bytes:
             raise Corrupt
-        with _reading(self.path) as stream, part.open("wb") as out:
+        try:
+            stream = self.path.open("rb")
+        except PermissionError as error:
+            raise Unreachable("it cannot be read") from error
+        with stream, part.open("wb") as out:
             while chunk := stream.read(CHUNK):
                 out.write(chunk)
                 bar.update(len(chunk))
-
-
-def _reading(path: Path) -> Any:
-    try:
-        return path.open("rb")
-    except PermissionError as error:
-        raise Unreachable(f"{path} cannot be read") from error
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def cache_dir() -> Path:
 
 
 def fetch(name: str, progress: bool = True) -> dict[str, Path]:
-    """The files of an item, by file name, as local paths; what is not in the cache comes from the mirror or the network.
+    """The files of an item, by file name, as local paths; what the cache lacks comes from the mirror or the network.
 
     Every file is checked by SHA-256 on every call. A catalogued item gives the files that were registered for it.
     Raises CatalogError (unknown, offline, corrupt, or catalogued and not registered: then with the steps to get it)
@@ -62,13 +62,15 @@ def register(name: str, path: str | Path, progress: bool = True) -> dict[str, Pa
         return local.record(entry, source, cache_dir(), progress)
     folder = cache_dir() / entry.name
     return {
-        file.name: obtain(entry, file, folder, [_given(entry, file, source)], cache_dir() / ".locks", progress)
+        file.name: obtain(
+            entry, file, folder, [_given(entry, file, source)], cache_dir() / ".locks", progress
+        )
         for file in entry.files
     }
 
 
 def mirror(folder: str | Path, names: Sequence[str], progress: bool = True) -> list[Path]:
-    """Write verified items to `folder` as `<item>/<file>`: a value for SARTUTOR_MIRROR on machines without a network."""
+    """Write verified items to `folder` as `<item>/<file>`: a SARTUTOR_MIRROR for machines without a network."""
     entries = [item(name) for name in names]
     for entry in entries:
         if entry.status == "catalogued":
@@ -85,14 +87,16 @@ def _mirror_item(folder: Path, entry: Item, progress: bool) -> list[Path]:
         return [target / file.name for file in entry.files]
     here = fetch(entry.name, progress)
     locks = cache_dir() / ".locks"
-    return [obtain(entry, file, target, [_given(entry, file, here[file.name])], locks, progress) for file in entry.files]
+    return [
+        obtain(entry, file, target, [_given(entry, file, here[file.name])], locks, progress)
+        for file in entry.files
+    ]
 
 
 def _sources(entry: Item, file: File) -> list[Source]:
     """Where to ask for a file, in order: the mirror, if one is set, and the publisher."""
-    offline = (
-        f"on a machine with a network run `sartutor mirror DIR {entry.name}`, carry DIR here and set SARTUTOR_MIRROR=DIR"
-    )
+    elsewhere = f"on a machine with a network run `sartutor mirror DIR {entry.name}`"
+    offline = f"{elsewhere}, carry DIR here and set SARTUTOR_MIRROR=DIR"
     publisher = HttpSource(file.url, offline)
     chosen = os.environ.get("SARTUTOR_MIRROR", "").strip()
     if not chosen:
@@ -108,5 +112,9 @@ def _sources(entry: Item, file: File) -> list[Source]:
 def _given(entry: Item, file: File, path: Path) -> FolderSource:
     """A file that the user (or the cache) holds: `path` itself, or the file of that name in it."""
     if path.is_file() and len(entry.files) > 1 and path.name != file.name:
-        raise CatalogError(f"{entry.name} has {len(entry.files)} files; give the folder that holds them all, not {path}.")
-    return FolderSource(path, path / file.name if path.is_dir() else path, "give the path of an unchanged copy")
+        raise CatalogError(
+            f"{entry.name} has {len(entry.files)} files; give the folder that holds them all, not {path}."
+        )
+    return FolderSource(
+        path, path / file.name if path.is_dir() else path, "give the path of an unchanged copy"
+    )

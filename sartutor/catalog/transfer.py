@@ -42,7 +42,9 @@ def intact(path: Path, file: File) -> bool:
         ) from error
 
 
-def obtain(entry: Item, file: File, folder: Path, sources: Sequence[Source], locks: Path, progress: bool) -> Path:
+def obtain(
+    entry: Item, file: File, folder: Path, sources: Sequence[Source], locks: Path, progress: bool
+) -> Path:
     """The path of `file` in `folder`, taken from the first source that holds it unless it is already there, intact.
 
     Sources are asked in order; one that answers without holding the file passes on to the next, one that does not
@@ -53,7 +55,7 @@ def obtain(entry: Item, file: File, folder: Path, sources: Sequence[Source], loc
     if intact(target, file):
         return target
     make_room(folder, file.bytes)
-    with writing(locks), writing(folder), FileLock(locks / f"{file.sha256[:32]}.lock"):
+    with writing(locks), writing(folder), FileLock(locks / f"{entry.name}.lock"):
         for source in sources:
             try:
                 return _Taking(entry, file, target, source, progress).take()
@@ -86,7 +88,9 @@ class _Taking:
         try:
             self._into_place()
         except Unreachable as error:
-            raise CatalogError(f"{where}: {self.source.address} is not at hand ({error}); {self.source.cure}.") from error
+            raise CatalogError(
+                f"{where}: {self.source.address} is not at hand ({error}); {self.source.cure}."
+            ) from error
         except Corrupt as error:
             raise CatalogError(
                 f"{where}: what {self.source.address} holds is not the catalogued file (its size or SHA-256 differs); "

@@ -1,0 +1,175 @@
+"""The command line: what a reader types. Bad input ends with exit code 2 and one line on standard error."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from sartutor import __version__
+from sartutor.errors import SarTutorError
+
+if TYPE_CHECKING:
+    from sartutor.catalog import Item
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+UsageError = cast(type[Exception], typer.BadParameter.__base__)
+"""The base of all complaints about arguments; typer does not export it under its own name."""
+
+app = typer.Typer(
+    name="sartutor",
+    help="Hands-on foundation models for synthetic aperture radar.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def lab(
+    browser: Annotated[bool, typer.Option(help="Open a browser window where there is one.")] = True,
+    port: Annotated[int | None, typer.Option(min=1024, max=65535, help="Port to listen on.")] = None,
+) -> None:
+    """Start JupyterLab on this machine, with the first notebook open."""
+    from sartutor.lab.launch import launch
+
+    launch(port, browser)
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check this machine; every line that is not ok names the cure. Exit code 1 when a check fails."""
+    from sartutor.lab import doctor as clinic
+
+    checks = clinic.examine()
+    report = clinic.as_json(checks)
+    if as_json:
+        _print_json(report)
+    else:
+        clinic.show(checks)
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="Name in the catalogue.", show_default=False)] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Take a local file or folder instead of downloading.")
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="Show the catalogue.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Get data or a model into the cache: from the mirror (SARTUTOR_MIRROR), else from its publisher, and checked."""
+    from sartutor import catalog
+
+    if list_all:
+        return _print_catalogue(as_json)
+    if name is None:
+        raise typer.BadParameter("name an item of the catalogue, or see them all with --list")
+    bars = sys.stderr.isatty()
+    paths = catalog.fetch(name, bars) if source is None else catalog.register(name, source, bars)
+    _print_item(catalog.item(name), paths, as_json)
+
+
+@app.command()
+def mirror(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write DIR/ITEM/FILE.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names in the catalogue.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a mirror for machines without a network: carry DIR there and set SARTUTOR_MIRROR=DIR."""
+    from sartutor import catalog
+
+    paths = catalog.mirror(folder, names, sys.stderr.isatty())
+    if as_json:
+        return _print_json({"mirror": str(folder.absolute()), "files": [str(path) for path in paths]})
+    typer.echo("\n".join(str(path) for path in paths))
+    typer.echo(f"On the other machine: SARTUTOR_MIRROR={folder}")
+
+
+def _print_catalogue(as_json: bool) -> None:
+    from sartutor import catalog
+    from sartutor.catalog.disk import human
+
+    entries = catalog.items().values()
+    if as_json:
+        return _print_json({one.name: {**one.model_dump(), "here": catalog.is_here(one)} for one in entries})
+    for one in entries:
+        size = human(one.bytes) if one.files else ""
+        here = "here" if catalog.is_here(one) else ""
+        typer.echo(f"{one.name:<26}{one.status:<12}{one.access:<14}{size:>9}  {here:<6}{one.title}")
+
+
+def _print_item(entry: Item, paths: dict[str, Path], as_json: bool) -> None:
+    if as_json:
+        facts = entry.model_dump(include={"name", "status", "licence", "citation", "credit"})
+        return _print_json({**facts, "files": {name: str(path) for name, path in paths.items()}})
+    typer.echo("\n".join(str(path) for path in paths.values()))
+    typer.echo(f"credit: {entry.credit}; licence: {entry.licence}", err=True)
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _complain(sentence: str) -> int:
+    """One line on standard error; returns the exit code for bad input."""
+    print(f"sartutor: {' '.join(sentence.split())}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _usage(error: Exception) -> str:
+    message = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see `{context.command_path if context else 'sartutor'} --help`."
+
+
+def _system(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "free some space or choose another disk" if full else "check the path and its permissions"
+    return f"{where}{error.strerror or error}; {cure}."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 1 (a check failed), 2 (bad input), 130 (interrupted)."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except UsageError as error:
+        return _complain(_usage(error))
+    except SarTutorError as error:
+        return _complain(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _complain(_system(error))
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        print("sartutor: interrupted.", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
