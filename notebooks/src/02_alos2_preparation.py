@@ -125,8 +125,8 @@ for name in ("HH", "HV"):
         print(f"{name} {label:10}{right_db:9.2f}{wrong_db:9.2f}{wrong_db - right_db:9.2f}")
 
 # %% [markdown]
-# The sea is even: its error is the small constant that speckle alone makes. Land is a mixture of bright and dark, and the error grows
-# with the mixture. So it cannot be mended by a constant. Average in power.
+# The error depends on what is mixed: an even sea is off by the little that speckle makes, waves add to it, and land, a mixture of
+# bright and dark, is off most. So no constant can mend it afterwards. Average in power.
 #
 # ## 5 · When and at which angle
 #
@@ -140,7 +140,7 @@ angle = scene.band("linci")
 for label, value in (("sea", 50), ("land", 255)):
     part = angle[scene.valid & (kind == value)]
     print(f"{label}: {part.mean():.1f} degrees on average, standard deviation {part.std():.1f}")
-plots.show_image(plots.panels(1)[0], angle, "local incidence angle", "degree", scene.valid)
+plots.show_image(plots.panels(1)[0], angle, "local incidence angle", "degree", scene.valid, (0, 90))
 
 # %% [markdown]
 # ## 6 · A legend is a claim

@@ -250,9 +250,9 @@ print(path.name, "holds", ", ".join(f"{b.name} in {b.units}" for b in again.band
 #   not seen the answer.
 
 # %%
-if example.objects is not None:
-    judged = scene.valid & (example.objects >= 0)
-    truth, values = example.objects[judged] > 0, vv[judged]
+if example.label is not None:
+    judged = scene.valid & (example.label >= 0)
+    truth, values = example.label[judged] > 0, vv[judged]
     plots.show_histogram(
         plots.panels(1)[0], {"object": values[truth], "rest": values[~truth]}, "VV (dB)", "VV by label"
     )

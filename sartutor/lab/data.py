@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from sartutor import catalog
 from sartutor.errors import DataError
@@ -29,12 +28,12 @@ MADE_UP = "Synthetic: made on the spot, no one's data."
 class Example:
     """A scene to work on.
 
-    `objects` (rows, columns) int32 numbers the labelled objects from 1; 0 is none, -1 not labelled. None
-    where there is no label. `key` names the data in file names, `credit` says whom it comes from.
+    `label` (rows, columns) int8 is 1 on objects, 0 beside them and -1 where nobody looked; None without a label.
+    `key` names the data in file names, `credit` says whom it comes from.
     """
 
     scene: Readable
-    objects: NDArray[np.int32] | None
+    label: NDArray[np.int8] | None
     key: str
     credit: str
 
@@ -50,15 +49,13 @@ def sentinel1(data: str, preset_name: str, seed: int) -> Example:
     """
     if data == "synthetic":
         scene, labels = shapes.scene(seed, size=preset(preset_name).scene_side)
-        return Example(scene, labels.astype(np.int32), data, MADE_UP)
+        return Example(scene, _label(labels.astype(np.int32)), data, MADE_UP)
     if data == "sample":
         files = catalog.fetch(FLOOD_SAMPLE)
         image, label = (
             next(path for name, path in files.items() if part in name) for part in ("S1Hand", "Label")
         )
-        return Example(
-            open_sentinel1(image), number_objects(_label(label)), data, catalog.item(FLOOD_SAMPLE).citation
-        )
+        return Example(open_sentinel1(image), _read_label(label), data, catalog.item(FLOOD_SAMPLE).citation)
     return _own(Path(data))
 
 
@@ -84,12 +81,6 @@ def mosaic_tile(data: str, preset_name: str, seed: int) -> Tile:
     return Tile(folder, data, _credit(MOSAIC_SAMPLE))
 
 
-def number_objects(label: NDArray[Any]) -> NDArray[np.int32]:
-    """Number the connected parts (corners touch) of a label: > 0 object, 0 none, < 0 not labelled."""
-    objects, _ = ndimage.label(label > 0, np.ones((3, 3)))
-    return np.where(label < 0, -1, objects).astype(np.int32)
-
-
 def runs_folder(preset_name: str, key: str) -> Path:
     """`runs/<preset>/<data>` beside pyproject.toml, or here where there is none above; made when missing."""
     here = Path.cwd()
@@ -111,8 +102,8 @@ def _own(path: Path) -> Example:
     if not images:
         raise DataError(f"{path} holds no images/*.tif; give a GeoTIFF, or a folder with images/ and masks/.")
     label = path / "masks" / images[0].name
-    objects = number_objects(_label(label)) if path.is_dir() and label.is_file() else None
-    return Example(open_sentinel1(images[0]), objects, images[0].stem, f"Your own data: {images[0].name}")
+    drawn = _read_label(label) if path.is_dir() and label.is_file() else None
+    return Example(open_sentinel1(images[0]), drawn, images[0].stem, f"Your own data: {images[0].name}")
 
 
 def _credit(name: str) -> str:
@@ -120,5 +111,9 @@ def _credit(name: str) -> str:
     return f"{one.credit}. {one.citation}"
 
 
-def _label(path: Path) -> NDArray[Any]:
-    return read_scene(path, units="class").pixels[0]
+def _read_label(path: Path) -> NDArray[np.int8]:
+    return _label(read_scene(path, units="class").pixels[0])
+
+
+def _label(values: NDArray[Any]) -> NDArray[np.int8]:
+    return np.sign(values).astype(np.int8)

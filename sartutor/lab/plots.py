@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colors, patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def show_classes(axes: Axes, codes: NDArray[Any], legend: Mapping[int, tuple[str
     """A picture of class codes (rows, columns); `legend` gives the name and colour of each code to show."""
     rgb = np.ones((*codes.shape, 3))
     for code, (name, color) in legend.items():
-        rgb[codes == code] = plt.matplotlib.colors.to_rgb(color)
+        rgb[codes == code] = colors.to_rgb(color)
         axes.plot([], [], "s", color=color, markeredgecolor="0.4", label=f"{code}: {name}")
     axes.imshow(rgb, interpolation="nearest")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
@@ -106,11 +107,10 @@ def outline(axes: Axes, mask: NDArray[np.bool_], color: str = ORANGE, label: str
 def draw_box(axes: Axes, box: Sequence[float], color: str = BLUE, label: str | None = None) -> None:
     """A box x0, y0, x1, y1 in pixel corners over a picture."""
     x0, y0, x1, y1 = box
-    axes.add_patch(
-        Rectangle(
-            (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=1.6, label=label
-        )
-    )
+    corner = (x0 - 0.5, y0 - 0.5)
+    patch = Rectangle(corner, x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=1.8, label=label)
+    patch.set_path_effects([patheffects.withStroke(linewidth=3.6, foreground="white")])
+    axes.add_patch(patch)
 
 
 def show_scores(axes: Axes, scores: Mapping[str, NDArray[Any]], title: str) -> None:
