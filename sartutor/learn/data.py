@@ -15,7 +15,7 @@ from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sim import shapes
 
 Batch = dict[str, Tensor]
-_SCENE_SIDE = 384
+_SCENE_SIDE = 320
 
 
 class ShapeWindows(Dataset[Batch]):
@@ -76,16 +76,17 @@ def box_mask(boxes: Tensor, side: int) -> Tensor:
 def training_scene(rng: np.random.Generator) -> tuple[Scene, NDArray[np.uint16]]:
     """One drawn scene of 1-3 bands: in decibels, or as an 8-bit amplitude or decibel picture with clipped ends."""
     family = "fractal" if rng.random() < 0.25 else None
-    drawing = shapes.draw(rng, _SCENE_SIDE, int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15])), family)
+    bands = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
+    drawing = shapes.draw(rng, _SCENE_SIDE, bands, family, sides=(6, 160))
     pixels, units = drawing.power, "power"
     if rng.random() < 0.4:
-        pixels, units = _eight_bit(rng, pixels), "dn"
-    bands = tuple(Band(f"B{i + 1}", units) for i in range(len(pixels)))  # type: ignore[arg-type]
+        pixels, units = _eight_bit(rng, pixels), "1"
+    described = tuple(Band(f"B{i + 1}", units) for i in range(len(pixels)))  # type: ignore[arg-type]
     valid = np.ones(drawing.labels.shape, bool)
     if rng.random() < 0.15:
-        valid &= ~_collar(rng, valid.shape)
+        valid &= ~_collar(rng, _SCENE_SIDE)
     labels = np.where(valid, drawing.labels, 0).astype(np.uint16)
-    return Scene(pixels, bands, Grid(Affine.identity(), None, *valid.shape), valid), labels
+    return Scene(pixels, described, Grid(Affine.identity(), None, _SCENE_SIDE, _SCENE_SIDE), valid), labels
 
 
 def _eight_bit(rng: np.random.Generator, power: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,9 +96,9 @@ def _eight_bit(rng: np.random.Generator, power: NDArray[np.float32]) -> NDArray[
     return np.round(np.clip((levels - low) / (high - low), 0, 1) * 255).astype(np.float32)
 
 
-def _collar(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def _collar(rng: np.random.Generator, side: int) -> NDArray[np.bool_]:
     """The slanted no-data wedge at the edge of an orbit."""
-    y, x = np.mgrid[: shape[0], : shape[1]]
+    y, x = np.mgrid[:side, :side]
     angle = rng.uniform(0, 2 * np.pi)
     along = x * np.cos(angle) + y * np.sin(angle)
     return along > np.quantile(along, rng.uniform(0.8, 0.98))

@@ -51,7 +51,7 @@ def fit(
     out: Path,
     header: dict[str, Any],
     device: str = "auto",
-) -> nn.Module:
+) -> None:
     """Train `model` on items 0, 1, 2, ... of `data`, `batch` items a step, and save to `out`; resumes by itself.
 
     `loss_of(model, batch)` gives the mean loss. Progress shows the loss and the time left. After the last step the
@@ -81,7 +81,6 @@ def fit(
         if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
             _save(model, optimizer, step + 1, out, header)
     _state_path(out).unlink(missing_ok=True)
-    return model.module
 
 
 def _ordered(

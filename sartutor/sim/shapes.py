@@ -210,6 +210,15 @@ def draw(
     return Drawing(power.astype(np.float32), labels, family, contrast, n_looks)
 
 
+def family_scene(seed: tuple[int, ...], family: str, size: int = 512) -> tuple[Scene, NDArray[np.uint16]]:
+    """An unreferenced scene in dB of one family at the training's full range of contrast and looks, for testing."""
+    rng = np.random.default_rng(seed)
+    drawing = draw(rng, size, int(rng.integers(1, 4)), family, sides=(10, 160))
+    return _in_decibels(
+        drawing, None, tuple(f"B{i + 1}" for i in range(len(drawing.power))), f"{family}-{seed}"
+    )
+
+
 def scene(
     seed: int,
     bands: tuple[str, ...] = ("VV", "VH"),
@@ -218,19 +227,25 @@ def scene(
 ) -> tuple[Scene, NDArray[np.uint16]]:
     """A georeferenced sigma0 scene in dB (10 m pixels where `crs` is in metres) and its object ids (rows, columns).
 
-    The same seed gives the same scene. `crs=None` gives a scene without georeference, a geographic `crs` one in degrees.
+    The same seed gives the same scene. `crs=None` gives one without georeference, a geographic `crs` one in degrees.
     """
     drawing = draw(
         np.random.default_rng(seed), size, len(bands), sides=(12, size / 3), contrast_db=(5, 10), looks=(3, 6)
     )
+    return _in_decibels(drawing, crs, bands, f"shapes-{seed}")
+
+
+def _in_decibels(
+    drawing: Drawing, crs: str | None, bands: tuple[str, ...], name: str
+) -> tuple[Scene, NDArray[np.uint16]]:
+    """A drawing as sigma0 scene: the first band around -10 dB, every further one 7 dB lower."""
     level = np.array([-10.0 - 7.0 * i for i in range(len(bands))], np.float32)[:, None, None]
     decibel = 10 * np.log10(np.maximum(drawing.power, 1e-6)) + level
-    described = tuple(Band(name, "db", "sigma0") for name in bands)
-    grid = Grid(_placement(crs), CRS.from_user_input(crs) if crs else None, size, size)
-    valid = np.ones((size, size), bool)
-    return Scene(
-        decibel.astype(np.float32), described, grid, valid, f"shapes-{seed}", "synthetic"
-    ), drawing.labels
+    described = tuple(Band(band, "db", "sigma0") for band in bands)
+    rows, cols = drawing.labels.shape
+    grid = Grid(_placement(crs), CRS.from_user_input(crs) if crs else None, rows, cols)
+    valid = np.ones(grid.shape, bool)
+    return Scene(decibel.astype(np.float32), described, grid, valid, name, "synthetic"), drawing.labels
 
 
 def _placement(crs: str | None) -> Affine:

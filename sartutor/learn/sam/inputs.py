@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rasterio.windows import Window
 from torch import Tensor
 from torch.nn import functional
 
 from sartutor.errors import DataError
+from sartutor.sar.radiometry import POWER_FLOOR, RADAR_UNITS, to_linear
 from sartutor.sar.scene import Scene
 
 Box = tuple[float, float, float, float]
@@ -23,8 +23,6 @@ Box = tuple[float, float, float, float]
 SMALLEST_WINDOW = 64
 NO_DATA_LEVEL = 0.5
 """Value of no-data and padding in [0, 1]: the mean of a stretched window."""
-_RADAR = ("power", "db", "amplitude")
-_SMALLEST_POWER = 1e-7
 
 
 def prompt_window(box: Box, shape: tuple[int, int], model_side: int, context: float = 1.0) -> Window:
@@ -92,8 +90,8 @@ def _resize(layers: Tensor, shape: tuple[int, int]) -> Tensor:
 def model_image(scene: Scene, side: int) -> tuple[Tensor, Frame]:
     """A window of a scene as model input (3, side, side) in [0, 1], each band stretched to its own 1-99 % range.
 
-    Radar bands are resampled in power and stretched in decibels; other bands (8-bit images, say) as they are. No-data
-    counts in no average and no percentile, and becomes `NO_DATA_LEVEL`.
+    Radar bands (calibrated or digital numbers) are resampled in power and stretched in decibels; pictures as they
+    are. No-data counts in no average and no percentile, and becomes `NO_DATA_LEVEL`.
 
     Raises DataError for a window without data and for more than three bands.
     """
@@ -105,7 +103,7 @@ def model_image(scene: Scene, side: int) -> tuple[Tensor, Frame]:
     valid = torch.from_numpy(scene.valid.astype(np.float32))[None]
     weight = frame.fit(valid)
     linear = np.stack(
-        [_linear(values, band.units) for values, band in zip(scene.pixels, scene.bands, strict=True)]
+        [to_linear(values, band.units) for values, band in zip(scene.pixels, scene.bands, strict=True)]
     )
     mean = frame.fit(
         torch.from_numpy(np.where(scene.valid, linear, 0).astype(np.float32))
@@ -131,16 +129,9 @@ def three_channels(bands: Tensor, name: str = "the scene") -> Tensor:
     )
 
 
-def _linear(values: NDArray[np.generic], units: str) -> NDArray[np.generic]:
-    """To the domain in which averaging is right: power for radar bands."""
-    if units == "db":
-        return np.power(np.float32(10), np.asarray(values, np.float32) / 10)
-    return np.square(values) if units == "amplitude" else values
-
-
 def _contrast(values: Tensor, units: str) -> Tensor:
-    """To the domain in which contrast is even: decibels for radar bands."""
-    return 10 * torch.log10(values.clamp_min(_SMALLEST_POWER)) if units in _RADAR else values
+    """From averages (power for radar bands) to the domain in which contrast is even: decibels for radar bands."""
+    return 10 * torch.log10(values.clamp_min(POWER_FLOOR)) if units in (*RADAR_UNITS, "dn") else values
 
 
 def _stretch(values: Tensor, seen: Tensor) -> Tensor:

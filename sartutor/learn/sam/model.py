@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sartutor.presets import SamSize
 
 Embedding = tuple[Tensor, ...]
-"""What an image is encoded to: tokens (B, C, h, w), then detail features at strides 1, 2 and 4 where the size has them."""
+"""An encoded image: tokens (B, C, h, w), then detail features at strides 1, 2 and 4 where the size has them."""
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -103,6 +103,9 @@ class RadarSam(nn.Module):
     Images are (B, 3, S, S) in [0, 1]; boxes are (N, 4) x0, y0, x1, y1 in pixels of the S x S input. Submodules carry
     SAM's names, so that an official checkpoint of the same size loads strictly.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, size: SamSize) -> None:
         super().__init__()

@@ -19,10 +19,8 @@ def tight_box(mask: NDArray[np.bool_]) -> Box:
 def loosen(rng: np.random.Generator, box: Box, shape: tuple[int, int]) -> Box:
     """Push every side outward on its own by -3 to 30 % of the box, half of the time by up to 12 px; clip to `shape`."""
     width, height = box[2] - box[0], box[3] - box[1]
-    if rng.random() < 0.5:
-        push = rng.uniform(-0.03, 0.3, 4) * (width, height, width, height)
-    else:
-        push = rng.uniform(0, 12, 4)
+    relative = rng.random() < 0.5
+    push = rng.uniform(-0.03, 0.3, 4) * (width, height, width, height) if relative else rng.uniform(0, 12, 4)
     x0, y0 = max(box[0] - push[0], 0.0), max(box[1] - push[1], 0.0)
     return x0, y0, min(box[2] + push[2], float(shape[1])), min(box[3] + push[3], float(shape[0]))
 

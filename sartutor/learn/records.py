@@ -1,0 +1,41 @@
+"""Records of experiments: one small JSON per (experiment, configuration, data, seed); text quotes nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+import sartutor
+
+
+def write_record(
+    folder: Path, experiment: str, configuration: str, data: str, seed: int, values: dict[str, Any]
+) -> Path:
+    """Write one record, replacing an older one of the same name; returns its path."""
+    path = folder / experiment / f"{configuration}-{data}-{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"experiment": experiment, "configuration": configuration, "data": data, "seed": seed}
+    made = {"version": sartutor.__version__, "machine": platform.machine(), "cores": os.cpu_count()}
+    path.write_text(json.dumps({**about, **made, "values": values}, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def read_records(folder: Path, experiment: str) -> list[dict[str, Any]]:
+    """All records of an experiment, sorted by file name."""
+    return [json.loads(path.read_text()) for path in sorted((folder / experiment).glob("*.json"))]
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of one value per seed and the half width of its 95 % t interval (0 for a single value)."""
+    count = len(values)
+    if count < 2:
+        return float(np.mean(values)), 0.0
+    half = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
+    return float(np.mean(values)), float(half)
