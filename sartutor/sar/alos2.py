@@ -8,7 +8,9 @@ classes, and an XML file that says what the numbers mean. No-data is 0 in some y
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
 import re
 import shutil
 import tarfile
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from sartutor.errors import DataError, OutputError
+from sartutor.errors import DataError, OutputError, SarTutorError
 from sartutor.sar.geotiff import SceneFile, open_scene
 from sartutor.sar.radiometry import ALOS2_CALIBRATION_FACTOR_DB, alos2_dn_to_power
 from sartutor.sar.scene import Band, Scene, Units
@@ -81,12 +83,15 @@ class Legend:
         return f"mask values by {self.source}: {values}."
 
 
-def read_legend(text: str | bytes) -> Legend:
-    """The legend in the text of a tile's XML; what the XML leaves out is as JAXA documents it."""
+def read_legend(text: str | bytes, name: str = "the tile's XML") -> Legend:
+    """The legend in the text of a tile's XML; what the XML leaves out is as JAXA documents it.
+
+    Raises DataError, which calls the XML by its `name`, when it is damaged.
+    """
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise DataError(f"the tile's XML is damaged ({error}); fetch the tile again.") from error
+        raise DataError(f"{name} is damaged ({error}); fetch the tile again.") from error
     values = {e.tag: (e.text or "").strip() for e in root.iterfind(".//DataMask/BitValues/*")}
     words = {int(value): word for word, value in values.items() if value.isdigit()}
     day = root.findtext(".//AcquisitionDate/ZeroReferenceDate")
@@ -180,10 +185,13 @@ def _open_folder(folder: Path, origin: Path) -> Mosaic:
             f"{origin} holds no PALSAR-2 mosaic layer (*_sl_HH_*.tif); give a tile of JAXA's mosaic."
         )
     names = [name for name in _UNITS if name in files]
-    raw = open_scene([files[n] for n in names], units=[_UNITS[n] for n in names], names=names)
+    try:
+        raw = open_scene([files[n] for n in names], units=[_UNITS[n] for n in names], names=names)
+    except SarTutorError as error:
+        raise type(error)(str(error).replace(str(folder), str(origin))) from error
     raw.name = _LAYER.split(files[names[0]].name)[0]
     xml = sorted(folder.glob("*.xml"))
-    return Mosaic(raw, read_legend(xml[0].read_bytes()) if xml else Legend())
+    return Mosaic(raw, read_legend(xml[0].read_bytes(), f"{origin}/{xml[0].name}") if xml else Legend())
 
 
 def _layer_files(folder: Path) -> dict[str, Path]:
@@ -205,8 +213,8 @@ def _unpack(archive: Path, folder: Path) -> None:
                 if wanted and (source := tar.extractfile(member)):
                     with (folder / name).open("wb") as target:
                         shutil.copyfileobj(source, target)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive} is damaged or no tar archive ({error}); fetch it again.") from error
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{archive} is damaged or no tar archive; fetch it again.") from error
     except OSError as error:
         raise OutputError(
             f"cannot unpack {archive} into {folder} ({error.strerror}); free some space."

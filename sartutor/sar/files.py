@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sartutor.errors import OutputError
@@ -29,4 +29,5 @@ def replacing(path: str | Path) -> Iterator[Path]:
             f"cannot write {path} ({reason}); choose a folder that can be written to."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter, MemoryFile
 from rasterio.windows import Window
 
@@ -60,8 +62,8 @@ class SceneFile:
 
     def read(self, window: Window | None = None) -> Scene:
         """The pixels inside `window` (whole pixels, inside the grid); everything when None."""
-        pixels, valid = read_layers(self._layers, window)
         grid = self.grid if window is None else self.grid.crop(window)
+        pixels, valid = read_layers(self._layers, window)
         return Scene(pixels, self.bands, grid, valid, self.name, self.product, self.notes)
 
     def overview(self, max_side: int) -> Scene:
@@ -70,7 +72,8 @@ class SceneFile:
 
     def digest(self) -> str:
         """SHA-256 of content: the bytes of the files and which bands are read as what."""
-        sha = hashlib.sha256(repr((self.bands, self.grid, [layer.index for layer in self._layers])).encode())
+        indexes = [layer.index for layer in self._layers]
+        sha = hashlib.sha256(f"{self.bands}{self.grid.key()}{indexes}".encode())
         for layer in self._layers:
             state = layer.path.stat()
             sha.update(_file_digest(layer.path, state.st_mtime_ns, state.st_size))
@@ -130,7 +133,7 @@ def write_scene(scene: Scene, path: str | Path) -> None:
     kind = "complex64" if np.iscomplexobj(scene.pixels) else "float32"
     pixels = np.where(scene.valid, scene.pixels, np.nan).astype(kind)
     with MemoryFile() as memory:
-        with memory.open(**_profile(scene.grid, len(scene.bands), kind, np.nan)) as dataset:
+        with _created(memory, scene.grid, len(scene.bands), kind, np.nan) as dataset:
             dataset.write(pixels)
             dataset.update_tags(NAME=scene.name, PRODUCT=scene.product, NOTES=json.dumps(scene.notes))
             for index, band in enumerate(scene.bands, start=1):
@@ -153,7 +156,7 @@ def write_mask(mask: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, path: s
         )
     values = np.where(valid, mask != 0, MASK_NODATA).astype(np.uint8)
     with MemoryFile() as memory:
-        with memory.open(**_profile(grid, 1, "uint8", MASK_NODATA)) as dataset:
+        with _created(memory, grid, 1, "uint8", MASK_NODATA) as dataset:
             dataset.write(values, 1)
             dataset.set_band_description(1, "mask")
             dataset.update_tags(1, NAME="mask", UNITS="class")
@@ -229,21 +232,23 @@ def _file_digest(path: Path, modified_ns: int, size: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _profile(grid: Grid, count: int, dtype: str, nodata: float) -> dict[str, Any]:
-    large = min(grid.shape) >= 512
-    return {
-        "driver": "GTiff",
-        "height": grid.height,
-        "width": grid.width,
-        "count": count,
-        "dtype": dtype,
-        "nodata": nodata,
-        "crs": grid.crs,
-        "transform": grid.transform,
-        "compress": "deflate",
-        "bigtiff": "if_safer",
-        **({"tiled": True, "blockxsize": 256, "blockysize": 256} if large else {}),
-    }
+def _created(memory: MemoryFile, grid: Grid, count: int, dtype: str, nodata: float) -> DatasetWriter:
+    """A compressed GeoTIFF on `grid`, in tiles where it is large, open for writing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return memory.open(
+            driver="GTiff",
+            height=grid.height,
+            width=grid.width,
+            count=count,
+            dtype=dtype,
+            nodata=nodata,
+            crs=grid.crs,
+            transform=grid.transform,
+            compress="deflate",
+            bigtiff="if_safer",
+            tiled=min(grid.shape) >= 512,
+        )
 
 
 def _state_band(dataset: DatasetWriter, index: int, band: Band) -> None:

@@ -75,9 +75,9 @@ def opened(path: Path) -> Iterator[DatasetReader]:
 def layers_of(path: Path) -> tuple[list[Layer], Grid]:
     """The bands of a raster file without its alpha band, and the grid they lie on."""
     with opened(path) as dataset:
-        found = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+        found = [index for index in dataset.indexes if index not in _alpha(dataset)]
         if not found:
-            raise DataError(f"{path} has no bands; give a raster with at least one band of pixels.")
+            raise DataError(f"{path} has no bands of its own; save what it contains as a GeoTIFF.")
         return [_layer(path, dataset, index, alone=len(found) == 1) for index in found], _grid(path, dataset)
 
 
@@ -103,9 +103,10 @@ def read_layers(
                     dataset, indexes, dataset.read(indexes, window=window, out_shape=_out(indexes, shape))
                 )
             )
-            masks.append(dataset.read_masks(indexes, window=window, out_shape=_out(indexes, shape)) != 0)
+            masks += [dataset.read_masks(i, window=window, out_shape=shape) for i in indexes]
+            masks += [dataset.read(i, window=window, out_shape=shape) for i in _alpha(dataset)]
     pixels = np.concatenate(parts)
-    return pixels, (np.concatenate(masks) & np.isfinite(pixels)).all(axis=0)
+    return pixels, np.all(masks, axis=0) & np.isfinite(pixels).all(axis=0)
 
 
 def check_same_grid(paths: Sequence[Path], grids: Sequence[Grid]) -> None:
@@ -135,6 +136,10 @@ def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer
         date=_date(tags.get("DATE")),
         dtype=_dtype(dataset, index),
     )
+
+
+def _alpha(dataset: DatasetReader) -> list[int]:
+    return [i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha]
 
 
 def _dtype(dataset: DatasetReader, index: int) -> str:

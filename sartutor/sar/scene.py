@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from sartutor.errors import DataError
+from sartutor.errors import DataError, GeometryError
 
 Units = Literal["dn", "amplitude", "power", "db", "complex", "m", "degree", "class", "1"]
 Quantity = Literal["sigma0", "beta0", "gamma0", "none"]
@@ -53,8 +53,18 @@ class Grid:
         """Rows and columns."""
         return self.height, self.width
 
+    def key(self) -> str:
+        """The grid as text: equal grids, equal text."""
+        return f"{tuple(self.transform)} {self.crs.to_string() if self.crs else None} {self.shape}"
+
     def crop(self, window: Window) -> Grid:
-        """The grid of one window (integer offsets and sizes) of this grid."""
+        """The grid of a window of this grid; GeometryError where it is not whole pixels inside."""
+        rows, cols = window.toranges()
+        if not (0 <= rows[0] < rows[1] <= self.height and 0 <= cols[0] < cols[1] <= self.width):
+            raise GeometryError(
+                f"window of rows {rows[0]}-{rows[1]} and columns {cols[0]}-{cols[1]} does not lie inside "
+                f"{self.height} x {self.width} pixels; clip it first."
+            )
         transform = self.transform @ Affine.translation(window.col_off, window.row_off)
         return Grid(transform, self.crs, int(window.height), int(window.width))
 
@@ -104,14 +114,13 @@ class Scene:
         """The part inside `window` (whole pixels, inside the grid); everything when None."""
         if window is None:
             return self
+        grid = self.grid.crop(window)
         rows, cols = window.toslices()
-        return replace(
-            self, pixels=self.pixels[:, rows, cols], valid=self.valid[rows, cols], grid=self.grid.crop(window)
-        )
+        return replace(self, pixels=self.pixels[:, rows, cols], valid=self.valid[rows, cols], grid=grid)
 
     def digest(self) -> str:
         """SHA-256 of content: pixels, validity, bands and grid; equal content, equal digest."""
-        sha = hashlib.sha256(repr((self.bands, self.grid)).encode())
+        sha = hashlib.sha256(f"{self.bands}{self.grid.key()}".encode())
         sha.update(np.ascontiguousarray(np.where(self.valid, self.pixels, 0)).tobytes())
         sha.update(np.packbits(self.valid).tobytes())
         return sha.hexdigest()
