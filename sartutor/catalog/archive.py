@@ -43,12 +43,20 @@ class _Tar:
         self.file = tarfile.open(path)  # noqa: SIM115 (closed by _opened)
 
     def members(self) -> list[_Member]:
-        return [_Member(one.name, one.size, one.isdir(), one.isreg()) for one in self.file.getmembers()]
+        found = [_Member(one.name, one.size, one.isdir(), one.isreg()) for one in self.file.getmembers()]
+        self._read_to_end()
+        return found
 
     def open(self, name: str) -> IO[bytes]:
         stream = self.file.extractfile(name)
         assert stream is not None, "only plain members are opened"
         return stream
+
+    def _read_to_end(self) -> None:
+        """Behind the last member lies the checksum of a compressed archive: reading on compares it."""
+        stream = self.file.fileobj
+        while stream is not None and stream.read(1 << 20):
+            pass
 
 
 class _Zip:

@@ -13,11 +13,13 @@ from tqdm import tqdm
 
 from sartutor.catalog.schema import File
 
-CHUNK = 1 << 17
+CHUNK = 1 << 14
+"""Bytes read at once; of a broken download less than this is lost."""
+
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
-PAUSES_SECONDS = (0.0, 1.0, 2.0, 4.0)
-"""Waiting before each attempt of one download; a server that does not answer the first one is given up at once."""
+PAUSES_SECONDS = (1.0, 2.0, 4.0)
+"""Waiting before a broken download is continued; after the last pause without progress it is given up."""
 
 Bar = tqdm
 
@@ -88,21 +90,24 @@ class HttpSource:
     cure: str
 
     def write(self, part: Path, file: File, bar: Bar) -> None:
-        lost = Interrupted()
-        for pause in PAUSES_SECONDS:
-            time.sleep(pause)
+        reached, pauses = 0, list(PAUSES_SECONDS)
+        while True:
             try:
                 return self._receive(part, file, bar)
             except Interrupted as error:
                 lost = error
             except Unreachable as error:
-                if pause == PAUSES_SECONDS[0]:
+                if not reached:
                     raise
                 lost = Interrupted(str(error))
-        raise lost
+            if _size(part) > reached:
+                reached, pauses = _size(part), list(PAUSES_SECONDS)
+            if not pauses:
+                raise lost
+            time.sleep(pauses.pop(0))
 
     def _receive(self, part: Path, file: File, bar: Bar) -> None:
-        start = part.stat().st_size if part.exists() else 0
+        start = _size(part)
         if start >= file.bytes:
             return
         with self._ask(start) as answer:
@@ -117,7 +122,7 @@ class HttpSource:
                     bar.update(len(chunk))
                     if out.tell() > file.bytes:
                         raise Corrupt
-        if part.stat().st_size < file.bytes:
+        if _size(part) < file.bytes:
             raise Interrupted
 
     def _ask(self, start: int) -> requests.Response:
@@ -136,6 +141,10 @@ class HttpSource:
         if not answer.ok:
             raise Unreachable(f"it answers with HTTP status {answer.status_code}")
         return answer
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _continues(answer: requests.Response, start: int) -> bool:

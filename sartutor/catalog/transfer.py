@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from sartutor.catalog.disk import human, make_room, writing
 from sartutor.catalog.schema import File, Item
-from sartutor.catalog.sources import CHUNK, Corrupt, Interrupted, Missing, Source, Unreachable
+from sartutor.catalog.sources import Corrupt, Interrupted, Missing, Source, Unreachable
 from sartutor.errors import CatalogError
 
 KEEP_FROM_BYTES = 8_000_000
@@ -24,7 +24,7 @@ def digest(path: Path, bar: tqdm | None = None) -> str:
     """SHA-256 of a file, hexadecimal."""
     sha = sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
+        while chunk := stream.read(1 << 20):
             sha.update(chunk)
             if bar is not None:
                 bar.update(len(chunk))
@@ -132,14 +132,14 @@ class _Taking:
                 self.source.write(self.part, self.file, bar)
             self.part.replace(output)
         except (Interrupted, Missing, Unreachable, KeyboardInterrupt):
-            self._drop(below=KEEP_FROM_BYTES)
+            self._drop_small_part()
             raise
         except BaseException:
-            self._drop(below=self.file.bytes + CHUNK + 1)
+            self.part.unlink(missing_ok=True)
             raise
 
-    def _drop(self, below: int) -> None:
-        if self.part.exists() and self.part.stat().st_size < below:
+    def _drop_small_part(self) -> None:
+        if self.part.exists() and self.part.stat().st_size < KEEP_FROM_BYTES:
             self.part.unlink()
 
     def _bar(self) -> tqdm:
