@@ -79,7 +79,7 @@ def _tongue(rng: Rng, side: float) -> BaseGeometry:
     stops = np.linspace(0, 1, 10)
     width = side * rng.uniform(0.05, 0.2) * (0.3 + np.sin(np.pi * stops ** rng.uniform(0.6, 3)))
     return shapely.union_all(
-        [Point(spine.interpolate(t, True)).buffer(w) for t, w in zip(stops, width, strict=True)]
+        [Point(spine.interpolate(t, normalized=True)).buffer(w) for t, w in zip(stops, width, strict=True)]
     )
 
 

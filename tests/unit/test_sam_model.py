@@ -1,0 +1,66 @@
+"""The two sizes of SAM: official names, batched prompts, full-resolution masks."""
+
+import segment_anything
+import torch
+
+from sartutor.learn.sam.model import RadarSam, count_parameters
+from sartutor.presets import SAM_SIZES
+
+
+def tiny() -> RadarSam:
+    torch.manual_seed(0)
+    return RadarSam(SAM_SIZES["tiny"]).eval()
+
+
+def test_vit_b_has_exactly_the_official_state_dict():
+    with torch.device("meta"):
+        ours = RadarSam(SAM_SIZES["vit_b"]).state_dict()
+        official = segment_anything.build_sam_vit_b().state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in official.items()}
+
+
+def test_tiny_fits_the_budget_of_fifteen_megabytes_in_float16():
+    assert 4e6 < count_parameters(tiny()) < 7.5e6
+
+
+def test_masks_come_at_the_resolution_of_the_input():
+    sam = tiny()
+    with torch.inference_mode():
+        logits, quality = sam.decode(
+            sam.encode(torch.rand(1, 3, 256, 256)), torch.tensor([[10.0, 20, 90, 80]])
+        )
+    assert logits.shape == (1, 4, 256, 256)
+    assert quality.shape == (1, 4)
+
+
+def test_many_boxes_on_one_image_equal_one_box_at_a_time():
+    sam = tiny()
+    boxes = torch.tensor([[10.0, 20, 90, 80], [100, 100, 200, 160]])
+    with torch.inference_mode():
+        embedding = sam.encode(torch.rand(1, 3, 256, 256))
+        together, _ = sam.decode(embedding, boxes)
+        alone = torch.cat([sam.decode(embedding, box[None])[0] for box in boxes])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_one_image_per_box_equals_image_by_image():
+    sam = tiny()
+    images, boxes = torch.rand(2, 3, 256, 256), torch.tensor([[10.0, 20, 90, 80], [100, 100, 200, 160]])
+    none = torch.full((2, 2, 3), -1.0)
+    with torch.inference_mode():
+        together, _ = sam(images, boxes, none)
+        alone = torch.cat([sam(images[i : i + 1], boxes[i : i + 1], none[:1])[0] for i in range(2)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_points_and_full_resolution_details_change_the_mask():
+    sam = tiny()
+    box = torch.tensor([[64.0, 64, 192, 192]])
+    with torch.inference_mode():
+        embedding = sam.encode(torch.rand(1, 3, 256, 256))
+        plain, _ = sam.decode(embedding, box)
+        clicked, _ = sam.decode(embedding, box, torch.tensor([[[100.0, 100, 1]]]))
+        tokens, *details = embedding
+        blind, _ = sam.decode((tokens, *(torch.zeros_like(part) for part in details)), box)
+    assert (plain - clicked).abs().max() > 1e-4
+    assert (plain - blind).abs().max() > 1e-4
