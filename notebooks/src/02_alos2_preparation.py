@@ -99,6 +99,9 @@ print(
     f"a DN of 1000 is {10 * np.log10(dn_to_power(np.array(1000))):.1f} dB, of 5000 {10 * np.log10(dn_to_power(np.array(5000))):.1f} dB"
 )
 
+# %% [markdown]
+# Now the picture, in decibels.
+
 # %%
 in_db = radiometry.to_units(scene, "db")
 small = warp.overview(in_db, preset(PRESET).picture_side)

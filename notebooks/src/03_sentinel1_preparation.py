@@ -116,6 +116,9 @@ numbers["mean_error_of_db_average"] = float(np.nanmean(error))
 print(f"averaging in dB makes this image {-np.nanmean(error):.2f} dB too dark on average,")
 print(f"and {-np.nanmin(error):.1f} dB too dark in the worst block")
 
+# %% [markdown]
+# Seen side by side, with the same grey scale for the first two:
+
 # %%
 pictures = plots.panels(3)
 limits = (np.nanpercentile(right, 2), np.nanpercentile(right, 98))

@@ -15,15 +15,18 @@ PRESET = "laptop"  # smoke | laptop | paper
 SEED = 0
 DATA = "synthetic"  # synthetic | sample | path of your own GeoTIFF, or of a folder with images/ and masks/
 
+# %% [markdown]
+# We bring in the tools, load the scene, and load the model: `sam_tiny_base`, small enough for any laptop, comes with the package.
+
 # %%
 import numpy as np
 import torch
 
 from sartutor.lab import data, plots
 from sartutor.lab.checks import check
-from sartutor.learn.checkpoints import load_model
 from sartutor.learn.sam import evaluate, inputs
 from sartutor.learn.sam.baselines import fill_box, iou, otsu_box
+from sartutor.learn.models import load_model
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.sam.prompts import tight_box
 from sartutor.presets import preset
@@ -70,13 +73,13 @@ print(f"{len(objects)} objects of at least 50 px")
 # the whole scene were squeezed into the model's input they would vanish. So $x$ is a **window around the box**, about four
 # times its size.
 #
-# We choose one object of middling size and put a box around it, a few pixels loose.
+# We choose the object that fills its box best and put a box around it, a few pixels loose.
 
 # %%
 height, width = scene.grid.shape
 box = (0.375 * width, 0.375 * height, 0.625 * width, 0.625 * height)
 if objects:
-    chosen = objects[len(objects) // 2]
+    chosen = max(objects[: len(objects) // 2 + 1], key=lambda part: part[part.any(1)][:, part.any(0)].mean())
     box = evaluate.loose_box(tight_box(chosen), scene.grid.shape)
 segment = predictor.segment(evaluate.pixel_polygon(box, scene.grid))
 print("box in pixels:", tuple(round(v, 1) for v in box))
@@ -104,6 +107,9 @@ assert (
     np.mean(mask == segment.mask) > 0.99
 )  # the cache keeps embeddings in half precision: a border pixel may flip
 
+# %% [markdown]
+# Left, the model's input. In the middle, a probability for every pixel. Right, the mask, beside the label where there is one.
+
 # %%
 pictures = plots.panels(3)
 local = (box[0] - window.col_off, box[1] - window.row_off, box[2] - window.col_off, box[3] - window.row_off)
@@ -116,7 +122,7 @@ plots.outline(pictures[2], mask, plots.ORANGE, "model")
 if objects:
     plots.outline(pictures[2], truth[window.toslices()], plots.BLUE, "label")
 plots.draw_box(pictures[2], local, plots.GREEN, "box")
-pictures[2].legend(loc="lower right", fontsize="small")
+plots.legend(pictures[2])
 
 # %% [markdown]
 # The decoder answers for the whole window; only what lies inside your box is kept. That is a rule of this package: a box is a
@@ -147,9 +153,8 @@ if not annotator.session.objects:
     corners = np.array([(box[0], box[1]), (box[2], box[1]), (box[2], box[3]), (box[0], box[3])])
     annotator.draw(footprint.ground(corners, scene.grid, degrees))
 for one in annotator.session.objects:
-    print(
-        f"object {one.id}: {one.pixels} px, area {one.area_m2 or float('nan'):,.0f} m2, score {one.score:.2f}"
-    )
+    area = "unknown" if one.area_m2 is None else f"{one.area_m2:,.0f} m2"
+    print(f"object {one.id}: {one.pixels} px, area {area}, score {one.score:.2f}")
 
 # %% [markdown]
 # ## 5 · Export
@@ -227,7 +232,7 @@ if scores:
         plots.show_image(axes, part.pixels[0], f"{name}: IoU {table['model'][index]:.2f}", "dB", part.valid)
         plots.outline(axes, one.mask, plots.ORANGE, "model")
         plots.outline(axes, truth[one.window.toslices()], plots.BLUE, "label")
-        axes.legend(loc="lower right", fontsize="small")
+        plots.legend(axes)
 
 # %% [markdown]
 # ## Where it fails
@@ -250,6 +255,9 @@ for push in pushes if some else ():
     means.append(float(np.mean(found)))
     print(f"box {push:>2} px loose on every side: mean IoU {means[-1]:.2f} of {len(some)} objects")
 numbers["mean_iou_by_looseness_px"] = dict(zip(map(str, pushes), means, strict=False))
+
+# %% [markdown]
+# And size: does the model do better on larger objects?
 
 # %%
 if scores:

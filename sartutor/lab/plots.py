@@ -113,6 +113,11 @@ def draw_box(axes: Axes, box: Sequence[float], color: str = BLUE, label: str | N
     axes.add_patch(patch)
 
 
+def legend(axes: Axes) -> None:
+    """Name what was drawn with a label, inside the picture."""
+    axes.legend(loc="lower right", fontsize="small")
+
+
 def show_scores(axes: Axes, scores: Mapping[str, NDArray[Any]], title: str) -> None:
     """IoU of every object (dots) and its mean (bar) for each method."""
     spread = np.random.default_rng(0)
