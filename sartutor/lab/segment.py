@@ -30,7 +30,7 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """What to segment: scene files (bands of one scene), boxes in `box_crs` (None: the scene's own), and where to write."""
+    """Scene files (the bands of one scene), boxes in `box_crs` (None: the scene's own), model, and where to write."""
 
     scenes: Sequence[Path]
     boxes: Sequence[Bounds]

@@ -10,9 +10,7 @@ import hashlib
 import json
 import os
 import pickle
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sartutor import __version__
-from sartutor.errors import CheckpointError, OutputError
+from sartutor.errors import CheckpointError
+from sartutor.sar.files import replacing
 
 FORMAT = 1
 
@@ -32,22 +31,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     about = {"format": FORMAT, "version": __version__, **header}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(contiguous, metadata={"sartutor": json.dumps(about, sort_keys=True)})
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = stream.name
+    with replacing(path) as part:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            with suppress(OSError):
-                os.unlink(temporary)
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}); choose another place or free some space."
-        ) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -37,3 +39,13 @@ def bf16_pays(device: torch.device) -> bool:
 def best_precision(device: torch.device) -> Precision:
     """Mixed bfloat16 where it pays, else float32."""
     return "bf16-mixed" if bf16_pays(device) else "32-true"
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Treat numbers too small for full precision as zero, as CPU training needs for speed; put back afterwards."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from sartutor.errors import CheckpointError
 from sartutor.learn.checkpoints import load_tensors, save_tensors
-from sartutor.learn.device import best_precision, pick_device
+from sartutor.learn.device import best_precision, denormals_flushed, pick_device
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,6 @@ def fit(
     training state is removed. Raises CheckpointError when `out` holds the state of another run.
     """
     chosen = pick_device(device)
-    torch.set_flush_denormal(True)
     fabric = Fabric(accelerator=chosen.type, devices=1, precision=best_precision(chosen))
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(_decay_groups(model, schedule.weight_decay), lr=0.0, betas=(0.9, 0.98))
@@ -67,19 +66,20 @@ def fit(
     loader = fabric.setup_dataloaders(_ordered(data, batch, start, schedule.steps))
     bar = tqdm(loader, initial=start, total=schedule.steps, desc=out.stem, unit="step")
     mean = 0.0
-    for step, sample in enumerate(bar, start):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
-        loss = loss_of(model, sample)
-        fabric.backward(loss)
-        fabric.clip_gradients(model, optimizer, max_norm=schedule.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        mean = loss.item() if step == start else 0.98 * mean + 0.02 * loss.item()
-        if step % 10 == 0:
-            bar.set_postfix(loss=f"{mean:.4f}")
-        if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
-            _save(model, optimizer, step + 1, out, header)
+    with denormals_flushed():
+        for step, sample in enumerate(bar, start):
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step)
+            loss = loss_of(model, sample)
+            fabric.backward(loss)
+            fabric.clip_gradients(model, optimizer, max_norm=schedule.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            mean = loss.item() if step == start else 0.98 * mean + 0.02 * loss.item()
+            if step % 10 == 0:
+                bar.set_postfix(loss=f"{mean:.4f}")
+            if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
+                _save(model, optimizer, step + 1, out, header)
     _state_path(out).unlink(missing_ok=True)
 
 

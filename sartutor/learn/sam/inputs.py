@@ -102,12 +102,11 @@ def model_image(scene: Scene, side: int) -> tuple[Tensor, Frame]:
     frame = Frame(scene.grid.shape, side)
     valid = torch.from_numpy(scene.valid.astype(np.float32))[None]
     weight = frame.fit(valid)
+    known = np.where(scene.valid, scene.pixels, 1)
     linear = np.stack(
-        [to_linear(values, band.units) for values, band in zip(scene.pixels, scene.bands, strict=True)]
+        [to_linear(values, band.units) for values, band in zip(known, scene.bands, strict=True)]
     )
-    mean = frame.fit(
-        torch.from_numpy(np.where(scene.valid, linear, 0).astype(np.float32))
-    ) / weight.clamp_min(1e-6)
+    mean = frame.fit(torch.from_numpy((linear * scene.valid).astype(np.float32))) / weight.clamp_min(1e-6)
     seen = weight[0] > 0.5
     levels = [
         _stretch(_contrast(layer, band.units), seen) for layer, band in zip(mean, scene.bands, strict=True)
