@@ -154,7 +154,7 @@ def _system(error: OSError) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 1 (a check failed), 2 (bad input), 130 (interrupted)."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="sartutor", standalone_mode=False)
     except UsageError as error:
         return _complain(_usage(error))
     except SarTutorError as error:

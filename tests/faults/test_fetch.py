@@ -59,7 +59,9 @@ class Handler(BaseHTTPRequestHandler):
         start = self._start()
         if not start:
             return self._send(content)
-        self._send(content[start:], 206, [("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")])
+        self._send(
+            content[start:], 206, [("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")]
+        )
 
     def _no_range(self, content):
         self._send(content)
@@ -81,7 +83,9 @@ class Handler(BaseHTTPRequestHandler):
         start = self._start()
         if not start:
             return self._send(content)
-        self._send(content[:-start], 206, [("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")])
+        self._send(
+            content[:-start], 206, [("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")]
+        )
 
     def _missing(self, _content):
         self.send_error(404)

@@ -28,7 +28,9 @@ def folder(tmp_path):
 
 
 def test_a_catalogued_item_says_the_steps():
-    with pytest.raises(CatalogError, match=r"\(1\) .+ then run `sartutor fetch mmflood --from PATH`\.") as caught:
+    with pytest.raises(
+        CatalogError, match=r"\(1\) .+ then run `sartutor fetch mmflood --from PATH`\."
+    ) as caught:
         catalog.fetch("mmflood")
     assert "\n" not in str(caught.value)
 

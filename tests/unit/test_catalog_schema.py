@@ -68,7 +68,7 @@ def test_a_good_item_is_accepted():
     ],
 )
 def test_a_bad_verified_item_is_refused(changes, complaint):
-    with pytest.raises(CatalogError, match="an-item.yaml") as caught:
+    with pytest.raises(CatalogError, match=r"an-item\.yaml") as caught:
         parse(**changes)
     assert complaint in str(caught.value)
 

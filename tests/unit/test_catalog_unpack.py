@@ -50,7 +50,9 @@ def link_in_zip(name):
 
 
 def everything(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,9 @@ def test_a_dangerous_zip_is_refused_as_a_whole(tmp_path, bad):
 @pytest.mark.parametrize("name", ["x.tar.gz", "x.tar.xz", "x.zip"])
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
 def test_a_truncated_archive_is_refused(tmp_path, name, share):
-    whole = write_zip(tmp_path / name) if name == "x.zip" else write_tar(tmp_path / name, mode=f"w:{name[-2:]}")
+    whole = (
+        write_zip(tmp_path / name) if name == "x.zip" else write_tar(tmp_path / name, mode=f"w:{name[-2:]}")
+    )
     content = whole.read_bytes()
     whole.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(DataError, match="not a complete tar or zip archive"):
@@ -141,7 +145,8 @@ def test_an_archive_larger_than_the_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (999, "999 B"), (14_901, "14.9 kB"), (2_564_550_879, "2.6 GB"), (3e16, "30000.0 TB")]
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (14_901, "14.9 kB"), (2_564_550_879, "2.6 GB"), (3e16, "30000.0 TB")],
 )
 def test_sizes_for_people(size, text):
     assert disk.human(size) == text
