@@ -8,7 +8,6 @@ bend.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,18 @@ from rasterio.windows import Window
 from shapely.geometry import MultiPolygon, Polygon, box, shape
 
 from sartutor.errors import GeometryError
+from sartutor.sar.coordinates import (
+    POINTS_PER_EDGE,
+    Points,
+    apply_affine,
+    bounds,
+    densify,
+    same_crs,
+    transform_points,
+    transformer,
+    world_width,
+)
 from sartutor.sar.scene import Grid
-
-POINTS_PER_EDGE = 32
-"""Points that an edge is divided into before it changes its coordinate reference system."""
-
-Points = NDArray[np.float64]
 
 
 def box_polygon(west: float, south: float, east: float, north: float) -> Polygon:
@@ -57,15 +62,17 @@ def outline(polygon: Polygon, crs: CRS | None, grid: Grid) -> Points:
         crs: coordinate reference system of the polygon; None means the coordinates of `grid` itself.
         grid: where the pixels lie.
 
-    Returns: The corners in drawing order; where the coordinate reference system changes, `POINTS_PER_EDGE`
-        points an edge, of which every `POINTS_PER_EDGE`-th is a corner.
+    Returns:
+        The corners in drawing order. Where the coordinate reference system changes, what lies more than the grid's
+        size away from it is left out, and there are `POINTS_PER_EDGE` points an edge, the first of them its corner.
     """
     _check_polygon(polygon)
     ring = np.asarray(polygon.exterior.coords, dtype=np.float64)[:-1, :2]
     if crs is None or same_crs(crs, grid.crs):
-        ring = _near_grid(ring, grid.crs, grid)
+        ring = _where_grid_lies(ring, grid.crs, grid)
     else:
-        ring = transform_points(densify(_near_grid(ring, crs, grid)), crs, grid.crs)
+        near = _without_far_parts(_where_grid_lies(ring, crs, grid), crs, grid)
+        ring = transform_points(densify(near), crs, grid.crs)
     return apply_affine(~grid.transform, ring)
 
 
@@ -101,9 +108,7 @@ def clip_outline(
     x0, y0, x1, y1 = pixel_box(points)
     if x0 >= 0 and y0 >= 0 and x1 <= grid.width and y1 <= grid.height:
         return points, False
-    inside = points
-    for axis, bound, sign in ((0, 0, 1), (0, grid.width, -1), (1, 0, 1), (1, grid.height, -1)):
-        inside = _clip_half_plane(inside, axis, bound, sign)
+    inside = _clip_ring(points, (0, 0, grid.width, grid.height))
     if len(inside) < 3 or Polygon(inside).area == 0:
         raise GeometryError(_outside(grid, name, crs))
     return inside, True
@@ -145,79 +150,9 @@ def area_m2(part: Polygon | MultiPolygon | NDArray[np.bool_], grid: Grid) -> flo
     geod, geographic = crs.get_geod(), crs.geodetic_crs
     if geod is None or geographic is None:
         return None
-    to_degrees = _transformer(crs.to_wkt(), geographic.to_wkt())
+    to_degrees = transformer(crs.to_wkt(), geographic.to_wkt())
     degrees = shapely.transform(dense, lambda ring: np.column_stack(to_degrees.transform(*ring.T)))
     return abs(float(geod.geometry_area_perimeter(degrees)[0]))
-
-
-def bounds(grid: Grid, crs: CRS | None = None) -> tuple[float, float, float, float]:
-    """West, south, east and north of a grid in `crs` (None: its own), from its densified edge.
-
-    A grid across the antimeridian gets an eastern bound beyond 180 degrees, never a box around the world.
-    """
-    corners = np.array(
-        [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], dtype=np.float64
-    )
-    ring = apply_affine(grid.transform, densify(corners))
-    if crs is not None and not same_crs(crs, grid.crs):
-        ring = unwrap(transform_points(ring, grid.crs, crs), crs)
-    if not np.all(np.isfinite(ring)):
-        raise GeometryError(
-            f"the grid cannot be shown in {crs}; choose a coordinate reference system that covers it."
-        )
-    (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
-    return float(west), float(south), float(east), float(north)
-
-
-def densify(ring: Points) -> Points:
-    """The ring with `POINTS_PER_EDGE` points an edge, its corners kept exactly."""
-    steps = np.arange(POINTS_PER_EDGE)[None, :, None] / POINTS_PER_EDGE
-    following = np.roll(ring, -1, axis=0)
-    return (ring[:, None] + steps * (following - ring)[:, None]).reshape(-1, 2)
-
-
-def same_crs(one: CRS | None, other: CRS | None) -> bool:
-    """Whether two coordinate reference systems, or their absence, are the same."""
-    return one == other
-
-
-def transform_points(points: Points, source: CRS | None, target: CRS | None) -> Points:
-    """(n, 2) coordinates, x or longitude first, from one coordinate reference system into another."""
-    if source is None or target is None:
-        raise GeometryError(
-            "the scene has no coordinate reference system; give the box in the scene's own pixel coordinates."
-        )
-    if same_crs(source, target):
-        return points
-    return np.column_stack(_transformer(source.to_wkt(), target.to_wkt()).transform(*points.T))
-
-
-def unwrap(ring: Points, crs: CRS) -> Points:
-    """A ring whose x runs on beyond 180 degrees where it crosses the antimeridian, instead of jumping back."""
-    period = world_width(crs)
-    if period is None:
-        return ring
-    x = np.unwrap(ring[:, 0], period=period)
-    turns = np.floor(x.min() / period + 0.5 + 1e-9)
-    return np.column_stack((x - turns * period, ring[:, 1]))
-
-
-def world_width(crs: CRS) -> float | None:
-    """Distance in x after which the world repeats: 360 degrees, the equator of web mercator, or None."""
-    if crs.is_geographic:
-        return 2 * np.pi / _radians(crs)
-    return 2 * np.pi * 6378137.0 if crs.to_epsg() == 3857 else None
-
-
-def apply_affine(transform: Affine, points: Points) -> Points:
-    """(n, 2) points through an affine transform."""
-    a, b, c, d, e, f = transform[:6]
-    return points @ np.array([[a, d], [b, e]]) + np.array([c, f])
-
-
-@lru_cache(maxsize=64)
-def _transformer(source: str, target: str) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(source, target, always_xy=True)
 
 
 def _check_polygon(polygon: Polygon) -> None:
@@ -227,20 +162,39 @@ def _check_polygon(polygon: Polygon) -> None:
         raise GeometryError("the drawn shape has zero area; draw a box with some width and height.")
 
 
-def _near_grid(ring: Points, crs: CRS | None, grid: Grid) -> Points:
+def _where_grid_lies(ring: Points, crs: CRS | None, grid: Grid) -> Points:
     """The ring moved by whole turns around the world to where the grid lies: maps repeat, rasters do not."""
     period = None if crs is None else world_width(crs)
     if period is None:
         return ring
-    width = float(np.ptp(ring[:, 0]))
-    if width > period / 2 and not same_crs(crs, grid.crs):
-        raise GeometryError(
-            f"the box spans {360 * width / period:.0f} degrees of longitude, more than half the world; draw "
-            "a smaller one, or across the antimeridian go on beyond 180 (as in 179 to 181)."
-        )
     west, _, east, _ = bounds(grid, crs)
+    width = float(np.ptp(ring[:, 0]))
+    if width > period / 2 > east - west:
+        raise GeometryError(
+            f"the box spans {360 * width / period:.0f} degrees of longitude, more than half the world; draw a "
+            "smaller one, or across the antimeridian go on beyond 180 (as in 179 to 181)."
+        )
     turns = np.round(((west + east) / 2 - (ring[:, 0].min() + ring[:, 0].max()) / 2) / period)
     return ring + np.array([turns * period, 0.0])
+
+
+def _without_far_parts(ring: Points, crs: CRS, grid: Grid) -> Points:
+    """The ring without what lies more than the grid's size away from it, where projections lose meaning.
+
+    A ring that is far away as a whole stays as it is.
+    """
+    west, south, east, north = bounds(grid, crs)
+    width, height = east - west, north - south
+    near = _clip_ring(ring, (west - width, south - height, east + width, north + height))
+    return near if len(near) >= 3 else ring
+
+
+def _clip_ring(points: Points, edges: tuple[float, float, float, float]) -> Points:
+    """The part of a ring inside x0, y0, x1, y1; fewer than 3 points where there is none."""
+    x0, y0, x1, y1 = edges
+    for axis, bound, sign in ((0, x0, 1), (0, x1, -1), (1, y0, 1), (1, y1, -1)):
+        points = _clip_half_plane(points, axis, bound, sign)
+    return points
 
 
 def _clip_half_plane(points: Points, axis: int, bound: float, sign: int) -> Points:
@@ -265,7 +219,3 @@ def _outside(grid: Grid, name: str, crs: CRS | None) -> str:
     return (
         f"the box lies outside {name}, which spans {west:.7g} {south:.7g} {east:.7g} {north:.7g} in {system}."
     )
-
-
-def _radians(crs: CRS) -> float:
-    return float(crs.units_factor[1])

@@ -29,8 +29,8 @@ from sartutor.sar.radiometry import guess_units
 from sartutor.sar.scene import Band, Grid, Quantity, Scene, Units
 from sartutor.sar.warp import overview, strips
 
-SAMPLE_SIDE = 1024
-"""Rows and columns of the sparse sample that units are judged by."""
+SAMPLE_WINDOWS, SAMPLE_SIDE = 16, 256
+"""Windows, and their rows and columns, that the units of a raster with more pixels are judged by."""
 
 MASK_NODATA = 255
 """Value of pixels without data in a mask file; 0 is outside and 1 inside."""
@@ -90,14 +90,16 @@ def open_scene(
 ) -> SceneFile:
     """Open one raster, or several whose bands are those of one scene, without reading all pixels.
 
-    Args: paths: raster files on one grid, in the order of their bands. units: of all bands, or one a band;
-        what the files state, or else a judgement by their values, when None. quantity: backscatter
-        convention of all bands, or one a band; what the files state, else "none", when None. names: one a
-        band; when None the files' descriptions, polarisations in their names, or B1, B2, ... product:
-        source of the data; what the file states when empty.
+    Args:
+        paths: raster files on one grid, in the order of their bands.
+        units: of all bands, or one a band; None: what the files state, or else a judgement by the values.
+        quantity: backscatter convention of all bands, or one a band; None: what the files state, or "none".
+        names: one a band; None: the files' descriptions, polarisations in their names, or B1, B2, ...
+        product: source of the data; what the file states when empty.
 
-    Raises: DataError: a file is missing, damaged, empty or no raster, or names and units do not fit the
-        number of bands. GeometryError: the files do not share a grid, or have ground control points only.
+    Raises:
+        DataError: a file is missing, damaged, empty or no raster, or names or units do not fit the bands.
+        GeometryError: the files do not share a grid, or have ground control points only.
     """
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not files:
@@ -214,16 +216,27 @@ def _scene_tags(path: Path) -> dict[str, str]:
 
 
 def _sample(layers: Sequence[Layer], grid: Grid) -> NDArray[Any]:
-    """Valid pixels (bands, n) of a sparse sample; DataError when the whole scene has none."""
-    height, width = (min(n, SAMPLE_SIDE) for n in grid.shape)
-    pixels, valid = read_layers(layers, None, (height, width))
+    """Valid pixels (bands, n), from all over the scene; DataError when it has none."""
+    parts = [read_layers(layers, window) for window in _sample_windows(grid)]
     windows = strips(grid)
-    while not valid.any():
+    while not any(valid.any() for _, valid in parts):
         if (window := next(windows, None)) is None:
             file = layers[0].path
             raise DataError(f"{file} holds no data (all is no-data or not a number); choose another file.")
-        pixels, valid = read_layers(layers, window)
-    return pixels[:, valid]
+        parts = [read_layers(layers, window)]
+    return np.concatenate([pixels[:, valid] for pixels, valid in parts], axis=1)
+
+
+def _sample_windows(grid: Grid) -> list[Window]:
+    """The whole of a small grid; of a large one windows in every sixteenth of its rows and columns, the last too."""
+    height, width = grid.shape
+    if height * width <= SAMPLE_WINDOWS * SAMPLE_SIDE**2:
+        return [Window(0, 0, width, height)]
+    rows, cols = (min(n, SAMPLE_SIDE) for n in grid.shape)
+    steps = np.arange(SAMPLE_WINDOWS)
+    down = steps * (height - rows) // (SAMPLE_WINDOWS - 1)
+    across = (steps * 7 + 6) % SAMPLE_WINDOWS * (width - cols) // (SAMPLE_WINDOWS - 1)
+    return [Window(int(x), int(y), cols, rows) for x, y in zip(across, down, strict=True)]
 
 
 @lru_cache(maxsize=256)

@@ -82,29 +82,25 @@ def layers_of(path: Path) -> tuple[list[Layer], Grid]:
 
 
 def read_layers(
-    layers: Sequence[Layer], window: Window | None = None, shape: tuple[int, int] | None = None
+    layers: Sequence[Layer], window: Window | None = None
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Pixels (bands, rows, columns) of a window and where all bands are valid.
 
     Args:
         layers: bands of files that share a grid.
         window: whole pixels inside the grid; everything when None.
-        shape: rows and columns of a sparse sample (nearest pixels) of the window; every pixel when None.
 
-    Returns: float32 (complex64 when a band is complex) and the valid mask: no-data values, mask and alpha
-        bands and not-a-number are not valid.
+    Returns:
+        float32 (complex64 when a band is complex), and the valid mask: no-data values, mask and alpha bands
+        and not-a-number are not valid.
     """
     parts, masks = [], []
     for path, group in groupby(layers, key=lambda layer: layer.path):
         indexes = [layer.index for layer in group]
         with opened(path) as dataset:
-            parts.append(
-                _scaled(
-                    dataset, indexes, dataset.read(indexes, window=window, out_shape=_out(indexes, shape))
-                )
-            )
-            masks += [dataset.read_masks(i, window=window, out_shape=shape) for i in indexes]
-            masks += [dataset.read(i, window=window, out_shape=shape) for i in _alpha(dataset)]
+            parts.append(_scaled(dataset, indexes, dataset.read(indexes, window=window)))
+            masks += [dataset.read_masks(i, window=window) for i in indexes]
+            masks += [dataset.read(i, window=window) for i in _alpha(dataset)]
     pixels = np.concatenate(parts)
     return pixels, np.all(masks, axis=0) & np.isfinite(pixels).all(axis=0)
 
@@ -184,10 +180,6 @@ def _scaled(dataset: DatasetReader, indexes: list[int], values: NDArray[Any]) ->
     scales = np.array([dataset.scales[i - 1] for i in indexes]).reshape(-1, 1, 1)
     offsets = np.array([dataset.offsets[i - 1] for i in indexes]).reshape(-1, 1, 1)
     return (values * scales + offsets).astype(kind)
-
-
-def _out(indexes: list[int], shape: tuple[int, int] | None) -> tuple[int, ...] | None:
-    return None if shape is None else (len(indexes), *shape)
 
 
 def _unreadable(path: Path) -> str:

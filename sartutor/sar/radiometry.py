@@ -94,8 +94,9 @@ def guess_units(values: ArrayLike) -> tuple[Units, str]:
         values: valid pixels of one band, any shape; their number type counts (16-bit integers are no 8-bit
             picture), not-a-number does not.
 
-    Returns: The units ("db", "power", "dn", "class", "complex", or "1" for pictures without a physical
-        unit) and the sentence.
+    Returns:
+        The units ("db", "power", "dn", "class", "complex", or "1" for pictures without a physical unit)
+        and the sentence.
     """
     array = np.asarray(values)
     if np.iscomplexobj(array):

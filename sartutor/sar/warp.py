@@ -9,7 +9,7 @@ the nearest pixel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from rasterio.windows import Window
 from scipy import sparse
 
 from sartutor.errors import DataError, GeometryError
-from sartutor.sar.footprint import apply_affine, bounds, transform_points, unwrap
+from sartutor.sar.coordinates import apply_affine, bounds, transform_points, unwrap
 from sartutor.sar.radiometry import from_linear, to_linear
 from sartutor.sar.scene import Band, Grid, Readable, Scene
 
@@ -34,6 +34,9 @@ MIN_SHRINK = 1.25
 
 STRIP_PIXELS = 4_000_000
 """Pixels of a band that are read at a time when a whole raster is averaged."""
+
+Kernel = Callable[[int, int], sparse.csr_array]
+"""Makes the resampling weights (target, source) of one axis."""
 
 _NO_CRS = CRS.from_wkt('LOCAL_CS["pixels",UNIT["metre",1]]')
 
@@ -134,27 +137,39 @@ class Resizer:
             )
         _refuse_complex(bands, "the scene")
         self.bands = bands
-        self._smooth = tuple(_area_or_linear(n, m) for n, m in zip(source, target, strict=True))
-        self._nearest = tuple(_nearest(n, m) for n, m in zip(source, target, strict=True))
+        self._kernels = {
+            kernel: [kernel(n, m) for n, m in zip(source, target, strict=True)]
+            for kernel in {_kernel(band) for band in bands}
+        }
         self._sums = np.zeros((len(bands), *target))
-        self._weights = np.zeros((len(bands), *target))
+        self._weights = {kernel: np.zeros(target) for kernel in self._kernels}
 
     def add(self, strip: Scene, first_row: int) -> None:
         """Take in rows `first_row`, `first_row` + 1, ... of the source; each row exactly once."""
         rows = slice(first_row, first_row + strip.grid.height)
-        for index, (layer, band) in enumerate(zip(strip.pixels, self.bands, strict=True)):
-            down, across = self._nearest if band.units == "class" else self._smooth
-            linear = np.where(strip.valid, to_linear(layer, band.units), 0)
-            self._sums[index] += down[:, rows] @ (across @ linear.T).T
-            self._weights[index] += down[:, rows] @ (across @ strip.valid.T.astype(np.float32)).T
+        valid = strip.valid.astype(np.float32)
+        for kernel, weight in self._weights.items():
+            weight += self._product(kernel, rows, valid)
+        for total, layer, band in zip(self._sums, strip.pixels, self.bands, strict=True):
+            linear = np.where(strip.valid, to_linear(layer, band.units), np.float32(0))
+            total += self._product(_kernel(band), rows, linear)
 
     def result(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels (bands, rows, columns), not-a-number where not valid, and the valid mask (rows, columns)."""
-        valid: NDArray[np.bool_] = np.all(self._weights >= MIN_VALID_WEIGHT, axis=0)
+        used = [self._weights[_kernel(band)] for band in self.bands]
+        valid: NDArray[np.bool_] = np.all(np.array(used) >= MIN_VALID_WEIGHT, axis=0)
         pixels: NDArray[np.float32] = np.full(self._sums.shape, np.nan, np.float32)
-        for layer, total, weight, band in zip(pixels, self._sums, self._weights, self.bands, strict=True):
+        for layer, total, weight, band in zip(pixels, self._sums, used, self.bands, strict=True):
             layer[valid] = from_linear(total[valid] / weight[valid], band.units)
         return pixels, valid
+
+    def _product(self, kernel: Kernel, rows: slice, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        down, across = self._kernels[kernel]
+        return down[:, rows] @ (across @ values.T).T
+
+
+def _kernel(band: Band) -> Kernel:
+    return _nearest if band.units == "class" else _area_or_linear
 
 
 def _area_or_linear(source: int, target: int) -> sparse.csr_array:
@@ -166,7 +181,7 @@ def _area_or_linear(source: int, target: int) -> sparse.csr_array:
     rows = np.repeat(np.arange(target), last - first)
     cols = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
     share = np.minimum(edges[rows + 1], cols + 1) - np.maximum(edges[rows], cols)
-    return sparse.csr_array((share * target / source, (rows, cols)), shape=(target, source))
+    return _sparse(share * target / source, rows, cols, (target, source))
 
 
 def _linear(source: int, target: int) -> sparse.csr_array:
@@ -176,12 +191,18 @@ def _linear(source: int, target: int) -> sparse.csr_array:
     share = centres - left
     rows = np.tile(np.arange(target), 2)
     weights = np.concatenate([1 - share, share])
-    return sparse.csr_array((weights, (rows, np.concatenate([left, right]))), shape=(target, source))
+    return _sparse(weights, rows, np.concatenate([left, right]), (target, source))
 
 
 def _nearest(source: int, target: int) -> sparse.csr_array:
     cols = np.floor((np.arange(target) + 0.5) * source / target).astype(int)
-    return sparse.csr_array((np.ones(target), (np.arange(target), cols)), shape=(target, source))
+    return _sparse(np.ones(target), np.arange(target), cols, (target, source))
+
+
+def _sparse(
+    weights: NDArray[Any], rows: NDArray[Any], cols: NDArray[Any], shape: tuple[int, int]
+) -> sparse.csr_array:
+    return sparse.csr_array((weights.astype(np.float32), (rows, cols)), shape=shape)
 
 
 def _as_coarse_as(grid: Grid, scene: Scene) -> Scene:

@@ -46,6 +46,7 @@ def pixel_ring(x, y, width, height):
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=["projected", "geographic", "rotated", "rotated degrees", "bare"])
+@settings(deadline=None)
 @given(sides)
 def test_corners_return_exactly_in_the_grid_s_own_coordinates(grid, side):
     ring = pixel_ring(*side)
@@ -71,6 +72,7 @@ def test_corners_return_through_another_system(grid, crs, side):
 @pytest.mark.parametrize("grid", [PROJECTED, ROTATED])
 def test_edges_are_densified_before_they_bend(grid):
     """Every point of a parallel of latitude lies on the outline, not on the chord between its ends."""
+    grid = Grid(grid.transform @ Affine.scale(10), UTM, 3000, 3000)
     west, south, east, north = 9.0, 46.8, 12.0, 47.2
     there = outline(box_polygon(west, south, east, north), DEGREES, grid)
     assert len(there) == 4 * POINTS_PER_EDGE
@@ -81,7 +83,7 @@ def test_edges_are_densified_before_they_bend(grid):
     chord = shapely.LinearRing(
         outline(box_polygon(west, south, east, north), DEGREES, grid)[::POINTS_PER_EDGE]
     )
-    assert chord.distance(shapely.Point(pixel)) > 10
+    assert chord.distance(shapely.Point(pixel)) > 2
 
 
 def test_a_box_in_degrees_is_not_its_two_corners():
@@ -125,6 +127,15 @@ def test_outside_names_scene_and_bounds_in_the_drawn_system():
     message = str(caught.value)
     assert "EPSG:4326" in message
     assert all(f"{value:.7g}" in message for value in (west, south, east, north))
+
+
+def test_a_box_over_a_continent_covers_the_scene():
+    """Its corners lie where the projection of the scene has lost its meaning."""
+    for grid in (PROJECTED, ROTATED):
+        there = outline(box_polygon(-80, -60, 95, 89), DEGREES, grid)
+        inside, clipped = clip_outline(there, grid, crs=DEGREES)
+        assert clipped
+        assert Polygon(inside).area == pytest.approx(grid.width * grid.height)
 
 
 def test_touching_the_edge_is_outside():
@@ -244,5 +255,11 @@ def test_a_box_on_any_copy_of_the_world_is_the_same_pixels(turns):
 
 
 def test_a_box_around_the_world_is_refused():
-    with pytest.raises(GeometryError, match="half the world"):
-        outline(box_polygon(-179.9, 64, 179.9, 65), DEGREES, ACROSS)
+    in_degrees = Grid(Affine(0.01, 0, 179, 0, -0.01, 65), DEGREES, 100, 200)
+    for grid in (ACROSS, in_degrees, GEOGRAPHIC):
+        with pytest.raises(GeometryError, match="half the world"):
+            outline(box_polygon(-179.9, 64, 179.9, 65), DEGREES, grid)
+    world = Grid(Affine(0.5, 0, -180, 0, -0.5, 90), DEGREES, 360, 720)
+    assert pixel_box(outline(box_polygon(-170, -80, 170, 80), DEGREES, world)) == pytest.approx(
+        (20, 20, 700, 340)
+    )

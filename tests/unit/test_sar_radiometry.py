@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pytest
 from affine import Affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartutor.errors import DataError
@@ -34,6 +34,7 @@ def test_decibels_in_closed_form():
     assert power_to_db(2.0) == pytest.approx(3.0103, abs=1e-4)
 
 
+@settings(deadline=None)
 @given(st.floats(-79, 60))
 def test_decibels_and_power_are_inverse(db):
     assert power_to_db(db_to_power(db)) == pytest.approx(db, abs=1e-9)
