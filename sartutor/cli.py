@@ -107,6 +107,60 @@ def mirror(
     typer.echo(f"On the other machine: SARTUTOR_MIRROR={folder}")
 
 
+def _box(text: str) -> tuple[float, float, float, float]:
+    """Four numbers from one argument."""
+    try:
+        west, south, east, north = (float(word) for word in text.split())
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not four numbers: west south east north") from error
+    return west, south, east, north
+
+
+def _with_boxes_joined(arguments: list[str]) -> list[str]:
+    """Make `--box W S E N` one argument, since typer repeats options of one value only."""
+    joined: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        joined.append(f"--box={' '.join(rest[:4])}" if word == "--box" else word)
+        del rest[: 4 if word == "--box" else 0]
+    return joined
+
+
+@app.command()
+def segment(
+    scenes: Annotated[
+        list[Path], typer.Argument(metavar="SCENE.tif...", help="Raster files: the bands of one scene.")
+    ],
+    boxes: Annotated[
+        list[str],
+        typer.Option("--box", metavar="W S E N", help="A box around one object; repeat it for more boxes."),
+    ],
+    out: Annotated[Path, typer.Option(help="Mask to write: GeoTIFF on the scene's grid, 0, 1, 255 no data.")],
+    box_crs: Annotated[
+        str | None, typer.Option(help="Coordinates of the boxes, EPSG:4326 say; the scene's own by default.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="sam_tiny_base, vit_b, or the path of a checkpoint.")
+    ] = "sam_tiny_base",
+    vector: Annotated[Path | None, typer.Option(help="Outlines to write as GeoPackage.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Mark the objects inside boxes on a radar scene of your own."""
+    from sartutor.lab.segment import SegmentJob, segment_file
+
+    job = SegmentJob(scenes, [_box(text) for text in boxes], box_crs, model, out, vector)
+    report = segment_file(job, sys.stderr.isatty())
+    if as_json:
+        return _print_json(report)
+    for note in report["notes"]:
+        typer.echo(note, err=True)
+    for number, found in enumerate(report["objects"], 1):
+        area = "" if found["area_m2"] is None else f", {found['area_m2']:,.0f} m2"
+        typer.echo(f"box {number}: {found['pixels']} px{area}, score {found['score']:.2f}")
+    typer.echo(f"{report['mask']} written in {report['seconds']:.1f} s")
+
+
 def _print_catalogue(as_json: bool) -> None:
     from sartutor import catalog
     from sartutor.catalog.disk import human
@@ -154,7 +208,8 @@ def _system(error: OSError) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 1 (a check failed), 2 (bad input), 130 (interrupted)."""
     try:
-        code = app(arguments, prog_name="sartutor", standalone_mode=False)
+        words = _with_boxes_joined(sys.argv[1:] if arguments is None else arguments)
+        code = app(words, prog_name="sartutor", standalone_mode=False)
     except UsageError as error:
         return _complain(_usage(error))
     except SarTutorError as error:
