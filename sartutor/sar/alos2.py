@@ -30,8 +30,8 @@ from rasterio.windows import Window
 from sartutor.errors import DataError, OutputError, SarTutorError
 from sartutor.sar.geotiff import SceneFile, open_scene
 from sartutor.sar.radiometry import ALOS2_CALIBRATION_FACTOR_DB, alos2_dn_to_power
+from sartutor.sar.resize import overview
 from sartutor.sar.scene import Band, Scene, Units
-from sartutor.sar.warp import overview
 
 PRODUCT = "palsar2-mosaic"
 

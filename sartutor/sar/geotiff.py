@@ -26,8 +26,8 @@ from sartutor.errors import DataError
 from sartutor.sar.files import replacing
 from sartutor.sar.layers import Layer, check_same_grid, layers_of, opened, read_layers
 from sartutor.sar.radiometry import guess_units
+from sartutor.sar.resize import overview, strips
 from sartutor.sar.scene import Band, Grid, Quantity, Scene, Units
-from sartutor.sar.warp import overview, strips
 
 SAMPLE_WINDOWS, SAMPLE_SIDE = 16, 256
 """Windows, and their rows and columns, that the units of a raster with more pixels are judged by."""

@@ -1,15 +1,12 @@
-"""Other grids: warping and resizing of scenes, with every average taken in power.
+"""Other grids: warping with every average taken in power.
 
-A band in dB is turned into power, resampled, and turned back: the mean of decibels is not the decibels of
-the mean (under one-look speckle it lies 2.5 dB lower). When pixels grow, all source pixels below them are
-averaged; when they shrink, values are interpolated bilinearly. No-data takes no part: weights are
-renormalised over what is valid, and a pixel is valid where at least half of its weight is. Class bands take
-the nearest pixel.
+Where pixels grow, those of the source are first averaged in power to about the new size; then values are
+interpolated bilinearly, in power too, at exactly transformed pixel centres. No-data takes no part, as in
+`sartutor.sar.resize`, and class bands take the nearest pixel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,25 +15,17 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import Resampling, reproject
-from rasterio.windows import Window
-from scipy import sparse
 
-from sartutor.errors import DataError, GeometryError
-from sartutor.sar.coordinates import apply_affine, bounds, transform_points, unwrap
+from sartutor.errors import GeometryError
+from sartutor.sar.coordinates import Points, apply_affine, bounds, transform_points, unwrap
 from sartutor.sar.radiometry import from_linear, to_linear
-from sartutor.sar.scene import Band, Grid, Readable, Scene
+from sartutor.sar.resize import MIN_VALID_WEIGHT, overview, refuse_complex, resize
+from sartutor.sar.scene import Grid, Scene
 
-MIN_VALID_WEIGHT = 0.5
-"""Share of a pixel's resampling weight that must be valid for the pixel to be valid."""
+__all__ = ["grid_in_crs", "overview", "resize", "warp"]
 
 MIN_SHRINK = 1.25
 """Source pixels per target pixel along an axis from which on a warp averages before it interpolates."""
-
-STRIP_PIXELS = 4_000_000
-"""Pixels of a band that are read at a time when a whole raster is averaged."""
-
-Kernel = Callable[[int, int], sparse.csr_array]
-"""Makes the resampling weights (target, source) of one axis."""
 
 _NO_CRS = CRS.from_wkt('LOCAL_CS["pixels",UNIT["metre",1]]')
 
@@ -80,146 +69,15 @@ def grid_in_crs(grid: Grid, crs: CRS, max_side: int | None = None) -> Grid:
     return Grid(Affine(side, 0, west, 0, -side, north), crs, height, width)
 
 
-def resize(scene: Scene, shape: tuple[int, int]) -> Scene:
-    """The scene on (rows, columns) larger or smaller pixels over the same ground, resampled in power.
-
-    Shrinking averages the area below each new pixel, which keeps the mean power; enlarging interpolates
-    bilinearly.
-    """
-    resizer = Resizer(scene.bands, scene.grid.shape, shape)
-    resizer.add(scene, 0)
-    pixels, valid = resizer.result()
-    return replace(scene, pixels=pixels, valid=valid, grid=resized_grid(scene.grid, shape))
-
-
-def overview(source: Readable, max_side: int) -> Scene:
-    """A whole scene, in memory or in files, with at most `max_side` rows and columns, averaged in power.
-
-    It is read strip by strip, so that a large raster needs little memory; a small one is returned as it is.
-    """
-    height, width = source.grid.shape
-    factor = max(height, width) / max_side
-    if factor <= 1:
-        return source.read()
-    shape = (max(1, round(height / factor)), max(1, round(width / factor)))
-    resizer = Resizer(source.bands, source.grid.shape, shape)
-    for window in strips(source.grid):
-        strip = source.read(window)
-        resizer.add(strip, int(window.row_off))
-    pixels, valid = resizer.result()
-    return replace(strip, pixels=pixels, valid=valid, grid=resized_grid(source.grid, shape))
-
-
-def strips(grid: Grid) -> Iterator[Window]:
-    """Windows over whole rows, from top to bottom, of about `STRIP_PIXELS` pixels each."""
-    rows = max(1, STRIP_PIXELS // grid.width)
-    for row in range(0, grid.height, rows):
-        yield Window(0, row, grid.width, min(rows, grid.height - row))
-
-
-def resized_grid(grid: Grid, shape: tuple[int, int]) -> Grid:
-    """The grid of `shape` pixels over exactly the same ground."""
-    height, width = shape
-    scale = Affine.scale(grid.width / width, grid.height / height)
-    return Grid(grid.transform @ scale, grid.crs, height, width)
-
-
-class Resizer:
-    """Resizes a scene that arrives in strips of rows, so that a large raster needs little memory.
-
-    Sums and weights are separable sparse products, rows @ values @ columns; the result is their quotient.
-    """
-
-    def __init__(self, bands: tuple[Band, ...], source: tuple[int, int], target: tuple[int, int]) -> None:
-        if min(target) < 1:
-            raise GeometryError(
-                f"a scene cannot have {target[0]} x {target[1]} pixels; ask for at least 1 x 1."
-            )
-        _refuse_complex(bands, "the scene")
-        self.bands = bands
-        self._kernels = {
-            kernel: [kernel(n, m) for n, m in zip(source, target, strict=True)]
-            for kernel in {_kernel(band) for band in bands}
-        }
-        self._sums = np.zeros((len(bands), *target))
-        self._weights = {kernel: np.zeros(target) for kernel in self._kernels}
-
-    def add(self, strip: Scene, first_row: int) -> None:
-        """Take in rows `first_row`, `first_row` + 1, ... of the source; each row exactly once."""
-        rows = slice(first_row, first_row + strip.grid.height)
-        valid = strip.valid.astype(np.float32)
-        for kernel, weight in self._weights.items():
-            weight += self._product(kernel, rows, valid)
-        for total, layer, band in zip(self._sums, strip.pixels, self.bands, strict=True):
-            linear = np.where(strip.valid, to_linear(layer, band.units), np.float32(0))
-            total += self._product(_kernel(band), rows, linear)
-
-    def result(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Pixels (bands, rows, columns), not-a-number where not valid, and the valid mask (rows, columns)."""
-        used = [self._weights[_kernel(band)] for band in self.bands]
-        valid: NDArray[np.bool_] = np.all(np.array(used) >= MIN_VALID_WEIGHT, axis=0)
-        pixels: NDArray[np.float32] = np.full(self._sums.shape, np.nan, np.float32)
-        for layer, total, weight, band in zip(pixels, self._sums, used, self.bands, strict=True):
-            layer[valid] = from_linear(total[valid] / weight[valid], band.units)
-        return pixels, valid
-
-    def _product(self, kernel: Kernel, rows: slice, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        down, across = self._kernels[kernel]
-        return down[:, rows] @ (across @ values.T).T
-
-
-def _kernel(band: Band) -> Kernel:
-    return _nearest if band.units == "class" else _area_or_linear
-
-
-def _area_or_linear(source: int, target: int) -> sparse.csr_array:
-    """Weights (target, source) of one axis: shares of area when shrinking, linear interpolation otherwise."""
-    if target >= source:
-        return _linear(source, target)
-    edges = np.arange(target + 1) * source / target
-    first, last = np.floor(edges[:-1] + 1e-9).astype(int), np.ceil(edges[1:] - 1e-9).astype(int)
-    rows = np.repeat(np.arange(target), last - first)
-    cols = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
-    share = np.minimum(edges[rows + 1], cols + 1) - np.maximum(edges[rows], cols)
-    return _sparse(share * target / source, rows, cols, (target, source))
-
-
-def _linear(source: int, target: int) -> sparse.csr_array:
-    centres = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    left = np.minimum(np.floor(centres).astype(int), max(source - 2, 0))
-    right = np.minimum(left + 1, source - 1)
-    share = centres - left
-    rows = np.tile(np.arange(target), 2)
-    weights = np.concatenate([1 - share, share])
-    return _sparse(weights, rows, np.concatenate([left, right]), (target, source))
-
-
-def _nearest(source: int, target: int) -> sparse.csr_array:
-    cols = np.floor((np.arange(target) + 0.5) * source / target).astype(int)
-    return _sparse(np.ones(target), np.arange(target), cols, (target, source))
-
-
-def _sparse(
-    weights: NDArray[Any], rows: NDArray[Any], cols: NDArray[Any], shape: tuple[int, int]
-) -> sparse.csr_array:
-    return sparse.csr_array((weights.astype(np.float32), (rows, cols)), shape=shape)
-
-
 def _as_coarse_as(grid: Grid, scene: Scene) -> Scene:
-    """The scene on its own ground with pixels as large as those of `grid`, where those are larger."""
-    middle = np.array([[grid.width / 2, grid.height / 2]])
-    steps = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    points = apply_affine(grid.transform, steps)
-    if grid.crs is not None:
-        points = transform_points(points, grid.crs, scene.grid.crs)
-    points = apply_affine(~scene.grid.transform, points)
-    across, down = np.hypot(*(points[1:] - points[0]))
-    height, width = scene.grid.shape
-    shape = tuple(
+    """The scene on its own ground with pixels as large as those of `grid` in its middle, where larger."""
+    points = apply_affine(~grid.transform, _middle_pixel(scene.grid, grid.crs))
+    across, down = np.hypot(*np.linalg.inv(points[1:] - points[0]))
+    rows, cols = (
         max(1, round(size / factor)) if factor > MIN_SHRINK else size
-        for size, factor in ((height, down), (width, across))
+        for size, factor in zip(scene.grid.shape, (down, across), strict=True)
     )
-    return scene if shape == scene.grid.shape else resize(scene, (shape[0], shape[1]))
+    return scene if (rows, cols) == scene.grid.shape else resize(scene, (rows, cols))
 
 
 def _reproject(
@@ -249,20 +107,18 @@ def _check_warp(scene: Scene, grid: Grid) -> None:
             f"{scene.name}: only one of the two grids has a coordinate reference system; assign one "
             "(gdal_edit.py -a_srs EPSG:... FILE) or stay in pixel coordinates."
         )
-    _refuse_complex(scene.bands, scene.name)
+    refuse_complex(scene.bands, scene.name)
 
 
-def _refuse_complex(bands: tuple[Band, ...], name: str) -> None:
-    if any(band.units == "complex" for band in bands):
-        raise DataError(f"{name}: complex bands cannot be averaged; take their power |z|^2 first.")
-
-
-def _pixel_area(grid: Grid, crs: CRS | None) -> float:
+def _pixel_area(grid: Grid, crs: CRS) -> float:
     """Area of the grid's middle pixel in squared units of `crs`."""
-    middle = np.array([[grid.width / 2, grid.height / 2]])
-    steps = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    points = apply_affine(grid.transform, middle + steps)
-    if crs is not None:
-        points = unwrap(transform_points(points, grid.crs, crs), crs)
+    points = _middle_pixel(grid, crs)
     (a, c), (b, d) = points[1] - points[0], points[2] - points[0]
     return float(abs(a * d - b * c))
+
+
+def _middle_pixel(grid: Grid, crs: CRS | None) -> Points:
+    """Upper left, upper right and lower left corner of the grid's middle pixel in `crs`."""
+    corner = np.array([grid.width // 2, grid.height // 2])
+    points = apply_affine(grid.transform, corner + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    return points if crs is None else unwrap(transform_points(points, grid.crs, crs), crs)

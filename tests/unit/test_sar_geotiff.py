@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from sartutor.errors import DataError, GeometryError
-from sartutor.sar import warp as warping
+from sartutor.sar import resize as resizing
 from sartutor.sar.geotiff import open_scene, read_scene, write_mask, write_scene
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.warp import resize
@@ -190,7 +190,7 @@ def test_a_window_outside_is_an_error(tmp_path):
 def test_an_overview_averages_power_in_strips(tmp_path, monkeypatch):
     source = example()
     write_scene(source, tmp_path / "scene.tif")
-    monkeypatch.setattr(warping, "STRIP_PIXELS", 80 * 7)
+    monkeypatch.setattr(resizing, "STRIP_PIXELS", 80 * 7)
     small = open_scene(tmp_path / "scene.tif").overview(20)
     expected = resize(source, (15, 20))
     assert small.grid == expected.grid

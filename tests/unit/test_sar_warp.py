@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from sartutor.errors import DataError, GeometryError
-from sartutor.sar import warp as warping
+from sartutor.sar import resize as resizing
 from sartutor.sar.footprint import bounds, transform_points
 from sartutor.sar.radiometry import db_to_power, power_to_db
 from sartutor.sar.scene import Band, Grid, Scene
@@ -225,7 +225,7 @@ def test_an_overview_in_strips_is_the_resized_whole(monkeypatch):
     valid = np.random.default_rng(3).random((101, 67)) > 0.3
     source = scene(power_to_db(one_look((2, 101, 67))), "db", valid=valid)
     whole = resize(source, (30, 20))
-    monkeypatch.setattr(warping, "STRIP_PIXELS", 67 * 7)
+    monkeypatch.setattr(resizing, "STRIP_PIXELS", 67 * 7)
     parts = overview(source, 30)
     assert parts.grid == whole.grid
     assert (parts.valid == whole.valid).all()
