@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -126,13 +127,23 @@ def lab(tmp_path):
         running.stderr.close()
 
 
-@pytest.mark.timeout(120)
+def status_of(address: str) -> int:
+    """The HTTP status of an address; the server prints its address shortly before it listens."""
+    for _ in range(100):
+        try:
+            with urllib.request.urlopen(address) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            return refused.code
+        except urllib.error.URLError:
+            time.sleep(0.2)
+    raise AssertionError(f"nothing listens at {address}")
+
+
+@pytest.mark.timeout(180)
 def test_jupyterlab_answers_with_its_token_only(lab):
     assert f"/lab/tree/{launch.FIRST}?token=" in lab
     base, token = lab.split("/lab/tree")[0], lab.split("token=")[1]
-    status = f"{base}/api/contents/{launch.FIRST}?content=0"
-    with urllib.request.urlopen(f"{status}&token={token}") as answer:
-        assert answer.status == 200
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(status)
-    assert refused.value.code == 403
+    first = f"{base}/api/contents/{launch.FIRST}?content=0"
+    assert status_of(f"{first}&token={token}") == 200
+    assert status_of(first) == 403
