@@ -1,0 +1,147 @@
+"""What leaves a session: one mask on the scene's grid, and outlines with their attributes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyogrio
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.crs import CRS
+from shapely.geometry import Polygon
+
+from sartutor.errors import OutputError
+from sartutor.lab.annotator.session import Annotation
+from sartutor.sar.files import replacing
+from sartutor.sar.geotiff import write_mask as write_mask_file
+from sartutor.sar.resize import strips
+from sartutor.sar.scene import Grid, Readable
+
+ATTRIBUTES = ("id", "score", "pixels", "area_m2", "model", "note")
+
+
+def export(scene: Readable, objects: Sequence[Annotation], stem: Path | str) -> list[Path]:
+    """Write `stem.tif`, `stem.gpkg` and, where the scene has a coordinate reference system, `stem.geojson`."""
+    stem = Path(stem)
+    vectors = [".gpkg"] if scene.grid.crs is None else [".gpkg", ".geojson"]
+    return [
+        write_mask(scene, objects, stem.with_name(stem.name + ".tif")),
+        *(write_vector(scene, objects, stem.with_name(stem.name + ending)) for ending in vectors),
+    ]
+
+
+def union(objects: Sequence[Annotation], grid: Grid) -> NDArray[np.bool_]:
+    """All masks together, (rows, columns) of `grid`."""
+    together = np.zeros(grid.shape, bool)
+    for annotation in objects:
+        together[annotation.window.toslices()] |= annotation.mask
+    return together
+
+
+def write_mask(scene: Readable, objects: Sequence[Annotation], path: Path | str) -> Path:
+    """All masks together as a GeoTIFF on the scene's grid: 1 object, 0 none, 255 no data."""
+    path = _in_folder(path)
+    write_mask_file(union(objects, scene.grid), _valid(scene), scene.grid, path)
+    return path
+
+
+def _valid(scene: Readable) -> NDArray[np.bool_]:
+    """Where the scene has data, (rows, columns), read strip by strip."""
+    valid = np.zeros(scene.grid.shape, bool)
+    for window in strips(scene.grid):
+        valid[window.toslices()] = scene.read(window).valid
+    return valid
+
+
+def write_vector(scene: Readable, objects: Sequence[Annotation], path: Path | str) -> Path:
+    """The masks' outlines along pixel edges with their attributes, one feature an object.
+
+    A `.geojson` is in EPSG:4326; a `.gpkg` is in the scene's own coordinate reference system, and has the drawn
+    shapes as a second layer.
+    """
+    path = _in_folder(path)
+    if path.suffix == ".gpkg":
+        _write_geopackage(scene.grid, objects, path)
+    elif path.suffix == ".geojson":
+        _write_geojson(scene, objects, path)
+    else:
+        raise OutputError(f"{path}: vectors are written as .gpkg or .geojson; choose one of these endings.")
+    return path
+
+
+def _in_folder(path: Path | str) -> Path:
+    """The path, its folder made where it is missing."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path.parent} cannot be made ({error.strerror}); choose another folder."
+        ) from error
+    return path
+
+
+def _write_geopackage(grid: Grid, objects: Sequence[Annotation], path: Path) -> None:
+    layers = {"masks": _masks(grid, objects), "drawn": _drawn(grid, objects)}
+    with replacing(path) as part:
+        try:
+            for layer, frame in layers.items():
+                _append(frame, part, layer)
+            whole = all(len(pyogrio.read_dataframe(part, layer)) == len(objects) for layer in layers)
+        except (DataSourceError, DataLayerError):  # their messages are pages of SQL
+            whole = False
+        if not whole:
+            raise OutputError(
+                f"{path} cannot be written; choose a folder that you may write to, with space left."
+            )
+
+
+def _append(frame: geopandas.GeoDataFrame, path: Path, layer: str) -> None:
+    kind = "MultiPolygon" if layer == "masks" else "Polygon"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")
+        pyogrio.write_dataframe(
+            frame,
+            path,
+            driver="GPKG",
+            layer=layer,
+            geometry_type=kind,
+            append=path.exists(),
+            SPATIAL_INDEX="NO",
+        )
+
+
+def _write_geojson(scene: Readable, objects: Sequence[Annotation], path: Path) -> None:
+    if scene.grid.crs is None:
+        raise OutputError(
+            f"{path}: {scene.name} has no coordinate reference system, which GeoJSON needs; write a .gpkg."
+        )
+    with replacing(path) as part:
+        part.write_text(_masks(scene.grid, objects).to_json(drop_id=True, to_wgs84=True), encoding="utf-8")
+
+
+def _masks(grid: Grid, objects: Sequence[Annotation]) -> geopandas.GeoDataFrame:
+    rows = {name: [getattr(o, name) for o in objects] for name in ATTRIBUTES}
+    return geopandas.GeoDataFrame(
+        rows, geometry=[o.outline if o.pixels else None for o in objects], crs=_known(grid.crs)
+    )
+
+
+def _drawn(grid: Grid, objects: Sequence[Annotation]) -> geopandas.GeoDataFrame:
+    shapes = [_in_crs(o.polygon, o.crs, grid.crs) for o in objects]
+    return geopandas.GeoDataFrame({"id": [o.id for o in objects]}, geometry=shapes, crs=_known(grid.crs))
+
+
+def _in_crs(polygon: Polygon, crs: CRS | None, target: CRS | None) -> Polygon:
+    """The polygon with its corners in `target`; a shape without a CRS is in the scene's coordinates already."""
+    if crs is None or target is None or crs == target:
+        return polygon
+    return geopandas.GeoSeries([polygon], crs=_known(crs)).to_crs(_known(target)).iloc[0]
+
+
+def _known(crs: CRS | None) -> str | None:
+    return crs.to_wkt() if crs else None

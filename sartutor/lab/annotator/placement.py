@@ -1,0 +1,58 @@
+"""Where a scene lies on the map: on the Earth, or, without a coordinate reference system, on a grid of pixels.
+
+The map speaks degrees (EPSG:4326). A scene that does not say where it lies is shown around 0 N, 0 E, its longer side
+one degree long: there, degrees are proportional to pixels and the map distorts nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from shapely.affinity import affine_transform
+from shapely.geometry import Polygon
+
+from sartutor.sar.footprint import transform_points
+from sartutor.sar.scene import Grid
+
+DEGREES = CRS.from_epsg(4326)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The way between a scene's coordinates and the map's degrees; `grid` is the scene's."""
+
+    grid: Grid
+
+    @property
+    def on_earth(self) -> bool:
+        """Whether the scene says where it lies."""
+        return self.grid.crs is not None
+
+    def on_map(self, part: Grid) -> Grid:
+        """A part of the scene's grid, or a coarser one over it, with coordinates that can be shown."""
+        if self.on_earth:
+            return part
+        return Grid(self._to_degrees * part.transform, DEGREES, part.height, part.width)
+
+    def from_map(self, polygon: Polygon) -> tuple[Polygon, CRS | None]:
+        """A polygon drawn in degrees, as the scene understands it, and its coordinate reference system."""
+        if self.on_earth:
+            return polygon, DEGREES
+        return affine_transform(polygon, (~self._to_degrees).to_shapely()), None
+
+    def to_map(self, polygon: Polygon, crs: CRS | None) -> Polygon:
+        """A polygon in `crs` (None: coordinates of the scene) in degrees."""
+        crs = crs or self.grid.crs
+        if crs is None:
+            return affine_transform(polygon, self._to_degrees.to_shapely())
+        return shapely.transform(polygon, lambda ring: transform_points(ring, crs, DEGREES))
+
+    @property
+    def _to_degrees(self) -> Affine:
+        height, width = self.grid.shape
+        side = 1 / max(height, width)
+        pixels = Affine(side, 0, -side * width / 2, 0, -side, side * height / 2)
+        return pixels * ~self.grid.transform

@@ -1,0 +1,108 @@
+"""What the draw control holds against what the session holds."""
+
+from __future__ import annotations
+
+import copy
+
+import annotating
+import pytest
+from shapely.geometry import MultiPoint, Polygon, box, mapping
+
+from sartutor.lab.annotator import Session
+from sartutor.lab.annotator.drawing import changes, features, reshaped
+from sartutor.lab.annotator.placement import Placement
+
+BOX = box(10.31, 46.94, 10.312, 46.942)
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A session with two objects, its placement, and the draw control's data for it."""
+    scene = annotating.scene()
+    session, placement = Session.open(scene, tmp_path / "kept.geojson"), Placement(scene.grid)
+    for west in (600_080, 600_300):
+        corners = box(west, 5_199_780, west + 150, 5_199_930)
+        drawn = placement.to_map(corners, annotating.UTM)
+        session.add(annotating.segment(scene, drawn, annotating.DEGREES))
+    return session.objects, placement, features(session.objects, placement, None)
+
+
+def unnumbered(polygon: Polygon) -> dict:
+    """A feature as the map sends it after drawing."""
+    return {"type": "Feature", "properties": {"style": {}}, "geometry": mapping(polygon)}
+
+
+def test_nothing_changes_where_nothing_was_done(held):
+    objects, placement, data = held
+    assert not changes(objects, data, placement)
+
+
+def test_rounding_by_the_map_is_no_edit(held):
+    objects, placement, data = held
+    for feature in data:
+        rings = feature["geometry"]["coordinates"]
+        feature["geometry"]["coordinates"] = [[[round(v, 6) for v in point] for point in ring] for ring in rings]
+    assert not changes(objects, data, placement)
+
+
+def test_drawn_edited_and_deleted_shapes_are_told_apart(held):
+    objects, placement, data = held
+    edited = copy.deepcopy(data[1])
+    edited["geometry"] = mapping(BOX)
+    found = changes(objects, [edited, unnumbered(BOX.buffer(0.1).envelope)], placement)
+    assert found.edited == {2: BOX}
+    assert found.deleted == [1]
+    assert len(found.added) == 1
+
+
+def test_a_shape_whose_number_the_map_has_not_heard_yet_is_not_added_again(held):
+    objects, placement, data = held
+    late = [unnumbered(Polygon(feature["geometry"]["coordinates"][0])) for feature in data]
+    found = changes(objects, [*late, unnumbered(BOX)], placement)
+    assert found.added == [BOX]
+    assert not found.edited
+    assert not found.deleted
+
+
+def test_a_shape_that_was_undone_meanwhile_does_not_come_back(held):
+    objects, placement, data = held
+    assert not changes(objects[:1], data, placement)
+
+
+def moved(index: int, by: tuple[float, float], insert: bool = False) -> Polygon:
+    """`BOX` with one corner moved, or with the handle after that corner pulled out."""
+    ring = [list(point) for point in BOX.exterior.coords[:-1]]
+    if insert:
+        following = ring[(index + 1) % 4]
+        ring.insert(index + 1, [(a + b) / 2 for a, b in zip(ring[index], following, strict=True)])
+        index += 1
+    ring[index] = [ring[index][0] + by[0], ring[index][1] + by[1]]
+    return Polygon(ring)
+
+
+@pytest.mark.parametrize("corner", range(4))
+@pytest.mark.parametrize("by", [(0.0003, -0.0004), (0.0005, 0), (0, -0.0005)])
+def test_a_box_stays_a_box_when_a_corner_moves(corner, by):
+    after = reshaped(BOX, moved(corner, by))
+    (x, y), opposite = BOX.exterior.coords[corner], BOX.exterior.coords[(corner + 2) % 4]
+    assert after.equals(after.envelope)
+    assert after.bounds == pytest.approx(MultiPoint([(x + by[0], y + by[1]), opposite]).bounds)
+
+
+@pytest.mark.parametrize("edge", range(4))
+def test_a_box_stays_a_box_when_an_edge_moves(edge):
+    by = (0.0003, -0.0002)
+    after = reshaped(BOX, moved(edge, by, insert=True))
+    (ax, ay), (bx, by_) = BOX.exterior.coords[edge], BOX.exterior.coords[edge + 1]
+    rest = [BOX.exterior.coords[(edge + 2) % 4], BOX.exterior.coords[(edge + 3) % 4]]
+    shift = (by[0], 0) if ax == bx else (0, by[1])
+    edge_moved = [(ax + shift[0], ay + shift[1]), (bx + shift[0], by_ + shift[1])]
+    assert after.equals(after.envelope)
+    assert after.bounds == pytest.approx(MultiPoint([*edge_moved, *rest]).bounds)
+
+
+def test_other_shapes_are_left_as_they_were_edited():
+    crooked = moved(1, (0.001, 0.0005))
+    assert reshaped(crooked, BOX) == BOX
+    twice = Polygon([(10.3, 46.9), *crooked.exterior.coords[1:-1]])
+    assert reshaped(BOX, twice) == twice

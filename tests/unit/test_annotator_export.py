@@ -1,0 +1,131 @@
+"""Exports: aligned, readable by others, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import annotating
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from shapely.geometry import box
+
+from sartutor.errors import OutputError
+from sartutor.lab.annotator import Session
+from sartutor.lab.annotator.export import export, union, write_mask, write_vector
+
+BOXES = (box(600_080, 5_199_780, 600_230, 5_199_930), box(600_150, 5_199_780, 600_320, 5_199_920))
+
+
+@pytest.fixture(params=[annotating.UTM, None], ids=["utm", "no-crs"])
+def session(request, tmp_path) -> Session:
+    """Two objects that overlap and one in which nothing was found."""
+    scene = annotating.scene(request.param)
+    session = Session.open(scene, tmp_path / "kept.geojson")
+    shapes = [*BOXES, box(600_400, 5_199_700, 600_450, 5_199_750)]
+    if request.param is None:
+        shapes = [box((w - 600_000) / 10, (5_200_000 - n) / 10, (e - 600_000) / 10, (5_200_000 - s) / 10)
+                  for w, s, e, n in (shape.bounds for shape in shapes)]
+    for shape in shapes:
+        session.add(annotating.segment(scene, shape, request.param), "model")
+    return session
+
+
+@contextmanager
+def full_disk(room: int):
+    """No file may grow beyond `room` bytes, as on a disk that is full."""
+    before, old = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, old)
+
+
+def test_the_mask_lies_on_the_grid_of_the_scene(session, tmp_path):
+    path = write_mask(session.scene, session.objects, tmp_path / "new" / "folder" / "mask.tif")
+    scene = session.scene
+    with rasterio.open(path) as file:
+        assert (file.crs, file.transform, file.shape) == (scene.grid.crs, scene.grid.transform, scene.grid.shape)
+        assert (file.count, file.dtypes[0], file.nodata) == (1, "uint8", 255)
+        values = file.read(1)
+    assert np.array_equal(values == 255, ~scene.valid)
+    assert np.array_equal(values == 1, union(session.objects, scene.grid))
+    assert (values == 1).sum() == 100
+
+
+def test_the_geopackage_holds_masks_and_drawn_shapes(session, tmp_path):
+    path = write_vector(session.scene, session.objects, tmp_path / "out.gpkg")
+    masks, drawn = (geopandas.read_file(path, layer=layer) for layer in ("masks", "drawn"))
+    assert masks.crs == drawn.crs == session.scene.grid.crs
+    assert list(masks["id"]) == list(drawn["id"]) == [1, 2, 3]
+    assert list(masks["pixels"]) == [o.pixels for o in session.objects]
+    pixel = abs(session.scene.grid.transform.determinant)
+    assert list(masks.area / pixel)[:2] == pytest.approx(list(masks["pixels"])[:2])
+    assert masks.geometry[2] is None
+    assert drawn.geometry[0].equals_exact(session.objects[0].polygon, 1e-6)
+
+
+def test_geojson_is_in_degrees_and_needs_a_coordinate_reference_system(session, tmp_path):
+    path = tmp_path / "out.geojson"
+    if session.scene.grid.crs is None:
+        with pytest.raises(OutputError, match=r"coordinate reference system.*write a \.gpkg"):
+            write_vector(session.scene, session.objects, path)
+        assert not path.exists()
+        return
+    write_vector(session.scene, session.objects, path)
+    masks = geopandas.read_file(path)
+    assert masks.crs.to_epsg() == 4326
+    back = masks.to_crs(annotating.UTM.to_wkt())
+    assert back.geometry[0].symmetric_difference(session.objects[0].outline).area < 1
+    assert json.loads(path.read_text())["features"][0]["properties"]["model"] == "model"
+
+
+def test_export_writes_all_of_it(session, tmp_path):
+    endings = [path.suffix for path in export(session.scene, session.objects, tmp_path / "run.1" / "my.masks")]
+    assert endings == ([".tif", ".gpkg", ".geojson"] if session.scene.grid.crs else [".tif", ".gpkg"])
+    assert sorted(path.name for path in (tmp_path / "run.1").iterdir()) == sorted(f"my.masks{e}" for e in endings)
+
+
+def test_nothing_to_export_is_an_empty_export(tmp_path):
+    scene = annotating.scene()
+    paths = export(scene, (), tmp_path / "empty")
+    with rasterio.open(paths[0]) as file:
+        assert set(np.unique(file.read(1))) == {0, 255}
+    assert len(geopandas.read_file(paths[1], layer="masks")) == len(geopandas.read_file(paths[2])) == 0
+
+
+def test_an_ending_nobody_knows_is_refused(session, tmp_path):
+    with pytest.raises(OutputError, match=r"out\.shp.*\.gpkg or \.geojson"):
+        write_vector(session.scene, session.objects, tmp_path / "out.shp")
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.gpkg", "out.geojson"])
+@pytest.mark.parametrize("room", [0.002, 0.3, 0.7, 0.99])
+def test_a_full_disk_leaves_the_older_file_and_nothing_else(tmp_path, name, room):
+    scene = annotating.scene()
+    session = Session.open(scene, tmp_path / "kept.geojson")
+    for shape in BOXES:
+        session.add(annotating.segment(scene, shape, annotating.UTM))
+    path = tmp_path / "out" / name
+    path.parent.mkdir()
+    path.write_text("older")
+    write = write_mask if name == "out.tif" else write_vector
+    needed = write(scene, session.objects, tmp_path / name).stat().st_size
+    with full_disk(int(room * needed)), pytest.raises(OutputError, match=name):
+        write(scene, session.objects, path)
+    assert path.read_text() == "older"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_named(session, tmp_path):
+    (tmp_path / "file").write_text("")
+    for write, name in ((write_mask, "out.tif"), (write_vector, "out.gpkg")):
+        with pytest.raises(OutputError, match="file"):
+            write(session.scene, session.objects, Path(tmp_path / "file" / name))
