@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
+from rasterio.warp import transform
 from scipy import fft, ndimage
 from shapely import affinity
 from shapely.geometry import LineString, Point, Polygon
@@ -249,9 +250,13 @@ def _in_decibels(
 
 
 def _placement(crs: str | None) -> Affine:
-    """Upper left corner in the Alps with 10 m pixels, in the units of `crs`."""
+    """10 m pixels (1e-4 degrees where `crs` is geographic) with the upper left corner at 11.4 E, 47.2 N (Alps)."""
     if crs is None:
         return Affine.identity()
-    if CRS.from_user_input(crs).is_geographic:
-        return from_origin(10.0, 47.0, 1e-4, 1e-4)
-    return from_origin(600_000, 5_200_000, 10, 10)
+    target = CRS.from_user_input(crs)
+    (x,), (y,) = transform(CRS.from_epsg(4326), target, [11.4], [47.2])
+    return (
+        from_origin(x, y, 1e-4, 1e-4)
+        if target.is_geographic
+        else from_origin(round(x, -1), round(y, -1), 10, 10)
+    )
