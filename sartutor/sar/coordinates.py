@@ -59,7 +59,22 @@ def transform_points(points: Points, source: CRS | None, target: CRS | None) -> 
         )
     if same_crs(source, target):
         return points
-    return np.column_stack(transformer(source.to_wkt(), target.to_wkt()).transform(*points.T))
+    try:
+        found = transformer(source.to_wkt(), target.to_wkt())
+    except pyproj.exceptions.ProjError as error:
+        raise GeometryError(
+            f"no transformation leads from {crs_name(source)} to {crs_name(target)}; assign the coordinate "
+            "reference system that the scene truly has."
+        ) from error
+    return np.column_stack(found.transform(*points.T))
+
+
+def crs_name(crs: CRS | None) -> str:
+    """A coordinate reference system in a few words: its code where it has one."""
+    if crs is None:
+        return "pixel coordinates"
+    code = crs.to_string()
+    return code if len(code) <= 30 else pyproj.CRS(crs.to_wkt()).name
 
 
 def unwrap(ring: Points, crs: CRS) -> Points:

@@ -26,6 +26,7 @@ from sartutor.sar.coordinates import (
     Points,
     apply_affine,
     bounds,
+    crs_name,
     densify,
     same_crs,
     transform_points,
@@ -212,10 +213,5 @@ def _clip_half_plane(points: Points, axis: int, bound: float, sign: int) -> Poin
 
 def _outside(grid: Grid, name: str, crs: CRS | None) -> str:
     west, south, east, north = bounds(grid, crs)
-    where = crs or grid.crs
-    system = where.to_string() if where else "pixel coordinates"
-    if len(system) > 40:
-        system = "its coordinates"
-    return (
-        f"the box lies outside {name}, which spans {west:.7g} {south:.7g} {east:.7g} {north:.7g} in {system}."
-    )
+    spans = f"{west:.7g} {south:.7g} {east:.7g} {north:.7g}"
+    return f"the box lies outside {name}, which spans {spans} in {crs_name(crs or grid.crs)}."

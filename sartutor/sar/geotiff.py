@@ -24,7 +24,7 @@ from rasterio.windows import Window
 
 from sartutor.errors import DataError
 from sartutor.sar.files import replacing
-from sartutor.sar.layers import Layer, check_same_grid, layers_of, opened, read_layers
+from sartutor.sar.layers import TAGS, Layer, check_same_grid, layers_of, read_layers, scene_tags
 from sartutor.sar.radiometry import guess_units
 from sartutor.sar.resize import overview, strips
 from sartutor.sar.scene import Band, Grid, Quantity, Scene, Units
@@ -107,7 +107,7 @@ def open_scene(
     found = [layers_of(path) for path in files]
     check_same_grid(files, [grid for _, grid in found])
     layers = [layer for part, _ in found for layer in part]
-    tags = _scene_tags(files[0])
+    tags = scene_tags(files[0])
     bands, concluded = _bands(layers, _sample(layers, found[0][1]), units, quantity, names)
     name = tags["NAME"] if "NAME" in tags and len(files) == 1 else files[0].stem
     notes = (*json.loads(tags.get("NOTES", "[]")), *concluded)
@@ -137,7 +137,8 @@ def write_scene(scene: Scene, path: str | Path) -> None:
     with MemoryFile() as memory:
         with _created(memory, scene.grid, len(scene.bands), kind, np.nan) as dataset:
             dataset.write(pixels)
-            dataset.update_tags(NAME=scene.name, PRODUCT=scene.product, NOTES=json.dumps(scene.notes))
+            tags = {"NAME": scene.name, "PRODUCT": scene.product, "NOTES": json.dumps(scene.notes)}
+            dataset.update_tags(ns=TAGS, **tags)
             for index, band in enumerate(scene.bands, start=1):
                 _state_band(dataset, index, band)
         _write_bytes(memory, path)
@@ -161,7 +162,7 @@ def write_mask(mask: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, path: s
         with _created(memory, grid, 1, "uint8", MASK_NODATA) as dataset:
             dataset.write(values, 1)
             dataset.set_band_description(1, "mask")
-            dataset.update_tags(1, NAME="mask", UNITS="class")
+            dataset.update_tags(1, ns=TAGS, UNITS="class")
         _write_bytes(memory, path)
 
 
@@ -208,11 +209,6 @@ def _unique(names: Sequence[str]) -> list[str]:
     """The names, a repeated one numbered: VV, VH, VV becomes VV, VH, VV_2."""
     earlier = [names[:index].count(name) for index, name in enumerate(names)]
     return [f"{name}_{count + 1}" if count else name for name, count in zip(names, earlier, strict=True)]
-
-
-def _scene_tags(path: Path) -> dict[str, str]:
-    with opened(path) as dataset:
-        return dict(dataset.tags())
 
 
 def _sample(layers: Sequence[Layer], grid: Grid) -> NDArray[Any]:
@@ -268,7 +264,8 @@ def _state_band(dataset: DatasetWriter, index: int, band: Band) -> None:
     dataset.set_band_description(index, band.name)
     dataset.set_band_unit(index, band.units)
     tags = {"NAME": band.name, "UNITS": band.units, "QUANTITY": band.quantity}
-    dataset.update_tags(index, **tags, **({"DATE": band.date.isoformat()} if band.date else {}))
+    dated = {"DATE": band.date.isoformat()} if band.date else {}
+    dataset.update_tags(index, ns=TAGS, **tags, **dated)
 
 
 def _write_bytes(memory: MemoryFile, path: str | Path) -> None:

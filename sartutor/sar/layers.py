@@ -23,6 +23,9 @@ from rasterio.windows import Window
 from sartutor.errors import DataError, GeometryError
 from sartutor.sar.scene import Grid, Quantity, Units
 
+TAGS = "SARTUTOR"
+"""Namespace of the tags in which `sartutor.sar.geotiff` states scenes and bands."""
+
 _UNIT_WORDS: dict[str, Units] = {
     **{unit: unit for unit in get_args(Units)},
     "decibel": "db",
@@ -54,6 +57,12 @@ class Layer:
     quantity: Quantity | None
     date: date | None
     dtype: str
+
+
+def scene_tags(path: Path) -> dict[str, str]:
+    """What a raster states about the scene as a whole."""
+    with opened(path) as dataset:
+        return dict(dataset.tags(ns=TAGS))
 
 
 @contextmanager
@@ -119,17 +128,17 @@ def check_same_grid(paths: Sequence[Path], grids: Sequence[Grid]) -> None:
 
 
 def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer:
-    tags = dataset.tags(index)
+    tags = dataset.tags(index, ns=TAGS)
     description = dataset.descriptions[index - 1]
     units = _UNIT_WORDS.get((tags.get("UNITS") or dataset.units[index - 1] or "").lower())
-    quantity = tags.get("QUANTITY") or next(iter(_QUANTITY.findall((description or "").lower())), None)
+    stated = tags.get("QUANTITY") or next(iter(_QUANTITY.findall((description or "").lower())), None)
     return Layer(
         path=path,
         index=index,
         name=tags.get("NAME") or description or (_name_from_file(path) if alone else None),
         units=units,
-        quantity=quantity if quantity in get_args(Quantity) else None,
-        date=_date(tags.get("DATE")),
+        quantity=next((quantity for quantity in get_args(Quantity) if quantity == stated), None),
+        date=date.fromisoformat(tags["DATE"]) if "DATE" in tags else None,
         dtype=_dtype(dataset, index),
     )
 
@@ -152,13 +161,6 @@ def _plain(dataset: DatasetReader, index: int) -> bool:
 def _name_from_file(path: Path) -> str | None:
     found = set(_POLARISATION.findall(path.stem.upper()))
     return found.pop() if len(found) == 1 else None
-
-
-def _date(text: str | None) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        return None
 
 
 def _grid(path: Path, dataset: DatasetReader) -> Grid:

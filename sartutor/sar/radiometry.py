@@ -21,6 +21,9 @@ ALOS2_CALIBRATION_FACTOR_DB = -83.0
 POWER_FLOOR = 1e-8
 """Smallest power that becomes decibels (-80 dB); noise-subtracted power may be zero or negative."""
 
+MANY_ZEROS = 0.01
+"""Share of exact zeros among radar values from which on they are probably fill."""
+
 RADAR_UNITS = ("power", "db", "amplitude")
 """Units of calibrated backscatter that convert into each other without further knowledge."""
 
@@ -50,10 +53,11 @@ def to_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
     Digital numbers of detected radar products are amplitudes up to a factor, so their squares are averaged.
     Units "1" (8-bit pictures, indices) have an unknown relation to power and are averaged as they are.
     """
-    if units == "db":
-        return db_to_power(values)
-    if units in ("amplitude", "dn"):
-        return np.square(values)
+    with np.errstate(over="ignore"):  # fill values outside the valid mask
+        if units == "db":
+            return db_to_power(values)
+        if units in ("amplitude", "dn"):
+            return np.square(values)
     return values
 
 
@@ -107,6 +111,9 @@ def guess_units(values: ArrayLike) -> tuple[Units, str]:
     low, middle, high = (float(q) for q in np.percentile(sample, (1, 50, 99)))
     wide = bool(np.issubdtype(array.dtype, np.integer)) and array.dtype.itemsize > 1
     units, reason = _judge(sample, low, middle, high, wide)
+    zeros = float(np.mean(sample == 0))
+    if units in ("db", "power", "dn") and zeros > MANY_ZEROS:
+        reason += f"; {zeros:.0%} are exactly 0, which should be named as no-data if it is fill"
     return units, f"values {low:.4g} to {high:.4g} (1st to 99th percentile, median {middle:.4g}): {reason}"
 
 

@@ -177,6 +177,13 @@ def test_a_grid_without_system_takes_its_own_coordinates_only():
         outline(box_polygon(5, 6, 8, 9), DEGREES, BARE)
 
 
+def test_a_system_that_is_none_is_refused():
+    local = Grid(Affine.identity(), CRS.from_wkt('LOCAL_CS["desk",UNIT["metre",1]]'), 30, 40)
+    assert pixel_box(outline(box_polygon(5, 6, 8, 9), None, local)) == (5, 6, 8, 9)
+    with pytest.raises(GeometryError, match=r"desk.* to EPSG:4326"):
+        bounds(local, DEGREES)
+
+
 def test_window_is_rounded_outward_and_clipped():
     assert pixel_window((10.2, 20.0, 30.1, 40.0), PROJECTED) == Window(10, 20, 21, 20)
     assert pixel_window((-5.5, 290.5, 3.0, 310.0), PROJECTED) == Window(0, 290, 3, 10)

@@ -115,6 +115,15 @@ def test_units_and_quantity_stated_by_the_raster_are_believed(tmp_path):
     assert scene.notes == ()
 
 
+def test_tags_of_other_programs_are_no_trouble(tmp_path):
+    path = write(tmp_path / "tagged.tif", db_values())
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(NOTES="free text", NAME="other", PRODUCT="else")
+        file.update_tags(1, UNITS="furlong", DATE="yesterday", QUANTITY="much")
+    assert open_scene(path).bands == (Band("B1", "db"),)
+    assert open_scene(path).name == "tagged"
+
+
 def test_scale_and_offset_are_applied(tmp_path):
     path = write(tmp_path / "scaled.tif", np.int16(np.round(100 * db_values())))
     with rasterio.open(path, "r+") as file:

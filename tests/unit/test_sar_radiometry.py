@@ -126,6 +126,21 @@ def test_units_are_judged_by_values(values, units):
     assert len(sentence) > 20
 
 
+def test_zeros_that_look_like_fill_are_mentioned():
+    values = power_to_db(speckle(-12))
+    assert "exactly 0" not in guess_units(values)[1]
+    values[::10] = 0
+    assert guess_units(values)[0] == "db"
+    assert "10% are exactly 0" in guess_units(values)[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_fill_outside_the_valid_mask_is_no_trouble():
+    source = scene([[0.5, -3.4e38]], Band("VV", "amplitude"))
+    source.valid[0, 1] = False
+    assert to_units(source, "db").band("VV")[0, 0] == pytest.approx(-6.02, abs=0.01)
+
+
 def test_nothing_to_judge_is_an_error():
     with pytest.raises(DataError, match="name the units"):
         guess_units(np.array([np.nan, np.inf]))
