@@ -123,8 +123,11 @@ def lab(tmp_path):
         ).group()
     finally:
         running.terminate()
-        running.wait(20)
-        running.stderr.close()
+        try:
+            running.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.communicate()
 
 
 def status_of(address: str) -> int:
