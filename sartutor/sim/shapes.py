@@ -123,13 +123,14 @@ def place_objects(
 ) -> NDArray[np.uint16]:
     """Object ids (size, size), 0 = none; up to `count` objects that do not touch, sides log-uniform in `sides` px."""
     labels = np.zeros((size, size), np.uint16)
+    near = np.zeros((size, size), bool)
     for _ in range(count):
         side = float(np.exp(rng.uniform(*np.log(sides))))
         center = rng.uniform(0, size, 2)
         mask = draw_object(rng, family, side, (center[0], center[1]), size)
-        touches = labels[ndimage.binary_dilation(mask, iterations=3)].any() if mask.any() else True
-        if not touches and mask.sum() >= 12:
+        if mask.sum() >= 12 and not near[mask].any():
             labels[mask] = labels.max() + 1
+            near |= ndimage.binary_dilation(mask, iterations=2)
     return labels
 
 
@@ -157,12 +158,21 @@ def _distractors_db(rng: Rng, size: int) -> Array:
     return layer
 
 
-def speckle(rng: Rng, shape: tuple[int, ...], looks: float, correlation: float = 0.0) -> Array:
-    """Gamma multiplicative noise, mean 1, variance 1/looks (before smoothing); `correlation` = Gaussian sigma in px."""
-    noise = rng.standard_gamma(looks, shape, dtype=np.float32) / np.float32(looks)
-    return (
-        ndimage.gaussian_filter(noise, (0,) * (len(shape) - 2) + (correlation,) * 2) if correlation else noise
-    )
+def speckle(rng: Rng, shape: tuple[int, ...], looks: float) -> Array:
+    """Gamma multiplicative noise of fully developed speckle: mean 1, variance 1/looks, independent between pixels."""
+    return rng.standard_gamma(looks, shape, dtype=np.float32) / np.float32(looks)
+
+
+def observe(rng: Rng, power: Array, looks: float, blur: float) -> Array:
+    """What a sensor records of backscatter `power` (bands, size, size) at about `looks` looks.
+
+    Speckle, then a Gaussian point-spread function of standard deviation `blur` px, both in power: where pixels are
+    finer than the resolution, neighbours share speckle and a dark object's edge is brightened by its surroundings. The
+    blur averages about 1 + 4 pi blur^2 pixels, so the speckle before it has that many fewer looks, but at least 1.
+    """
+    before = max(1.0, looks / (1 + 4 * np.pi * blur**2))
+    noisy = power * speckle(rng, power.shape, before)
+    return ndimage.gaussian_filter(noisy, (0, blur, blur)) if blur else noisy
 
 
 @dataclass(frozen=True)
@@ -177,11 +187,10 @@ class Drawing:
 
 
 def _contrast_layer(rng: Rng, labels: NDArray[np.uint16], contrast: float) -> Array:
-    """Contrast in dB on the objects, each a little different and textured, edges softened by up to a pixel."""
+    """Contrast in dB on the objects, each a little different and textured."""
     each = contrast * rng.uniform(0.75, 1.25, int(labels.max()) + 1).astype(np.float32)
     each[0] = 0
-    layer = ndimage.gaussian_filter(each[labels], rng.uniform(0, 0.8))
-    return layer * (1 + rng.uniform(0, 0.25) * fractal_field(rng, labels.shape[0], 2))
+    return each[labels] * (1 + rng.uniform(0, 0.25) * fractal_field(rng, labels.shape[0], 2))
 
 
 def draw(
@@ -195,7 +204,7 @@ def draw(
 ) -> Drawing:
     """Draw one scene; everything not given is random. Contrast is of either sign, looks are log-uniform."""
     family = family or str(rng.choice(FAMILIES))
-    labels = place_objects(rng, size, family, int(rng.integers(3, 16)), sides)
+    labels = place_objects(rng, size, family, int(np.exp(rng.uniform(np.log(3), np.log(30)))), sides)
     contrast = float(rng.choice([-1, 1]) * rng.uniform(*contrast_db))
     n_looks = float(np.exp(rng.uniform(*np.log(looks))))
     shared = _background_db(rng, size)
@@ -206,9 +215,10 @@ def draw(
         strength = 1.0 if band == 0 else rng.uniform(0.3, 1.2)
         own = shared if band == 0 else 0.6 * shared + 0.4 * _background_db(rng, size)
         layers.append(np.where(labels > 0, 0.5, 1) * (own + clutter) + strength * target)
-    power = 10 ** (np.stack(layers) / 10) + 10 ** (rng.uniform(-25, -8) / 10)
-    power *= speckle(rng, power.shape, n_looks, float(rng.choice([0.0, 0.0, 0.5])))
-    return Drawing(power.astype(np.float32), labels, family, contrast, n_looks)
+    backscatter = 10 ** (np.stack(layers) / 10) + 10 ** (rng.uniform(-25, -8) / 10)
+    blur = float(rng.choice([0.0, rng.uniform(0.4, 1.2)], p=[0.3, 0.7]))
+    power = observe(rng, backscatter.astype(np.float32), n_looks, blur)
+    return Drawing(power, labels, family, contrast, n_looks)
 
 
 def family_scene(seed: tuple[int, ...], family: str, size: int = 512) -> tuple[Scene, NDArray[np.uint16]]:
