@@ -19,8 +19,16 @@ from sartutor.learn.checkpoints import file_digest, load_tensors, save_tensors
 from sartutor.learn.models import load_model
 from sartutor.learn.records import mean_interval, read_records, write_record
 from sartutor.learn.sam import base
-from sartutor.learn.sam.evaluate import ObjectScore, connected_objects, score_objects
+from sartutor.learn.sam.baselines import iou
+from sartutor.learn.sam.evaluate import (
+    ObjectScore,
+    connected_objects,
+    loose_box,
+    pixel_polygon,
+    score_objects,
+)
 from sartutor.learn.sam.predictor import Predictor
+from sartutor.learn.sam.prompts import tight_box
 from sartutor.presets import SHAPES_RECIPES
 from sartutor.sim import shapes
 
@@ -37,6 +45,7 @@ def sam_tiny_base(preset: str, work: Path, weights: Path, records: Path, device:
     if not _is_complete(trained, recipe.steps):
         base.train(recipe, SEED, trained, device)
     export_half(trained, weights / f"{EXPERIMENT}.safetensors")
+    check_half(trained, weights / f"{EXPERIMENT}.safetensors")
     for seed in TEST_SEEDS:
         scores = score_families(weights / f"{EXPERIMENT}.safetensors", seed, SCENES_PER_FAMILY)
         write_record(records, EXPERIMENT, preset, "shapes", seed, scores)
@@ -62,6 +71,23 @@ def export_half(trained: Path, out: Path) -> None:
     if not all(torch.isfinite(value).all() for value in halves.values()):
         raise CheckpointError(f"{trained} holds weights beyond the range of float16; train it again.")
     save_tensors(out, halves, {**kept, "parent": file_digest(trained)})
+
+
+def check_half(trained: Path, exported: Path, least: float = 0.995) -> None:
+    """Raise CheckpointError unless the float16 file gives the float32 one's masks: IoU over all boxes >= `least`."""
+    scene, labels = shapes.scene(TEST_SEEDS.start)
+    boxes = [
+        pixel_polygon(loose_box(tight_box(part), labels.shape), scene.grid)
+        for part in connected_objects(labels > 0)
+    ]
+    masks = [
+        np.concatenate([predictor.segment(box).mask.ravel() for box in boxes])
+        for predictor in (Predictor(load_model(path), scene) for path in (trained, exported))
+    ]
+    if (agreement := iou(masks[0], masks[1])) < least:
+        raise CheckpointError(
+            f"{exported} marks other pixels than {trained} (IoU {agreement:.4f}); train it again."
+        )
 
 
 def score_families(checkpoint: Path, seed: int, scenes: int) -> dict[str, dict[str, float]]:
