@@ -22,9 +22,9 @@ class Preset:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("smoke", scene_side=256, picture_side=256),
-        Preset("laptop", scene_side=512, picture_side=512),
-        Preset("paper", scene_side=1024, picture_side=1024),
+        Preset("smoke", scene_side=256, picture_side=512),
+        Preset("laptop", scene_side=512, picture_side=1024),
+        Preset("paper", scene_side=1024, picture_side=2048),
     )
 }
 

@@ -54,7 +54,7 @@ truth = None if example.label is None else example.label > 0
 objects = [] if truth is None else evaluate.connected_objects(truth)
 numbers["objects"] = len(objects)
 pictures = plots.panels(2 if objects else 1)
-plots.show_image(pictures[0], small.pixels[0], f"{scene.name}, {scene.band_names[0]}", "dB", small.valid)
+plots.show_image(pictures[0], small.pixels[0], scene.band_names[0], "dB", small.valid)
 if objects:
     plots.show_classes(
         pictures[1], example.label, {1: ("object", plots.BLUE), -1: ("not labelled", "black")}, "label"
@@ -112,7 +112,7 @@ assert (
 
 # %%
 pictures = plots.panels(3)
-local = (box[0] - window.col_off, box[1] - window.row_off, box[2] - window.col_off, box[3] - window.row_off)
+local = np.subtract(box, (window.col_off, window.row_off) * 2)
 plots.show_color(pictures[0], image.numpy().transpose(1, 2, 0), "what the encoder sees")
 plots.draw_box(pictures[0], frame.box(box, window))
 plots.show_image(pictures[1], probability, "what the decoder says", "probability", limits=(0, 1))
@@ -230,6 +230,9 @@ if scores:
         one = predictor.segment(evaluate.pixel_polygon(scores[index].box, scene.grid))
         part = scene.read(one.window)
         plots.show_image(axes, part.pixels[0], f"{name}: IoU {table['model'][index]:.2f}", "dB", part.valid)
+        local = np.subtract(scores[index].box, (one.window.col_off, one.window.row_off) * 2)
+        plots.draw_box(axes, local, plots.GREEN, "box")
+        plots.zoom(axes, local)
         plots.outline(axes, one.mask, plots.ORANGE, "model")
         plots.outline(axes, truth[one.window.toslices()], plots.BLUE, "label")
         plots.legend(axes)
@@ -264,6 +267,8 @@ if scores:
     sizes = [s.pixels for s in scores]
     axes = plots.panels(1)[0]
     axes.semilogx(sizes, table["model"], "o", color=plots.BLUE, alpha=0.6)
+    axes.set_xticks(ticks := [50, 200, 1000, 5000, 20000], ticks)
+    axes.minorticks_off()
     axes.set(
         xlabel="size of the object (px)", ylabel="IoU of the model", ylim=(-0.02, 1.02), title="IoU by size"
     )

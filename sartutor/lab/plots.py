@@ -113,6 +113,13 @@ def draw_box(axes: Axes, box: Sequence[float], color: str = BLUE, label: str | N
     axes.add_patch(patch)
 
 
+def zoom(axes: Axes, box: Sequence[float], margin: float = 0.5) -> None:
+    """Show only a box x0, y0, x1, y1 and its surroundings, `margin` times its longer side around it."""
+    x0, y0, x1, y1 = box
+    around = margin * max(x1 - x0, y1 - y0)
+    axes.set(xlim=(x0 - around - 0.5, x1 + around - 0.5), ylim=(y1 + around - 0.5, y0 - around - 0.5))
+
+
 def legend(axes: Axes) -> None:
     """Name what was drawn with a label, inside the picture."""
     axes.legend(loc="lower right", fontsize="small")
