@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from PIL import Image
 
 from sartutor.lab import plots
@@ -17,16 +17,16 @@ from sartutor.learn.sam.prompts import tight_box
 from sartutor.sim import shapes
 
 TARGET = Path(__file__).with_name("box-to-mask.png")
-SEED, SIDE, COLORS = 21, 300, 128
+SEED, SIDE, OBJECT, COLORS = 4, 300, 1, 128
 
 
 def draw() -> None:
     """Write the picture, with few colours so that it stays small."""
     scene, labels = shapes.scene(SEED, size=SIDE)
-    part = connected_objects(labels > 0)[0]
+    part = connected_objects(labels > 0)[OBJECT]
     box = loose_box(tight_box(part), scene.grid.shape)
     segment = Predictor(load_model(), scene).segment(pixel_polygon(box, scene.grid))
-    mask, probability = np.zeros(scene.grid.shape, bool), np.zeros(scene.grid.shape, np.float32)
+    mask, probability = np.zeros(scene.grid.shape, bool), np.full(scene.grid.shape, np.nan)
     mask[segment.window.toslices()], probability[segment.window.toslices()] = (
         segment.mask,
         segment.probability,
@@ -35,18 +35,15 @@ def draw() -> None:
     gray = {"cmap": "gray", "interpolation": "nearest"}
     first.imshow(scene.pixels[0], vmin=-22, vmax=2, **gray)
     second.imshow(probability, vmin=0, vmax=1, **gray)
+    second.set_facecolor("0.85")
     third.imshow(scene.pixels[0], vmin=-22, vmax=2, **gray)
     for axes, title in ((first, "draw a box"), (second, "ask the model"), (third, "get a mask")):
-        plots.draw_box(axes, box, plots.ORANGE)
-        _plain(axes, title)
-    plots.outline(third, mask, plots.BLUE)
+        plots.draw_box(axes, box, plots.BLUE)
+        axes.set_title(title, fontsize=13)
+        axes.set(xticks=[], yticks=[])
+    third.imshow(np.ma.masked_equal(mask, False), cmap=ListedColormap([plots.ORANGE]), alpha=0.6)
     first.figure.savefig(TARGET, dpi=90)
     Image.open(TARGET).convert("RGB").quantize(COLORS).save(TARGET, optimize=True)
-
-
-def _plain(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=13)
-    axes.set_axis_off()
 
 
 if __name__ == "__main__":
