@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -51,6 +52,21 @@ RUN_ALL = """
 () => {
   window.allCellsRan = false;
   jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.allCellsRan = true; });
+}
+"""
+ERRORS = """
+() => {
+  const cells = Array.from(jupyterapp.shell.currentWidget.content.widgets);
+  const outputs = cells.flatMap(cell => cell.model.outputs?.toJSON() ?? []);
+  return outputs.filter(output => output.output_type === "error");
+}
+"""
+SHOW_CELL = """
+async source => {
+  const notebook = jupyterapp.shell.currentWidget.content;
+  const index = notebook.widgets.findIndex(cell => cell.model.sharedModel.getSource().includes(source));
+  notebook.activeCellIndex = index;
+  await notebook.scrollToItem(index, "start");
 }
 """
 WATCH_MASKS = """
@@ -128,32 +144,43 @@ def free_port() -> int:
 
 @dataclass
 class Lab:
-    """One browser page with a notebook in JupyterLab."""
+    """One browser page with a notebook in JupyterLab; what it asked for, and what went wrong in it."""
 
     page: Page
+    asked: list[str]
+    failures: list[str]
 
     @classmethod
     def open(cls, browser: Browser, url: str, notebook: str) -> Lab:
         """Open a notebook and wait until its kernel is there."""
         page = browser.new_page(viewport=WINDOW)
+        lab = cls(page, [], [])
+        page.on("request", lambda request: lab.asked.append(request.url))
+        page.on("pageerror", lambda error: lab.failures.append(str(error)))
         page.set_default_timeout(PAGE_LIMIT)
         page.goto(url.format(f"lab/tree/{notebook}"))
         page.wait_for_selector(".jp-NotebookPanel .jp-Notebook .jp-Cell")
         page.wait_for_function(KERNEL_IDLE)
-        return cls(page)
+        return lab
 
     def set_theme(self, name: str) -> None:
         """Switch to "JupyterLab Light" or "JupyterLab Dark"."""
-        self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
+        self.page.evaluate(
+            "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
+        )
         dark = "false" if "Dark" in name else "true"
         self.page.wait_for_selector(f"body[data-jp-theme-light='{dark}']")
 
     def run_all(self) -> None:
-        """Run all cells; fails with the first cell's error."""
+        """Run all cells; fails with the first error."""
         self.page.evaluate(RUN_ALL)
         self.page.wait_for_function("() => window.allCellsRan", timeout=NOTEBOOK_LIMIT)
-        error = self.page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] .ansi-red-fg")
-        assert error.count() == 0, error.first.inner_text()
+        errors = self.page.evaluate(ERRORS)
+        assert not errors, "\n".join(errors[0]["traceback"])
+
+    def show_cell(self, source: str) -> None:
+        """Scroll to the first cell whose source contains a text."""
+        self.page.evaluate(SHOW_CELL, source)
 
     def shot(self, path: Path) -> None:
         """Keep a picture of the whole window."""
@@ -175,13 +202,12 @@ class AnnotatorPage:
     def wait_ready(self) -> None:
         """Wait for the radar picture and for the model, and bring the map into view."""
         self.radar.wait_for()
-        expect(self.root.locator(".sartutor-status.sartutor-busy")).to_have_count(0, timeout=PAGE_LIMIT)
-        self.root.scroll_into_view_if_needed()
+        expect(self.root.locator(".sartutor-busy")).to_have_count(0, timeout=PAGE_LIMIT)
         self.root.evaluate("node => node.scrollIntoView({block: 'start'})")
 
     def button(self, name: str) -> Locator:
         """A button of the panel by its label."""
-        return self.root.get_by_role("button", name=name, exact=True)
+        return self.root.locator(".sartutor-panel button", has_text=name)
 
     def draw(self, box: Box) -> None:
         """Drag a rectangle over the radar picture."""
@@ -242,7 +268,7 @@ class AnnotatorPage:
     def _tool(self, name: str) -> None:
         if not self._active(name):
             self.root.locator(f".{name}").click()
-        expect(self.root.locator(f".{name}")).to_have_class(_containing("enabled"))
+        expect(self.root.locator(f".{name}")).to_have_class(re.compile("enabled"))
 
     def _active(self, name: str) -> bool:
         return "enabled" in (self.root.locator(f".{name}").get_attribute("class") or "")
@@ -257,12 +283,6 @@ class AnnotatorPage:
         mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=3)
         mouse.move(*end, steps=3)
         mouse.up()
-
-
-def _containing(word: str) -> Any:
-    import re
-
-    return re.compile(word)
 
 
 def _centres(handles: Locator) -> list[tuple[float, float]]:

@@ -41,7 +41,9 @@ def test_rounding_by_the_map_is_no_edit(held):
     objects, placement, data = held
     for feature in data:
         rings = feature["geometry"]["coordinates"]
-        feature["geometry"]["coordinates"] = [[[round(v, 6) for v in point] for point in ring] for ring in rings]
+        feature["geometry"]["coordinates"] = [
+            [[round(v, 6) for v in point] for point in ring] for ring in rings
+        ]
     assert not changes(objects, data, placement)
 
 

@@ -29,8 +29,10 @@ def session(request, tmp_path) -> Session:
     session = Session.open(scene, tmp_path / "kept.geojson")
     shapes = [*BOXES, box(600_400, 5_199_700, 600_450, 5_199_750)]
     if request.param is None:
-        shapes = [box((w - 600_000) / 10, (5_200_000 - n) / 10, (e - 600_000) / 10, (5_200_000 - s) / 10)
-                  for w, s, e, n in (shape.bounds for shape in shapes)]
+        shapes = [
+            box((w - 600_000) / 10, (5_200_000 - n) / 10, (e - 600_000) / 10, (5_200_000 - s) / 10)
+            for w, s, e, n in (shape.bounds for shape in shapes)
+        ]
     for shape in shapes:
         session.add(annotating.segment(scene, shape, request.param), "model")
     return session
@@ -52,7 +54,11 @@ def test_the_mask_lies_on_the_grid_of_the_scene(session, tmp_path):
     path = write_mask(session.scene, session.objects, tmp_path / "new" / "folder" / "mask.tif")
     scene = session.scene
     with rasterio.open(path) as file:
-        assert (file.crs, file.transform, file.shape) == (scene.grid.crs, scene.grid.transform, scene.grid.shape)
+        assert (file.crs, file.transform, file.shape) == (
+            scene.grid.crs,
+            scene.grid.transform,
+            scene.grid.shape,
+        )
         assert (file.count, file.dtypes[0], file.nodata) == (1, "uint8", 255)
         values = file.read(1)
     assert np.array_equal(values == 255, ~scene.valid)
@@ -88,9 +94,13 @@ def test_geojson_is_in_degrees_and_needs_a_coordinate_reference_system(session, 
 
 
 def test_export_writes_all_of_it(session, tmp_path):
-    endings = [path.suffix for path in export(session.scene, session.objects, tmp_path / "run.1" / "my.masks")]
+    endings = [
+        path.suffix for path in export(session.scene, session.objects, tmp_path / "run.1" / "my.masks")
+    ]
     assert endings == ([".tif", ".gpkg", ".geojson"] if session.scene.grid.crs else [".tif", ".gpkg"])
-    assert sorted(path.name for path in (tmp_path / "run.1").iterdir()) == sorted(f"my.masks{e}" for e in endings)
+    assert sorted(path.name for path in (tmp_path / "run.1").iterdir()) == sorted(
+        f"my.masks{e}" for e in endings
+    )
 
 
 def test_nothing_to_export_is_an_empty_export(tmp_path):

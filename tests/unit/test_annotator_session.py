@@ -18,7 +18,8 @@ from sartutor.lab.annotator.session import default_path, plain_name
 
 SCENE = annotating.scene()
 ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["add", "add", "edit", "delete", "undo", "redo"]), st.integers(0, 30)), max_size=25
+    st.tuples(st.sampled_from(["add", "add", "edit", "delete", "undo", "redo"]), st.integers(0, 30)),
+    max_size=25,
 )
 
 
@@ -30,7 +31,9 @@ def shape(number: int) -> annotating.Segment:
 
 def seen(objects: tuple[Annotation, ...]) -> list[tuple]:
     """What matters of a state, comparable."""
-    return [(o.id, o.polygon.wkt, o.window.flatten(), o.mask.tobytes(), o.score, o.note, o.model) for o in objects]
+    return [
+        (o.id, o.polygon.wkt, o.window.flatten(), o.mask.tobytes(), o.score, o.note, o.model) for o in objects
+    ]
 
 
 def act(session: Session, what: str, number: int) -> None:
@@ -126,7 +129,7 @@ def test_a_change_of_an_object_that_is_not_there_changes_nothing(tmp_path):
 def test_when_the_file_cannot_be_written_the_change_stands_and_the_next_one_tries_again(tmp_path):
     (tmp_path / "folder").write_text("a file where a folder should be")
     session = Session(SCENE, tmp_path / "folder" / "kept.geojson")
-    with pytest.raises(OutputError, match="kept.geojson"):
+    with pytest.raises(OutputError, match="kept"):
         session.add(shape(1))
     assert len(session.objects) == 1
     (tmp_path / "folder").unlink()
@@ -140,7 +143,12 @@ def test_a_session_of_another_scene_or_a_damaged_one_is_refused_and_left_alone(t
     kept = path.read_text()
     with pytest.raises(DataError, match="another scene"):
         Session.open(annotating.scene(None), path)
-    for damaged in (kept[:300], "[]", json.dumps({"sartutor": {"format": "other"}}), kept.replace('"mask": "', '"mask": "x')):
+    for damaged in (
+        kept[:300],
+        "[]",
+        json.dumps({"sartutor": {"format": "other"}}),
+        kept.replace('"mask": "', '"mask": "x'),
+    ):
         path.write_text(damaged)
         with pytest.raises(DataError, match=r"kept\.geojson .*move it away"):
             Session.open(SCENE, path)
@@ -152,7 +160,9 @@ def test_the_file_is_geojson_with_the_shapes_as_drawn(tmp_path):
     annotation = session.add(shape(1))
     content = json.loads(session.path.read_text())
     assert content["type"] == "FeatureCollection"
-    assert content["features"][0]["geometry"]["coordinates"][0][0] == list(annotation.polygon.exterior.coords[0])
+    assert content["features"][0]["geometry"]["coordinates"][0][0] == list(
+        annotation.polygon.exterior.coords[0]
+    )
     assert [path.name for path in session.path.parent.iterdir()] == ["kept.geojson"]
 
 

@@ -85,7 +85,8 @@ def exported(paths: Sequence[Path]) -> str:
 
 
 def _found(annotation: Annotation) -> str:
-    note = f" ({annotation.note})" if annotation.note else ""
+    named = f"Object {annotation.id}" + (f" ({annotation.note})" if annotation.note else "")
     if not annotation.pixels:
-        return f"Object {annotation.id}{note}: nothing found in this box; draw it tighter around the object."
-    return f"Object {annotation.id}{note}: {annotation.pixels:,} px, {size(annotation)}, score {annotation.score:.2f}."
+        return f"{named}: nothing found in this box; draw it tighter around the object."
+    ground = f", {size(annotation)}" if annotation.area_m2 is not None else ""
+    return f"{named}: {annotation.pixels:,} px{ground}, score {annotation.score:.2f}."

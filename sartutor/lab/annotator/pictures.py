@@ -17,7 +17,7 @@ from scipy.ndimage import binary_erosion
 
 from sartutor.errors import DataError
 from sartutor.lab.annotator.placement import DEGREES, Placement
-from sartutor.sar.footprint import bounds
+from sartutor.sar.coordinates import bounds
 from sartutor.sar.radiometry import to_units
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.warp import grid_in_crs, warp

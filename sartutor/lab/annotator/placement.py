@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from shapely.affinity import affine_transform
 from shapely.geometry import Polygon
 
-from sartutor.sar.footprint import transform_points
+from sartutor.sar.coordinates import transform_points
 from sartutor.sar.scene import Grid
 
 DEGREES = CRS.from_epsg(4326)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,8 +70,13 @@ class Annotator:
         self._overview = overview(scene)
         self._radar = Overlay()
         self.show_band(scene.bands[0].name)
-        self.map = blank_map(self._radar.bounds, self.placement.on_earth)
-        self.map.add(self.control)
+        self.map = blank_map(self._radar.bounds)
+        scale = (
+            (ipyleaflet.ScaleControl(position="bottomleft", imperial=False),)
+            if self.placement.on_earth
+            else ()
+        )
+        self.map.controls = (*self.map.controls, self.control, *scale)
         self.widget = frame(self.map, self.panel, self.status, self.log)
         self._refresh()
         self._listen()
@@ -247,25 +253,25 @@ def draw_control() -> ipyleaflet.DrawControl:
     return control
 
 
-def blank_map(bounds: Sequence[Sequence[float]], on_earth: bool) -> leafmap.Map:
+def blank_map(bounds: Sequence[Sequence[float]]) -> leafmap.Map:
     """A leafmap map fitted to ((south, west), (north, east)), without a tile layer: nothing asks the network."""
     import leafmap
 
     (south, west), (north, east) = bounds
-    the_map = leafmap.Map(
-        center=((south + north) / 2, (west + east) / 2),
-        zoom=fitting_zoom(bounds),
-        zoom_snap=0,
-        zoom_delta=0.5,
-        height=f"{MAP_HEIGHT}px",
-        draw_control=False,
-        toolbar_control=False,
-        fullscreen_control=False,
-        attribution_control=False,
-        scale_control=False,
-    )
-    if on_earth:
-        the_map.add(ipyleaflet.ScaleControl(position="bottomleft", imperial=False))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Passing unrecognized arguments")  # leafmap's own, passed on
+        the_map = leafmap.Map(
+            center=((south + north) / 2, (west + east) / 2),
+            zoom=fitting_zoom(bounds),
+            zoom_snap=0,
+            zoom_delta=0.5,
+            height=f"{MAP_HEIGHT}px",
+            draw_control=False,
+            toolbar_control=False,
+            fullscreen_control=False,
+            attribution_control=False,
+            scale_control=False,
+        )
     the_map.layers = ()
     the_map.layout.flex = "1 1 360px"
     return the_map

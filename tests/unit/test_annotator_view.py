@@ -1,0 +1,350 @@
+"""The annotator driven through its widgets' own interface, without a browser and without a model."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from dataclasses import replace
+from io import BytesIO
+
+import annotating
+import ipyleaflet
+import numpy as np
+import pytest
+from affine import Affine
+from PIL import Image
+from shapely.affinity import translate
+from shapely.geometry import Polygon, box, mapping
+
+from sartutor.errors import CheckpointError, DataError, GeometryError
+from sartutor.lab.annotator import Annotator, Segmenter, Session, labels, view
+from sartutor.sar.scene import Band, Grid, Scene
+
+SQUARE = box(600_080, 5_199_780, 600_230, 5_199_930)
+"""Around the bright square, in metres."""
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch):
+    """Segment by brightness."""
+    monkeypatch.setattr(Segmenter, "predictor", None)
+    monkeypatch.setattr(
+        Segmenter, "segment", lambda self, shape, crs: annotating.segment(self.scene, shape, crs)
+    )
+
+
+@pytest.fixture
+def annotator(tmp_path) -> Annotator:
+    """An annotator on the small scene, its session kept in a temporary folder."""
+    return Annotator(annotating.scene(), session_path=tmp_path / "kept.geojson")
+
+
+def on_map(annotator: Annotator, shape: Polygon) -> Polygon:
+    """A shape in the scene's coordinates, in the map's degrees, rounded as the map does."""
+    degrees = annotator.placement.to_map(shape, annotator.scene.grid.crs)
+    return Polygon([(round(x, 6), round(y, 6)) for x, y in degrees.exterior.coords])
+
+
+def drag(annotator: Annotator, shape: Polygon) -> None:
+    """What the browser sends when a shape was drawn: all features, the new one without a number."""
+    feature = {"type": "Feature", "properties": {"style": {}}, "geometry": mapping(on_map(annotator, shape))}
+    annotator.control.set_state({"data": [*annotator.control.data, feature]})
+
+
+def status(annotator: Annotator) -> str:
+    """What the status line says, as HTML."""
+    return annotator.status.value
+
+
+def in_step(annotator: Annotator) -> bool:
+    """Whether map, list, buttons and file all show what the session holds."""
+    ids = [o.id for o in annotator.session.objects]
+    kept = Session.open(annotator.scene, annotator.session.path)
+    return (
+        [feature["properties"]["id"] for feature in annotator.control.data] == ids
+        and len(annotator.map.layers) == 1 + len(ids)
+        and [id for _, id in annotator.panel.objects.options] == ids
+        and [o.id for o in kept.objects] == ids
+        and annotator.panel.undo.disabled != annotator.session.can_undo
+        and annotator.panel.redo.disabled != annotator.session.can_redo
+    )
+
+
+def picture(layer: ipyleaflet.ImageOverlay) -> np.ndarray:
+    """The pixels of an overlay, as red, green, blue and alpha."""
+    kind, content = layer.url.split(",", 1)
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(BytesIO(base64.b64decode(content))).convert("RGBA"))
+
+
+def test_a_dragged_box_becomes_a_mask_on_the_map(annotator):
+    drag(annotator, SQUARE)
+    (found,) = annotator.session.objects
+    assert found.pixels == 100
+    assert found.crs == annotating.DEGREES
+    assert in_step(annotator)
+    mask = annotator.map.layers[1]
+    assert mask.alt.startswith("mask of object 1")
+    (south, west), (north, east) = mask.bounds
+    assert box(west, south, east, north).buffer(1e-6).contains(on_map(annotator, SQUARE).buffer(-1e-4))
+    share = (picture(mask)[..., 3] > 0).mean()
+    assert share == pytest.approx(100 / found.mask.size, abs=0.12)
+    assert "100 px, 1.00 ha, score 0.90" in status(annotator)
+
+
+def test_the_map_asks_nobody_for_tiles(annotator):
+    assert [type(layer) for layer in annotator.map.layers] == [view.Overlay]
+    assert annotator.map.layers[0].alt == "radar picture of valley, VV σ⁰"
+
+
+def test_draw_edit_delete_undo_and_redo_all_survive(annotator):
+    for offset in (0, 20, 40):
+        drag(annotator, translate(SQUARE, offset, 0))
+    assert in_step(annotator)
+
+    moved = on_map(annotator, translate(SQUARE, -30, 0))
+    data = [dict(feature) for feature in annotator.control.data]
+    data[1] = {**data[1], "geometry": mapping(moved)}
+    annotator.control.set_state({"data": data})
+    assert annotator.session.get(2).polygon.equals_exact(moved, 1e-9)
+    assert in_step(annotator)
+
+    annotator.control.set_state({"data": annotator.control.data[1:]})
+    assert [o.id for o in annotator.session.objects] == [2, 3]
+    assert "Deleted object 1" in status(annotator)
+    assert in_step(annotator)
+
+    for _ in range(5):
+        annotator.panel.undo.click()
+        assert in_step(annotator)
+    assert annotator.session.objects == ()
+    annotator.panel.undo.click()
+    assert labels.NOTHING_TO_UNDO in status(annotator)
+    for _ in range(5):
+        annotator.panel.redo.click()
+    assert [o.id for o in annotator.session.objects] == [2, 3]
+    assert in_step(annotator)
+
+
+def test_all_boxes_deleted_at_once_are_one_step(annotator):
+    drag(annotator, SQUARE)
+    drag(annotator, translate(SQUARE, 30, 0))
+    annotator.control.set_state({"data": []})
+    assert annotator.session.objects == ()
+    assert "Deleted objects 1, 2" in status(annotator)
+    annotator.undo()
+    assert len(annotator.session.objects) == 2
+
+
+def test_a_box_drawn_while_the_last_one_is_on_its_way_is_kept(annotator):
+    """The browser sends both without a number when it has not heard of the first one's yet."""
+    first, second = (mapping(on_map(annotator, translate(SQUARE, offset, 0))) for offset in (0, 25))
+    features = [{"type": "Feature", "properties": {}, "geometry": geometry} for geometry in (first, second)]
+    annotator.control.set_state({"data": features[:1]})
+    annotator.control.set_state({"data": features})
+    assert [o.id for o in annotator.session.objects] == [1, 2]
+    assert in_step(annotator)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        (translate(SQUARE, 5000, 0), "the box lies outside valley"),
+        (box(600_520, 5_199_610, 600_560, 5_199_640), "the box covers no valid pixel"),
+        (Polygon([(600_100, 5_199_800)] * 4), "zero area"),
+    ],
+    ids=["outside", "no data", "zero area"],
+)
+def test_a_box_that_cannot_be_segmented_is_told_of_and_taken_off_the_map(annotator, shape, sentence):
+    drag(annotator, SQUARE)
+    drag(annotator, shape)
+    assert sentence in status(annotator)
+    assert 'role="alert"' in status(annotator)
+    assert len(annotator.session.objects) == 1
+    assert in_step(annotator)
+
+
+def test_a_box_half_outside_is_clipped_and_says_so(annotator):
+    drag(annotator, box(599_900, 5_199_780, 600_230, 5_199_930))
+    assert annotator.session.objects[0].pixels == 100
+    assert "clipped to the scene" in status(annotator)
+
+
+def test_an_edit_that_fails_leaves_the_object_as_it_was(annotator):
+    drag(annotator, SQUARE)
+    before = annotator.session.objects
+    gone = {**annotator.control.data[0], "geometry": mapping(on_map(annotator, translate(SQUARE, 9000, 0)))}
+    annotator.control.set_state({"data": [gone]})
+    assert annotator.session.objects == before
+    assert "outside" in status(annotator)
+    assert in_step(annotator)
+
+
+def test_nothing_found_is_said(annotator):
+    drag(annotator, box(600_300, 5_199_700, 600_400, 5_199_800))
+    assert "nothing found in this box" in status(annotator)
+    assert in_step(annotator)
+
+
+def test_when_the_session_cannot_be_saved_the_mask_is_shown_and_the_status_line_says_why(tmp_path):
+    (tmp_path / "folder").write_text("")
+    annotator = Annotator(annotating.scene(), session_path=tmp_path / "new" / "kept.geojson")
+    annotator.session.path = tmp_path / "folder" / "kept.geojson"
+    drag(annotator, SQUARE)
+    assert "kept.geojson" in status(annotator)
+    assert 'role="alert"' in status(annotator)
+    assert len(annotator.session.objects) == 1
+    assert len(annotator.map.layers) == 2
+
+
+def test_what_nobody_expected_is_reported_and_loses_nothing(annotator, monkeypatch):
+    drag(annotator, SQUARE)
+    monkeypatch.setattr(Segmenter, "segment", lambda *_: 1 / 0)
+    drag(annotator, translate(SQUARE, 20, 0))
+    assert labels.UNEXPECTED in status(annotator)
+    assert "ZeroDivisionError" in annotator.log.outputs[0]["text"]
+    assert len(annotator.session.objects) == 1
+
+
+def test_the_list_chooses_what_delete_deletes(annotator):
+    for offset in (0, 20, 40):
+        drag(annotator, translate(SQUARE, offset, 0))
+    assert annotator.panel.chosen == 3
+    annotator.panel.objects.value = 2
+    strong = [feature["properties"]["style"]["weight"] for feature in annotator.control.data]
+    assert strong[1] > strong[0] == strong[2]
+    annotator.panel.delete.click()
+    assert [o.id for o in annotator.session.objects] == [1, 3]
+    assert in_step(annotator)
+
+
+def test_export_writes_where_the_panel_says(annotator, tmp_path):
+    drag(annotator, SQUARE)
+    annotator.panel.export_to.value = str(tmp_path / "out" / "masks")
+    annotator.panel.export.click()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "masks.geojson",
+        "masks.gpkg",
+        "masks.tif",
+    ]
+    assert "masks.tif" in status(annotator)
+    (tmp_path / "file").write_text("")
+    annotator.panel.export_to.value = str(tmp_path / "file" / "masks")
+    annotator.panel.export.click()
+    assert 'role="alert"' in status(annotator)
+    assert len(annotator.session.objects) == 1
+
+
+def test_a_session_is_resumed(annotator):
+    drag(annotator, SQUARE)
+    again = Annotator(annotator.scene, session_path=annotator.session.path)
+    assert "Resumed 1 object" in status(again)
+    assert again.session.objects[0].pixels == 100
+    assert len(again.map.layers) == 2
+
+
+def test_html_in_names_stays_text(tmp_path):
+    evil = "<img src=x onerror=alert(1)>"
+    scene = annotating.scene(name=evil)
+    scene = replace(scene, bands=(Band(evil, "db", "sigma0"), Band("VH", "db", "sigma0")))
+    annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
+    drag(annotator, translate(SQUARE, 9000, 0))
+    assert "&lt;img" in status(annotator)
+    assert "<img" not in status(annotator) + annotator.panel.legend.value
+
+
+def test_bands_are_switched_with_their_legend(annotator):
+    before = annotator.map.layers[0].url
+    annotator.panel.band.value = "VH"
+    assert annotator.map.layers[0].url != before
+    assert "VH σ⁰" in annotator.panel.legend.value
+    assert "dB" in annotator.panel.legend.value
+
+
+def test_power_is_shown_in_decibels_and_no_data_is_transparent(tmp_path):
+    scene = annotating.scene()
+    power = replace(
+        scene,
+        pixels=(10 ** (scene.pixels / 10)).astype(np.float32),
+        bands=tuple(replace(band, units="power") for band in scene.bands),
+    )
+    shown = [Annotator(s, session_path=tmp_path / f"{i}.geojson") for i, s in enumerate((scene, power))]
+    one, two = (picture(annotator.map.layers[0]).astype(int) for annotator in shown)
+    assert np.abs(one - two).max() <= 2
+    assert shown[0].panel.legend.value == shown[1].panel.legend.value
+    assert 0.02 < (one[..., 3] == 0).mean() < 0.2
+
+
+def test_a_scene_without_a_coordinate_reference_system_lies_on_a_grid_of_pixels(tmp_path):
+    scene = annotating.scene(None)
+    annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
+    assert labels.NO_CRS in status(annotator)
+    drag(annotator, box(8, 7, 23, 22))
+    (found,) = annotator.session.objects
+    assert found.pixels == 100
+    assert found.crs is None
+    assert found.polygon.bounds == pytest.approx((8, 7, 23, 22), abs=1e-3)
+    assert "100 px, 100 px" not in status(annotator)
+    assert in_step(annotator)
+    again = Annotator(scene, session_path=annotator.session.path)
+    assert in_step(again)
+
+
+def test_a_rotated_scene_is_shown_where_it_lies(tmp_path):
+    upright = annotating.scene()
+    turned = upright.grid.transform * Affine.rotation(30)
+    scene = replace(upright, grid=Grid(turned, annotating.UTM, 40, 60))
+    annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
+    corners = [turned * point for point in ((8, 8), (22, 8), (22, 22), (8, 22))]
+    drag(annotator, Polygon(corners))
+    assert annotator.session.objects[0].pixels == 100
+    share = (picture(annotator.map.layers[0])[..., 3] > 0).mean()
+    assert share < 0.75
+
+
+def test_a_scene_without_any_data_is_refused(tmp_path):
+    scene = annotating.scene()
+    empty = replace(scene, valid=np.zeros_like(scene.valid))
+    with pytest.raises(DataError, match="valley has no valid pixel"):
+        Annotator(empty, session_path=tmp_path / "kept.geojson")
+
+
+def test_a_very_wide_scene_fits_into_a_picture(tmp_path):
+    pixels = np.full((1, 30, 5000), -10, np.float32)
+    grid = Grid(Affine(10, 0, 600_000, 0, -10, 5_200_000), annotating.UTM, 30, 5000)
+    scene = Scene(pixels, (Band("HH", "db", "gamma0"),), grid, np.ones((30, 5000), bool))
+    annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
+    assert max(picture(annotator.map.layers[0]).shape) <= 1024
+
+
+def test_show_says_what_is_wrong_with_a_model_and_raises_it(annotator, monkeypatch):
+    def missing(self):
+        raise CheckpointError("there is no model 'none'; use another.")
+
+    monkeypatch.setattr(Segmenter, "predictor", property(missing))
+    with pytest.raises(CheckpointError):
+        annotator.show()
+    assert "there is no model" in status(annotator)
+
+
+def test_show_ends_with_what_to_do(annotator):
+    annotator.show()
+    assert labels.START in status(annotator)
+
+
+def test_the_methods_do_what_the_mouse_does_and_raise(annotator):
+    found = annotator.draw(on_map(annotator, SQUARE))
+    assert found.pixels == 100
+    with pytest.raises(GeometryError, match="outside"):
+        annotator.draw(box(0, 0, 1, 1))
+    annotator.delete()
+    with pytest.raises(GeometryError, match="draw a box first"):
+        annotator.delete()
+    assert in_step(annotator)
+
+
+def test_nothing_warns(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        drag(Annotator(annotating.scene(), session_path=tmp_path / "kept.geojson"), SQUARE)
