@@ -58,11 +58,22 @@ class ShapeWindows(Dataset[Batch]):
 
 
 def training_box(rng: np.random.Generator, labels: NDArray[np.uint16]) -> Box:
-    """Mostly one object, loosely boxed; one time in ten a box anywhere."""
+    """Mostly one object, loosely boxed; one time in ten a box anywhere, if an object shows in it.
+
+    A user draws a box because there is something, so a box without an object is no training case unless the scene
+    has none: a model that learns to answer "nothing" does so for every faint object.
+    """
     objects = np.unique(labels[labels > 0])
-    if len(objects) == 0 or rng.random() < 0.1:
-        return random_box(rng, labels.shape)
+    anywhere = random_box(rng, labels.shape)
+    if len(objects) == 0 or (rng.random() < 0.1 and _share(labels, anywhere) > 0.03):
+        return anywhere
     return loosen(rng, tight_box(labels == rng.choice(objects)), labels.shape)
+
+
+def _share(labels: NDArray[np.uint16], box: Box) -> float:
+    """How much of a box is object."""
+    x0, y0, x1, y1 = (round(edge) for edge in box)
+    return float((labels[y0:y1, x0:x1] > 0).mean())
 
 
 def box_mask(boxes: Tensor, side: int) -> Tensor:
@@ -77,7 +88,7 @@ def training_scene(rng: np.random.Generator) -> tuple[Scene, NDArray[np.uint16]]
     """One drawn scene of 1-3 bands: in decibels, or as an 8-bit amplitude or decibel picture with clipped ends."""
     family = "fractal" if rng.random() < 0.25 else None
     bands = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
-    drawing = shapes.draw(rng, _SCENE_SIDE, bands, family, sides=(6, 160))
+    drawing = shapes.draw(rng, _SCENE_SIDE, bands, family, sides=(8, 160), contrast_db=(3, 12))
     pixels, units = drawing.power, "power"
     if rng.random() < 0.4:
         pixels, units = _eight_bit(rng, pixels), "1"
