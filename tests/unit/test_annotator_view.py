@@ -17,7 +17,7 @@ from shapely.affinity import translate
 from shapely.geometry import Polygon, box, mapping
 
 from sartutor.errors import CheckpointError, DataError, GeometryError
-from sartutor.lab.annotator import Annotator, Segmenter, Session, labels, view
+from sartutor.lab.annotator import Annotator, Segmenter, Session, canvas, labels
 from sartutor.sar.scene import Band, Grid, Scene
 
 SQUARE = box(600_080, 5_199_780, 600_230, 5_199_930)
@@ -93,7 +93,7 @@ def test_a_dragged_box_becomes_a_mask_on_the_map(annotator):
 
 
 def test_the_map_asks_nobody_for_tiles(annotator):
-    assert [type(layer) for layer in annotator.map.layers] == [view.Overlay]
+    assert [type(layer) for layer in annotator.map.layers] == [canvas.Overlay]
     assert annotator.map.layers[0].alt == "radar picture of valley, VV σ⁰"
 
 
@@ -204,6 +204,7 @@ def test_what_nobody_expected_is_reported_and_loses_nothing(annotator, monkeypat
     assert labels.UNEXPECTED in status(annotator)
     assert "ZeroDivisionError" in annotator.log.outputs[0]["text"]
     assert len(annotator.session.objects) == 1
+    assert in_step(annotator)
 
 
 def test_the_list_chooses_what_delete_deletes(annotator):

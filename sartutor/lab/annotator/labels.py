@@ -11,7 +11,7 @@ from pathlib import Path
 from sartutor.lab.annotator.session import Annotation
 
 BAND = "Band"
-OBJECTS = "Objects"
+OBJECTS, OBJECTS_TIP = "Objects", "Choose an object to mark its box or to delete it"
 UNDO, UNDO_TIP = "Undo", "Take the last change back"
 REDO, REDO_TIP = "Redo", "Repeat the change taken back last"
 DELETE, DELETE_TIP = "Delete", "Delete the object chosen in the list"

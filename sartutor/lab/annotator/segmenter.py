@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,9 +27,9 @@ class Segmenter:
         model: name of an embedded or fetched model, or path of a checkpoint.
     """
 
-    def __init__(self, scene: Readable, model: str = "sam_tiny_base") -> None:
+    def __init__(self, scene: Readable, model: str | Path = "sam_tiny_base") -> None:
         self.scene = scene
-        self.model = model
+        self.model = str(model)
 
     @cached_property
     def predictor(self) -> Predictor:

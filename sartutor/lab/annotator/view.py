@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import ipyleaflet
 import ipywidgets as widgets
-import traitlets
 from IPython.display import display
 from shapely.geometry import Polygon
 
 from sartutor.errors import GeometryError, SarTutorError
 from sartutor.lab.annotator import drawing, labels, pictures
+from sartutor.lab.annotator.canvas import Overlay, blank_map, draw_control, scale_bar
 from sartutor.lab.annotator.drawing import Changes
 from sartutor.lab.annotator.export import export
 from sartutor.lab.annotator.panel import Panel, StatusLine, frame
 from sartutor.lab.annotator.placement import DEGREES, Placement
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.lab.annotator.session import FOLDER, Annotation, Segmented, Session, plain_name
-from sartutor.sar.geotiff import SceneFile
-from sartutor.sar.scene import Readable, Scene
-
-if TYPE_CHECKING:
-    import leafmap
-
-MAP_HEIGHT = 560
-"""Screen pixels."""
-FIT = (600, 540)
-"""Width and height, in screen pixels, that a scene is fitted into at first."""
-
-
-class Overlay(ipyleaflet.ImageOverlay):
-    """An image overlay with alternative text, which Leaflet knows and ipyleaflet does not pass on."""
-
-    alt = traitlets.Unicode().tag(sync=True, o=True)
+from sartutor.sar.resize import overview
+from sartutor.sar.scene import Readable
 
 
 class Annotator:
@@ -56,7 +38,7 @@ class Annotator:
     """
 
     def __init__(
-        self, scene: Readable, model: str = "sam_tiny_base", session_path: Path | str | None = None
+        self, scene: Readable, model: str | Path = "sam_tiny_base", session_path: Path | str | None = None
     ) -> None:
         self.scene = scene
         self.placement = Placement(scene.grid)
@@ -67,15 +49,11 @@ class Annotator:
         self.panel = Panel(tuple(band.name for band in scene.bands), str(FOLDER / plain_name(scene)))
         self.control = draw_control()
         self._masks: dict[Annotation, Overlay] = {}
-        self._overview = overview(scene)
+        self._overview = overview(scene, pictures.MAX_SIDE)
         self._radar = Overlay()
         self.show_band(scene.bands[0].name)
         self.map = blank_map(self._radar.bounds)
-        scale = (
-            (ipyleaflet.ScaleControl(position="bottomleft", imperial=False),)
-            if self.placement.on_earth
-            else ()
-        )
+        scale = [scale_bar()] if self.placement.on_earth else []
         self.map.controls = (*self.map.controls, self.control, *scale)
         self.widget = frame(self.map, self.panel, self.status, self.log)
         self._refresh()
@@ -167,10 +145,12 @@ class Annotator:
         start = time.perf_counter()
         self.status.say(labels.SEGMENTING if changes.added or changes.edited else labels.SAVING, "busy")
         failures: list[SarTutorError] = []
-        added = [s for polygon in changes.added if (s := self._segment(polygon, failures))]
-        edited = {id: s for id, polygon in changes.edited.items() if (s := self._segment(polygon, failures))}
         done: list[Annotation] = []
         try:
+            added = [s for polygon in changes.added if (s := self._segment(polygon, failures))]
+            edited = {
+                id: s for id, polygon in changes.edited.items() if (s := self._segment(polygon, failures))
+            }
             done = self._keep(added, edited, changes.deleted)
         finally:
             self._refresh(done[-1].id if done else None)
@@ -210,10 +190,8 @@ class Annotator:
         wanted = (chosen, self.panel.chosen, *ids[-1:])
         chosen = next((id for id in wanted if id in ids), None)
         self.panel.show_objects([(labels.listed(o), o.id) for o in objects], chosen)
-        self.panel.undo.disabled, self.panel.redo.disabled = (
-            not self.session.can_undo,
-            not self.session.can_redo,
-        )
+        self.panel.undo.disabled = not self.session.can_undo
+        self.panel.redo.disabled = not self.session.can_redo
         self.control.data = drawing.features(objects, self.placement, chosen)
 
     def _show_masks(self, objects: Sequence[Annotation]) -> None:
@@ -234,57 +212,3 @@ class Annotator:
         count = len(self.session.objects)
         first = labels.resumed(count, self.session.path) if count else labels.START
         return first if self.placement.on_earth else f"{labels.NO_CRS} {first}"
-
-
-def overview(scene: Readable) -> Scene:
-    """The scene no larger than a picture of it needs; files are averaged while they are read."""
-    return scene.overview(pictures.MAX_SIDE) if isinstance(scene, SceneFile) else scene.read()
-
-
-def draw_control() -> ipyleaflet.DrawControl:
-    """Rectangles and polygons, edit and delete; the rectangle tool stays on until it is cancelled."""
-    control = ipyleaflet.DrawControl(
-        rectangle={"shapeOptions": drawing.style(), "showArea": False, "repeatMode": True},
-        polygon={"shapeOptions": drawing.style(), "showArea": False, "allowIntersection": False},
-        position="topleft",
-    )
-    for unused in ("polyline", "circlemarker", "circle", "marker"):
-        setattr(control, unused, {})
-    return control
-
-
-def blank_map(bounds: Sequence[Sequence[float]]) -> leafmap.Map:
-    """A leafmap map fitted to ((south, west), (north, east)), without a tile layer: nothing asks the network."""
-    import leafmap
-
-    (south, west), (north, east) = bounds
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Passing unrecognized arguments")  # leafmap's own, passed on
-        the_map = leafmap.Map(
-            center=((south + north) / 2, (west + east) / 2),
-            zoom=fitting_zoom(bounds),
-            zoom_snap=0,
-            zoom_delta=0.5,
-            height=f"{MAP_HEIGHT}px",
-            draw_control=False,
-            toolbar_control=False,
-            fullscreen_control=False,
-            attribution_control=False,
-            scale_control=False,
-        )
-    the_map.layers = ()
-    the_map.layout.flex = "1 1 360px"
-    return the_map
-
-
-def fitting_zoom(bounds: Sequence[Sequence[float]]) -> float:
-    """Leaflet's zoom level at which ((south, west), (north, east)) fits; 256 x 2^zoom px are 360 degrees."""
-    (south, west), (north, east) = bounds
-    x = (east - west) / 360
-    y = (_mercator(north) - _mercator(south)) / 360
-    return math.log2(min(FIT[0] / x, FIT[1] / y) / 256)
-
-
-def _mercator(latitude: float) -> float:
-    """Web mercator's y in degrees."""
-    return math.degrees(math.asinh(math.tan(math.radians(latitude))))
