@@ -1,4 +1,4 @@
-"""Yearly PALSAR-2 mosaic tiles of JAXA: digital numbers to gamma0 power, with angle, date and mask beside it.
+"""Yearly PALSAR-2 and PALSAR mosaic tiles of JAXA: digital numbers to gamma0 power, with angle, date and mask.
 
 A tile is an archive (tar.gz) or folder of GeoTIFFs: `*_sl_HH_*` and `*_sl_HV_*` amplitudes as 16-bit
 digital numbers, `*_linci_*` local incidence angle in degrees, `*_date_*` in days since launch, `*_mask_*`
@@ -40,18 +40,22 @@ CREDIT = "(c) JAXA"
 LAUNCH = date(2014, 5, 24)
 """Day that the date layer counts from (ALOS-2's launch), unless the tile's XML names another."""
 
+ALOS_LAUNCH = date(2006, 1, 24)
+"""Day that the date layer of the older PALSAR mosaics (2007-2010) counts from."""
+
 NO_DATA = (0, 1)
-"""Digital numbers that stand for no data: 0 in most years, 1 in tiles from 2020 on."""
+"""Digital numbers that stand for no data: 0 in most deliveries, 1 in others; 1 is -83 dB, below any echo."""
 
 DOCUMENTED_LEGEND = {0: "NoData", 50: "OceanWater", 100: "Layover", 150: "Shadow", 255: "ValidData"}
 """Mask values as JAXA documents them, for tiles that come without their XML."""
 
-_UNITS: dict[str, Units] = {"HH": "dn", "HV": "dn", "linci": "degree", "date": "1", "mask": "class"}
-"""Units of a tile's layers as delivered, in the order of bands."""
+_UNITS: dict[str, Units] = {"HH": "dn", "HV": "dn", "linci": "degree", "date": "class", "mask": "class"}
+"""Units of a tile's layers as delivered, in the order of bands; a mean of two days is no day, so days are classes."""
 
 _LAYER = re.compile(
     r"_(?:sl_(?P<polarisation>HH|HV)|(?P<other>linci|date|mask))(?:_[^/]*)?\.tif$", re.IGNORECASE
 )
+_YEAR = re.compile(r"_(\d{2})$")
 _FACTOR = re.compile(r"log10\(DN\^2\)\s*([+-])\s*([\d.]+)")
 
 
@@ -83,10 +87,13 @@ class Legend:
         return f"mask values by {self.source}: {values}."
 
 
-def read_legend(text: str | bytes, name: str = "the tile's XML") -> Legend:
+def read_legend(text: str | bytes, name: str = "the tile's XML", day_zero: date = LAUNCH) -> Legend:
     """The legend in the text of a tile's XML; what the XML leaves out is as JAXA documents it.
 
-    Raises DataError, which calls the XML by its `name`, when it is damaged.
+    Args:
+        text: of the XML.
+        name: what a DataError about damaged XML calls it.
+        day_zero: day that dates count from where the XML names none.
     """
     try:
         root = ElementTree.fromstring(text)
@@ -98,7 +105,7 @@ def read_legend(text: str | bytes, name: str = "the tile's XML") -> Legend:
     found = _FACTOR.search(root.findtext(".//BackscatterConversionEq") or "")
     return Legend(
         mask=words or dict(DOCUMENTED_LEGEND),
-        day_zero=date.fromisoformat(day.strip()) if day else LAUNCH,
+        day_zero=date.fromisoformat(day.strip()) if day else day_zero,
         factor_db=float("".join(found.groups())) if found else ALOS2_CALIBRATION_FACTOR_DB,
         source="the tile's XML" if words else Legend.source,
     )
@@ -108,8 +115,8 @@ class Mosaic:
     """One mosaic tile, read window by window.
 
     Bands: HH and HV gamma0 in power, then linci (degree), date (days since `legend.day_zero`) and mask
-    (class), as far as the tile has them. A pixel is valid where every layer holds data, in the words of
-    files and legend.
+    (both class, so never averaged), as far as the tile has them. A pixel is valid where every layer holds
+    data, in the words of files and legend.
     """
 
     def __init__(self, raw: SceneFile, legend: Legend) -> None:
@@ -117,7 +124,7 @@ class Mosaic:
         self.product = PRODUCT
         self.grid = raw.grid
         self.legend = legend
-        self.notes = (f"{CREDIT}: PALSAR-2 global mosaic, tile {raw.name}.", legend.note())
+        self.notes = (f"{CREDIT}: PALSAR-2/PALSAR global mosaic, tile {raw.name}.", legend.note())
         self.bands = tuple(_calibrated(band) for band in raw.bands)
         self._raw = raw
 
@@ -190,8 +197,17 @@ def _open_folder(folder: Path, origin: Path) -> Mosaic:
     except SarTutorError as error:
         raise type(error)(str(error).replace(str(folder), str(origin))) from error
     raw.name = _LAYER.split(files[names[0]].name)[0]
+    return Mosaic(raw, _legend(folder, origin, raw.name))
+
+
+def _legend(folder: Path, origin: Path, tile: str) -> Legend:
+    """The legend in the folder's XML, or JAXA's documented one; a tile is named after its place and year."""
+    year = _YEAR.search(tile)
+    day_zero = ALOS_LAUNCH if year and int(year[1]) < LAUNCH.year % 100 else LAUNCH
     xml = sorted(folder.glob("*.xml"))
-    return Mosaic(raw, read_legend(xml[0].read_bytes(), f"{origin}/{xml[0].name}") if xml else Legend())
+    if not xml:
+        return Legend(day_zero=day_zero)
+    return read_legend(xml[0].read_bytes(), f"{origin}/{xml[0].name}", day_zero)
 
 
 def _layer_files(folder: Path) -> dict[str, Path]:

@@ -58,7 +58,7 @@ def test_digital_numbers_become_gamma0(tile):
         Band("HH", "power", "gamma0", taken),
         Band("HV", "power", "gamma0", taken),
         Band("linci", "degree"),
-        Band("date", "1"),
+        Band("date", "class"),
         Band("mask", "class"),
     )
     assert scene.valid.sum() == 30 * 30
@@ -118,6 +118,23 @@ def test_several_days_give_no_single_date(tile):
     mosaic = open_mosaic(tile)
     assert mosaic.read().bands[0].date is None
     assert mosaic.read(Window(32, 0, 8, 30)).bands[0].date == date(2020, 9, 23)
+
+
+def test_days_are_never_averaged(tile):
+    with rasterio.open(tile / "N47E009_19_date_F02DAR.tif", "r+") as file:
+        days = file.read(1)
+        days[:, 23:] = 2314
+        file.write(days, 1)
+    seen = open_mosaic(tile).overview(10)
+    assert set(seen.band("date")[seen.valid]) == {2300, 2314}
+
+
+def test_days_of_the_older_palsar_tiles_count_from_the_launch_of_alos(tile):
+    for path in list(tile.glob("*.tif")):
+        path.rename(tile / path.name.replace("_19_", "_07_").replace("_F02DAR", ""))
+    mosaic = open_mosaic(tile)
+    assert mosaic.name == "N47E009_07"
+    assert mosaic.read().bands[0].date == date(2012, 5, 12)
 
 
 def test_a_tile_is_written_and_read_back(tile, tmp_path):
