@@ -62,10 +62,11 @@ segment = predictor.segment(pixel_polygon(box, scene.grid))
 mask = scene.valid & False
 mask[segment.window.toslices()] = segment.mask
 
-axes = plots.panels(1)[0]
-plots.show_image(axes, scene.pixels[0], "A box, a mask", "VV (dB)", scene.valid)
-plots.draw_box(axes, box, label="your box")
-plots.outline(axes, mask, label="the model's mask")
+for axes, title in zip(plots.panels(2), ("A box, a mask", "from near"), strict=True):
+    plots.show_image(axes, scene.pixels[0], title, "VV (dB)", scene.valid)
+    plots.draw_box(axes, box, label="your box")
+    plots.outline(axes, mask, label="the model's mask")
+plots.zoom(axes, box)
 plots.legend(axes)
 numbers["seconds_to_mask"] = time.perf_counter() - start
 print(
@@ -87,10 +88,10 @@ def my_iou(a, b):
 
 
 if example.label is not None:
-    truth = chosen & fill_box(scene.grid.shape, box)
-    filled = fill_box(scene.grid.shape, box)
-    assert my_iou(mask, truth) == iou(mask, truth)  # the package's function is the same
-    numbers["iou_model"], numbers["iou_fill_box"] = float(iou(mask, truth)), float(iou(filled, truth))
+    own = fill_box(scene.grid.shape, tight_box(chosen))  # compare inside the object's own box
+    truth, found, filled = (example.label > 0) & own, mask & own, own
+    assert my_iou(found, truth) == iou(found, truth)  # the package's function is the same
+    numbers["iou_model"], numbers["iou_fill_box"] = float(iou(found, truth)), float(iou(filled, truth))
     print(f"IoU of the model {numbers['iou_model']:.2f}, of filling the box {numbers['iou_fill_box']:.2f}")
 
 # %% [markdown]
@@ -114,8 +115,9 @@ annotator.show()
 from sartutor.lab import doctor
 
 report = doctor.examine()
-doctor.show(report)
-numbers["checks_failed"] = sum(check.state == "fail" for check in report)
+for line in report:
+    print(f"{line.state:5}{line.name:9}{line.value}", f"\n      -> {line.cure}" if line.cure else "")
+numbers["checks_failed"] = sum(line.state == "fail" for line in report)
 
 # %% [markdown]
 # ## Where it fails
