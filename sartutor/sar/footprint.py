@@ -35,6 +35,9 @@ from sartutor.sar.coordinates import (
 )
 from sartutor.sar.scene import Grid
 
+ROUNDING = 1e-6
+"""Pixels by which an outline may pass the edge of a grid through rounding alone."""
+
 
 def box_polygon(west: float, south: float, east: float, north: float) -> Polygon:
     """The rectangle between two corners, in whatever coordinates they are given.
@@ -107,8 +110,8 @@ def clip_outline(
     if not np.all(np.isfinite(points)):
         raise GeometryError(_outside(grid, name, crs))
     x0, y0, x1, y1 = pixel_box(points)
-    if x0 >= 0 and y0 >= 0 and x1 <= grid.width and y1 <= grid.height:
-        return points, False
+    if min(x0, y0, grid.width - x1, grid.height - y1) >= -ROUNDING:
+        return points.clip((0, 0), (grid.width, grid.height)), False
     inside = _clip_ring(points, (0, 0, grid.width, grid.height))
     if len(inside) < 3 or Polygon(inside).area == 0:
         raise GeometryError(_outside(grid, name, crs))

@@ -95,8 +95,17 @@ def test_a_box_in_degrees_is_not_its_two_corners():
 def test_inside_stays_as_drawn():
     ring = pixel_ring(10, 20, 30, 40)
     inside, clipped = clip_outline(ring, PROJECTED)
-    assert inside is ring
+    assert np.array_equal(inside, ring)
     assert not clipped
+
+
+@pytest.mark.parametrize("crs", [DEGREES, MERCATOR])
+def test_the_whole_scene_is_not_cut_by_rounding(crs):
+    box = box_polygon(*bounds(GEOGRAPHIC, crs))
+    inside, clipped = clip_outline(outline(box, crs, GEOGRAPHIC), GEOGRAPHIC)
+    assert not clipped
+    assert pixel_box(inside) == pytest.approx((0, 0, 400, 300), abs=1e-6)
+    assert pixel_window(pixel_box(inside), GEOGRAPHIC) == Window(0, 0, 400, 300)
 
 
 def test_half_outside_is_clipped():
