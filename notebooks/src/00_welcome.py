@@ -35,7 +35,7 @@ start = time.perf_counter()
 from sartutor.lab import data, plots
 from sartutor.lab.checks import check
 from sartutor.learn.sam.baselines import fill_box, iou
-from sartutor.learn.sam.evaluate import connected_objects, loose_box, pixel_polygon
+from sartutor.learn.sam.evaluate import loose_box, pixel_polygon
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.sam.prompts import tight_box
@@ -48,15 +48,14 @@ print(example.credit)
 print(f"{scene.name}: {scene.grid.height} x {scene.grid.width} pixels, bands {', '.join(scene.band_names)}")
 
 # %% [markdown]
-# Now the box. A person would draw it; here we put it around the labelled object that fills its box best, a little loose, as hands do it.
+# Now the box. A person would draw it; here we put it around the labelled object that stands out most, a little loose, as hands do it.
 # The box is the **prompt**. The model answers with a **mask**: every pixel that it takes for part of the object.
 
 # %%
 height, width = scene.grid.shape
 box = (0.375 * width, 0.375 * height, 0.625 * width, 0.625 * height)
 if example.label is not None:
-    objects = connected_objects(example.label > 0)
-    chosen = max(objects[: len(objects) // 2 + 1], key=lambda part: part[part.any(1)][:, part.any(0)].mean())
+    chosen = data.clearest_object(scene, example.label)
     box = loose_box(tight_box(chosen), scene.grid.shape)
 segment = predictor.segment(pixel_polygon(box, scene.grid))
 mask = scene.valid & False

@@ -73,13 +73,13 @@ print(f"{len(objects)} objects of at least 50 px")
 # the whole scene were squeezed into the model's input they would vanish. So $x$ is a **window around the box**, about four
 # times its size.
 #
-# We choose the object that fills its box best and put a box around it, a few pixels loose.
+# We choose the object that stands out most and put a box around it, a few pixels loose.
 
 # %%
 height, width = scene.grid.shape
 box = (0.375 * width, 0.375 * height, 0.625 * width, 0.625 * height)
 if objects:
-    chosen = max(objects[: len(objects) // 2 + 1], key=lambda part: part[part.any(1)][:, part.any(0)].mean())
+    chosen = data.clearest_object(scene, example.label)
     box = evaluate.loose_box(tight_box(chosen), scene.grid.shape)
 segment = predictor.segment(evaluate.pixel_polygon(box, scene.grid))
 print("box in pixels:", tuple(round(v, 1) for v in box))

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from sartutor import catalog
 from sartutor.errors import DataError
 from sartutor.presets import preset
 from sartutor.sar.geotiff import read_scene
-from sartutor.sar.scene import Readable
+from sartutor.sar.scene import Readable, Scene
 from sartutor.sar.sentinel1 import open_sentinel1
 from sartutor.sim import mosaic, shapes
 
@@ -88,6 +89,24 @@ def runs_folder(preset_name: str, key: str) -> Path:
     folder = root / "runs" / preset_name / key
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def clearest_object(scene: Scene, label: NDArray[np.int8], least_pixels: int = 200) -> NDArray[np.bool_]:
+    """The labelled object (rows, columns) that differs most in the first band from the rest of its bounding box.
+
+    Objects of fewer than `least_pixels` are considered only where there is no larger one.
+    """
+    parts, _ = ndimage.label(label > 0, np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=2)[1:]
+    values = np.where(scene.valid, scene.pixels[0], 0)
+
+    def contrast(index: int) -> float:
+        inside = parts[boxes[index]] == index + 1
+        rest = values[boxes[index]][~inside]
+        return abs(float(values[boxes[index]][inside].mean() - rest.mean())) if rest.size else 0.0
+
+    boxes = ndimage.find_objects(parts)
+    return parts == max(np.flatnonzero(sizes >= min(least_pixels, sizes.max())), key=contrast) + 1
 
 
 def write_numbers(notebook: str, preset_name: str, key: str, seed: int, numbers: Mapping[str, Any]) -> None:

@@ -116,6 +116,20 @@ def test_sample_scene_has_its_label(here: Path, mirror: Path, monkeypatch: pytes
     assert "Sen1Floods11" in example.credit
 
 
+def test_clearest_object_stands_out_most():
+    scene = data.sentinel1("synthetic", "smoke", 0).scene.read()
+    label = np.zeros(scene.grid.shape, np.int8)
+    label[20:40, 20:40] = label[100:120, 20:40] = 1
+    label[20, 20] = label[100, 20] = 0  # no object fills its box
+    label[200:203, 200:203] = 1
+    scene.pixels[0] = -10
+    scene.pixels[0][20:40, 20:40] = -12
+    scene.pixels[0][100:120, 20:40] = -6
+    scene.pixels[0][200, 200] = 30  # bright, but too small to count
+    scene.pixels[0][20, 20] = scene.pixels[0][100, 20] = -10
+    assert np.array_equal(np.argwhere(data.clearest_object(scene, label))[0], (100, 21))
+
+
 def test_numbers_go_beside_the_project_file(here: Path, monkeypatch: pytest.MonkeyPatch):
     (here / "pyproject.toml").touch()
     (here / "notebooks").mkdir()
