@@ -85,7 +85,7 @@ def box_mask(boxes: Tensor, side: int) -> Tensor:
 
 
 def training_scene(rng: np.random.Generator) -> tuple[Scene, NDArray[np.uint16]]:
-    """One drawn scene of 1-3 bands: in decibels, or as an 8-bit amplitude or decibel picture with clipped ends."""
+    """One drawn scene of 1-3 bands: in power, or as an 8-bit picture of amplitude or decibels with clipped ends."""
     family = "fractal" if rng.random() < 0.25 else None
     bands = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
     drawing = shapes.draw(rng, _SCENE_SIDE, bands, family, sides=(8, 160), contrast_db=(3, 12))

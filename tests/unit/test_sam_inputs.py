@@ -89,6 +89,17 @@ def test_every_unit_becomes_a_picture_between_zero_and_one(units):
     assert 0.2 < image[:, :90, :90].mean() < 0.8
 
 
+def test_power_below_zero_is_darkest_and_leaves_the_contrast_of_the_rest():
+    """Noise-subtracted power may be negative; -80 dB in the percentiles would squeeze all other greys."""
+    power = np.random.default_rng(2).gamma(4, 0.25, (256, 256))
+    negative = np.random.default_rng(3).random((256, 256)) < 0.04
+    plain, _ = model_image(make_scene(power, "power"), 256)
+    noisy, _ = model_image(make_scene(np.where(negative, -0.001, power), "power"), 256)
+    assert (noisy[0][torch.from_numpy(negative)] == 0).all()
+    rest = torch.from_numpy(~negative)
+    assert (noisy[0][rest] - plain[0][rest]).abs().max() < 0.02
+
+
 def test_a_constant_window_is_finite():
     image, _ = model_image(make_scene(np.full((64, 64), -12.0)), 256)
     assert torch.isfinite(image).all()

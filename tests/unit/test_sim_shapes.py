@@ -61,3 +61,11 @@ def test_fractal_field_gets_rougher_with_less_slope():
     rough, smooth = (shapes.fractal_field(np.random.default_rng(2), 128, slope) for slope in (1.0, 4.0))
     assert rough.std() == pytest.approx(1, abs=1e-3)
     assert np.abs(np.diff(rough)).mean() > 3 * np.abs(np.diff(smooth)).mean()
+
+
+@pytest.mark.parametrize(("looks", "blur"), [(1, 0.4), (1, 1.2), (16, 0.4), (16, 1.2), (4, 0.0)])
+def test_observing_keeps_the_mean_power_and_stays_within_the_documented_looks(looks, blur):
+    seen = shapes.observe(np.random.default_rng(0), np.ones((1, 300, 300), np.float32), looks, blur)
+    assert seen.mean() == pytest.approx(1, abs=0.02)
+    enl = seen.mean() ** 2 / seen.var()
+    assert enl == pytest.approx(looks, rel=0.05) if blur == 0 else 1.3 < enl < 19

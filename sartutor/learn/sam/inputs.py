@@ -108,9 +108,7 @@ def model_image(scene: Scene, side: int) -> tuple[Tensor, Frame]:
     )
     mean = frame.fit(torch.from_numpy((linear * scene.valid).astype(np.float32))) / weight.clamp_min(1e-6)
     seen = weight[0] > 0.5
-    levels = [
-        _stretch(_contrast(layer, band.units), seen) for layer, band in zip(mean, scene.bands, strict=True)
-    ]
+    levels = [_stretch(layer, band.units, seen) for layer, band in zip(mean, scene.bands, strict=True)]
     image = torch.where(seen, three_channels(torch.stack(levels), scene.name), NO_DATA_LEVEL)
     return frame.pad(image, NO_DATA_LEVEL), frame
 
@@ -128,14 +126,15 @@ def three_channels(bands: Tensor, name: str = "the scene") -> Tensor:
     )
 
 
-def _contrast(values: Tensor, units: str) -> Tensor:
-    """From averages (power for radar bands) to the domain in which contrast is even: decibels for radar bands."""
-    return 10 * torch.log10(values.clamp_min(POWER_FLOOR)) if units in (*RADAR_UNITS, "dn") else values
+def _stretch(average: Tensor, units: str, seen: Tensor) -> Tensor:
+    """Map the 1st-99th percentile of the seen pixels to [0, 1]; radar bands in decibels, where contrast is even.
 
-
-def _stretch(values: Tensor, seen: Tensor) -> Tensor:
-    """Map the 1st-99th percentile of the seen pixels to [0, 1]."""
-    sample = values[seen][:: max(1, int(seen.sum()) // 16384)]
+    Power that noise subtraction left at zero or below is the darkest there is, but counts in no percentile.
+    """
+    radar = units in (*RADAR_UNITS, "dn")
+    values = 10 * torch.log10(average.clamp_min(POWER_FLOOR)) if radar else average
+    known = seen & (average > POWER_FLOOR) if radar else seen
+    sample = values[known][:: max(1, int(known.sum()) // 16384)]
     if len(sample) == 0:
         return torch.full_like(values, NO_DATA_LEVEL)
     low, high = torch.quantile(sample, torch.tensor([0.01, 0.99]))
