@@ -139,7 +139,7 @@ A small promptable segmenter for radar scenes: Segment Anything's own image enco
 stands out from the border of the box, brighter or darker.
 
 - **Input**: {bands}; radar bands are resampled in power and stretched in decibels; a window around the box is encoded.
-- **Data**: drawn shapes under gamma speckle of nominally 1-16 looks (`sartutor/sim/shapes.py`); no real scene, no SA-1B.
+- **Data**: drawn shapes under gamma speckle of nominally 1-16 looks (`sartutor/sim/shapes.py`); no real scene.
 - **Recipe**: `make weights NAME=sam_tiny_base`; {recipe}; seed {seed}.
 - **File**: float16 safetensors, {megabytes:.1f} MB, SHA-256 `{digest}`.
 
