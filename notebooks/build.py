@@ -17,6 +17,7 @@ import jupytext
 import nbformat
 
 FOLDER = Path(__file__).parent
+FIRST_LINE = "# Run me to check your answer; click the dots to see a solution."
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -33,10 +34,16 @@ def build(source: Path) -> str:
     for cell in code:
         cell.outputs, cell.execution_count = [], None
         if "solution" in cell.metadata.get("tags", []):
-            cell.metadata["jupyter"] = {"source_hidden": True}
+            hide(cell)
     number_cells(notebook, source.stem)
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
+
+
+def hide(cell: nbformat.NotebookNode) -> None:
+    """Collapse a cell; JupyterLab then shows its first line alone, so that line gives nothing away."""
+    cell.metadata["jupyter"] = {"source_hidden": True}
+    cell.source = f"{FIRST_LINE}\n{cell.source}"
 
 
 def tag(cell: nbformat.NotebookNode, name: str) -> None:

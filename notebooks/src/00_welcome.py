@@ -134,18 +134,24 @@ print(f"in the corner:     {empty.pixels:6,} px, score {empty.score:.2f}")
 # %% [markdown]
 # ## Exercises
 #
-# Each exercise has a cell for your answer. Replace the dots, run it, and it tells you whether you are right. The solution is in the
-# collapsed cell below: click the three dots to open it.
+# Put your answer in place of the dots and run the cell, then run the collapsed one below it: it tells you whether you are right. A click
+# on its three dots opens the solution.
 #
 # **Exercise 1.** Two masks have 100 pixels each and share 50. What is their IoU?
 
 # %%
 answer = ...
 
-check("Exercise 1", answer, 1 / 3, hint="The union has 100 + 100 - 50 pixels.", tolerance=0.01)
-
 # %% tags=["solution"]
-check("Solution 1", 50 / (100 + 100 - 50), 1 / 3, hint="", tolerance=0.01)
+solution = 50 / (100 + 100 - 50)
+assert round(solution, 2) == 0.33
+check(
+    "Exercise 1",
+    answer,
+    solution,
+    hint="Pixels that both masks have count once in the union.",
+    tolerance=0.01,
+)
 
 # %% [markdown]
 # **Exercise 2.** Which share of the pixels inside the box did the model take for the object? Use `mask` and
@@ -154,11 +160,10 @@ check("Solution 1", 50 / (100 + 100 - 50), 1 / 3, hint="", tolerance=0.01)
 # %%
 share = ...
 
-inside = fill_box(scene.grid.shape, box)
-check("Exercise 2", share, mask.sum() / inside.sum(), hint="Count both with .sum().", tolerance=1e-3)
-
 # %% tags=["solution"]
-check("Solution 2", segment.pixels / inside.sum(), mask.sum() / inside.sum(), hint="", tolerance=1e-3)
+solution = mask.sum() / fill_box(scene.grid.shape, box).sum()
+assert 0 <= solution <= 1
+check("Exercise 2", share, solution, hint="Count the pixels of both with .sum().", tolerance=1e-3)
 
 # %% [markdown]
 # ## Summary

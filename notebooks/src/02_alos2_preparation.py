@@ -203,22 +203,18 @@ print(
 # %% [markdown]
 # ## Exercises
 #
+# Put your answer in place of the dots and run the cell, then run the collapsed one below it: it tells you whether you are right. A click
+# on its three dots opens the solution.
+#
 # **Exercise 1.** Which gamma nought, in dB, has a pixel with DN 2000?
 
 # %%
 answer_db = ...
 
-check(
-    "Exercise 1",
-    answer_db,
-    20 * np.log10(2000) - 83.0,
-    hint="DN is an amplitude: square it first.",
-    tolerance=0.01,
-)
-
 # %% tags=["solution"]
 solution = 10 * np.log10(2000.0**2) - 83.0
-check("Solution 1", solution, 20 * np.log10(2000) - 83.0, hint="", tolerance=0.01)
+assert np.isclose(solution, radiometry.power_to_db(radiometry.alos2_dn_to_power(2000)), atol=0.01)
+check("Exercise 1", answer_db, solution, hint="DN is an amplitude: square it first.", tolerance=0.01)
 
 # %% [markdown]
 # **Exercise 2.** An old script prints $10 \log_{10}(\mathrm{DN}) - 83$, without the square. For DN 2000, by how many dB is it off
@@ -227,28 +223,24 @@ check("Solution 1", solution, 20 * np.log10(2000) - 83.0, hint="", tolerance=0.0
 # %%
 off_db = ...
 
-check("Exercise 2", off_db, -10 * np.log10(2000), hint="log(DN²) = 2 log(DN).", tolerance=0.01)
-
 # %% tags=["solution"]
-check("Solution 2", 10 * np.log10(2000) - 20 * np.log10(2000), -10 * np.log10(2000), hint="", tolerance=0.01)
+solution = (10 * np.log10(2000) - 83) - (10 * np.log10(2000**2) - 83)
+assert np.isclose(solution, -10 * np.log10(2000))
+check(
+    "Exercise 2", off_db, solution, hint="The logarithm of a square is twice the logarithm.", tolerance=0.01
+)
 
 # %% [markdown]
-# **Exercise 3.** Estimate the number of looks of the sea: $(\mu/\sigma)^2$ of its HH **power**.
+# **Exercise 3.** Estimate the number of looks of the sea: $(\mu/\sigma)^2$ of its HH **power**, which `sea` holds.
 
 # %%
 sea = scene.band("HH")[scene.valid & (kind == 50)].astype(np.float64)
 looks = ...
 
-check(
-    "Exercise 3",
-    looks,
-    (sea.mean() / sea.std()) ** 2,
-    hint="Power, not dB; sea.mean() and sea.std().",
-    tolerance=0.01,
-)
-
 # %% tags=["solution"]
-check("Solution 3", sea.mean() ** 2 / sea.var(), (sea.mean() / sea.std()) ** 2, hint="", tolerance=0.01)
+solution = (sea.mean() / sea.std()) ** 2
+assert solution > 0
+check("Exercise 3", looks, solution, hint="Use sea.mean() and sea.std(); power, not dB.", tolerance=0.01)
 
 # %% [markdown]
 # ## Summary

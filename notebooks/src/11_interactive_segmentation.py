@@ -278,7 +278,10 @@ if scores:
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 1.** Write a function that returns the IoU of two boolean masks. The check tries it on a pair of masks.
+# Put your answer in place of the dots and run the cell, then run the collapsed one below it: it tells you whether you are right. A click
+# on its three dots opens the solution.
+#
+# **Exercise 1.** Write a function that returns the IoU of two boolean masks. The check tries it on the pair below.
 
 # %%
 one_mask, other_mask = np.eye(8, dtype=bool), np.tri(8, dtype=bool)
@@ -288,15 +291,19 @@ def your_iou(a, b):
     return ...
 
 
+# %% tags=["solution"]
+def solution_iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+assert solution_iou(one_mask, other_mask) == iou(one_mask, other_mask)
+found = your_iou(one_mask, other_mask)
 check(
     "Exercise 1",
-    your_iou(one_mask, other_mask),
-    8 / 36,
+    found,
+    solution_iou(one_mask, other_mask),
     hint="& is the intersection, | the union; count with .sum().",
 )
-
-# %% tags=["solution"]
-check("Solution 1", (one_mask & other_mask).sum() / (one_mask | other_mask).sum(), 8 / 36, hint="")
 
 # %% [markdown]
 # **Exercise 2.** `segment.probability` holds the decoder's answer in the window, `segment.inside` the pixels of the box. How many
@@ -305,30 +312,24 @@ check("Solution 1", (one_mask & other_mask).sum() / (one_mask | other_mask).sum(
 # %%
 count = ...
 
-expected = int(np.sum(segment.inside & (segment.probability > 0.8)))
-check("Exercise 2", count, expected, hint="Combine two conditions with &, then .sum().")
-
 # %% tags=["solution"]
+solution = np.sum(segment.inside & (segment.probability > 0.8))
 strict = predictor.segment(evaluate.pixel_polygon(box, scene.grid), threshold=0.8)
-check("Solution 2", strict.pixels, expected, hint="")
+assert solution == strict.pixels
+check("Exercise 2", count, solution, hint="Combine two conditions with &, then count with .sum().")
 
 # %% [markdown]
-# **Exercise 3.** The box below is half outside the scene. What does the predictor say about it? Put its `note` in place of the dots.
+# **Exercise 3.** The box below is half outside the scene. What does the predictor say about it? Its answer has a `note`.
 
 # %%
 x_half = width / 10
 half_outside = evaluate.pixel_polygon((-x_half, 0.4 * height, x_half, 0.6 * height), scene.grid)
 note = ...
 
-check(
-    "Exercise 3",
-    note,
-    predictor.segment(half_outside).note,
-    hint="predictor.segment(half_outside) has a field for it.",
-)
-
 # %% tags=["solution"]
-check("Solution 3", predictor.segment(half_outside).note, predictor.segment(half_outside).note, hint="")
+solution = predictor.segment(half_outside).note
+assert "clipped" in solution
+check("Exercise 3", note, solution, hint="predictor.segment(half_outside) gives a segment; look at its note.")
 
 # %% [markdown]
 # ## Summary

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +39,7 @@ def leaves(value: object) -> Iterator[object]:
 
 
 def check_run(executed: nbformat.NotebookNode, folder: Path, number: str, data: str) -> None:
-    """The numbers were written and are numbers; no cell warned; the solutions are right."""
+    """The numbers were written and are numbers; no cell warned; every exercise waits for its reader."""
     numbers = json.loads((folder / "runs" / "smoke" / data / f"{number}-0.json").read_text())
     values = [value for value in leaves(numbers) if isinstance(value, float)]
     assert values
@@ -53,8 +52,9 @@ def check_run(executed: nbformat.NotebookNode, folder: Path, number: str, data: 
     ]
     assert not warned, warned
     said = "".join(output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
-    assert "Solution 1: right" in said
-    assert not re.search(r"Solution \d+: (?!right)", said)
+    assert said.count(": waiting for your answer") == sum(
+        "solution" in cell.metadata.get("tags", []) for cell in executed.cells
+    )
 
 
 @each_notebook
