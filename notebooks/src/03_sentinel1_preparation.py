@@ -8,7 +8,7 @@
 # is for; how VV and VH become three channels between 0 and 1.
 #
 # **What you need.** About 20 minutes. You have never seen radar data? Then you are in the right place.
-# `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real flood near Orihuela, Spain (1.5 MB).
+# `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real flood near Almoradí, Spain (1.5 MB).
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper
@@ -331,7 +331,8 @@ data.write_numbers("03", PRESET, example.key, SEED, numbers)
 #
 # ## References
 #
-# 1. Gelato et al., *Promptable foundation models for SAR: avalanche segmentation*, Remote Sensing 18(3), 519, 2026; arXiv:2601.01213.
+# 1. Gelato, Sgaravatti, Grahn, Boracchi, Bianchi: Segment Anything adapted to snow avalanches in SAR images, Remote Sensing 18(3), 519,
+#    2026; doi:10.3390/rs18030519; arXiv:2601.01213.
 # 2. Bonafilia et al., *Sen1Floods11: a georeferenced dataset to train and test deep learning flood algorithms for Sentinel-1*,
 #    CVPR Workshops, 2020 (the sample; contains modified Copernicus Sentinel data).
 # 3. C. Oliver and S. Quegan, *Understanding Synthetic Aperture Radar Images*, SciTech, 2004 (speckle and looks).

@@ -8,7 +8,7 @@
 # not the whole scene, and where such a model fails.
 #
 # **What you need.** About 25 minutes; [00](00_welcome.ipynb) helps, [03](03_sentinel1_preparation.ipynb) explains the units.
-# `DATA = "sample"` uses a real flood near Orihuela, Spain, with its label (1.5 MB); a path uses your own GeoTIFF.
+# `DATA = "sample"` uses a real flood near Almoradí, Spain, with its label (1.5 MB); a path uses your own GeoTIFF.
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper
@@ -45,8 +45,8 @@ print(
 # %% [markdown]
 # ## 1 · The scene and its label
 #
-# A label is a mask that a person made. In the sample it marks open water, drawn with the help of an optical image of nearly
-# the same day. We split it into objects: connected parts of at least 50 pixels.
+# A label is a mask that a person made. In the sample it marks open water, drawn with the help of an optical image.
+# We split it into objects: connected parts of at least 50 pixels.
 
 # %%
 small = warp.overview(scene, preset(PRESET).picture_side)
@@ -347,6 +347,7 @@ data.write_numbers("11", PRESET, example.key, SEED, numbers)
 # ## References
 #
 # 1. A. Kirillov et al., *Segment Anything*, ICCV 2023; arXiv:2304.02643.
-# 2. Gelato et al., *Promptable foundation models for SAR: avalanche segmentation*, Remote Sensing 18(3), 519, 2026; arXiv:2601.01213.
+# 2. Gelato, Sgaravatti, Grahn, Boracchi, Bianchi: Segment Anything adapted to snow avalanches in SAR images, Remote Sensing 18(3), 519,
+#    2026; doi:10.3390/rs18030519; arXiv:2601.01213.
 # 3. N. Otsu, *A threshold selection method from gray-level histograms*, IEEE Trans. Systems, Man, and Cybernetics 9(1), 1979.
 # 4. Bonafilia et al., *Sen1Floods11*, CVPR Workshops, 2020 (the sample; contains modified Copernicus Sentinel data).
