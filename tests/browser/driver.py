@@ -37,7 +37,7 @@ CHROMIUM_FLAGS = (
 WINDOW = {"width": 1400, "height": 1000}
 SERVER_LIMIT = 120  # s until the server answers
 PAGE_LIMIT = 120_000  # ms until something that should appear does
-NOTEBOOK_LIMIT = 400_000  # ms for all cells of a notebook
+NOTEBOOK_LIMIT = 900_000  # ms for all cells of a notebook
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as fractions of the radar picture."""
@@ -54,6 +54,7 @@ RUN_ALL = """
   jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.allCellsRan = true; });
 }
 """
+SET_THEME = "name => { jupyterapp.commands.execute('apputils:change-theme', {theme: name}); }"
 ERRORS = """
 () => {
   const cells = Array.from(jupyterapp.shell.currentWidget.content.widgets);
@@ -165,11 +166,9 @@ class Lab:
 
     def set_theme(self, name: str) -> None:
         """Switch to "JupyterLab Light" or "JupyterLab Dark"."""
-        self.page.evaluate(
-            "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
-        )
+        self.page.evaluate(SET_THEME, name)
         dark = "false" if "Dark" in name else "true"
-        self.page.wait_for_selector(f"body[data-jp-theme-light='{dark}']")
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{dark}']", state="attached")
 
     def run_all(self) -> None:
         """Run all cells; fails with the first error."""

@@ -29,12 +29,12 @@ import driver
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "runs" / "browser"
 NOTEBOOK = ROOT / "notebooks" / "11_interactive_segmentation.ipynb"
-DRAWN = (0.55, 0.05, 0.85, 0.35)
+DRAWN = (0.8, 0.24, 0.95, 0.42)
 """A box over the scene, as fractions of its picture: left, top, right, bottom."""
-CORNER = (0.9, 0.45)
+CORNER = (0.98, 0.47)
 """Where the lower right corner of the box is dragged to."""
-TOLERANCE = 2.5e-5
-"""Degrees that a drag may be off, 2 screen pixels or so."""
+TOLERANCE = 2e-4
+"""Degrees that a drag may be off: one or two screen pixels."""
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 
@@ -77,7 +77,8 @@ def lab(folder, sample) -> Iterator[driver.Lab]:
             yield lab
         finally:
             lab.shot(SHOTS / "9-end.png")
-    assert {urlsplit(asked).hostname for asked in lab.asked} <= {"127.0.0.1"}
+    asked = {urlsplit(address) for address in lab.asked if not address.startswith(("data:", "blob:"))}
+    assert {address.hostname for address in asked} == {"127.0.0.1"}
     assert not lab.failures
 
 
@@ -132,7 +133,7 @@ def test_a_reader_draws_edits_deletes_undoes_and_exports(lab, annotator, folder,
     edited = ground(scene, *DRAWN[:2], *CORNER)
     assert agrees(kept(folder)[-1], edited)
 
-    annotator.remove_box((0.7, 0.2))
+    annotator.remove_box((0.88, 0.33))
     annotator.says("Deleted object")
     annotator.has(before)
     assert len(kept(folder)) == before

@@ -14,8 +14,9 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
 from shapely.geometry import Polygon
 
-from sartutor.errors import OutputError
+from sartutor.errors import GeometryError, OutputError
 from sartutor.lab.annotator.session import Annotation
+from sartutor.sar.coordinates import bounds
 from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_mask as write_mask_file
 from sartutor.sar.resize import strips
@@ -25,12 +26,14 @@ ATTRIBUTES = ("id", "score", "pixels", "area_m2", "model", "note")
 
 
 def export(scene: Readable, objects: Sequence[Annotation], stem: Path | str) -> list[Path]:
-    """Write `stem.tif`, `stem.gpkg` and, where the scene has a coordinate reference system, `stem.geojson`."""
+    """Write `stem.tif`, `stem.gpkg` and, where the scene can be placed on the globe, `stem.geojson`."""
     stem = Path(stem)
-    vectors = [".gpkg"] if scene.grid.crs is None else [".gpkg", ".geojson"]
     return [
         write_mask(scene, objects, stem.with_name(stem.name + ".tif")),
-        *(write_vector(scene, objects, stem.with_name(stem.name + ending)) for ending in vectors),
+        *(
+            write_vector(scene, objects, stem.with_name(stem.name + ending))
+            for ending in vector_endings(scene.grid)
+        ),
     ]
 
 
@@ -63,14 +66,29 @@ def write_vector(scene: Readable, objects: Sequence[Annotation], path: Path | st
     A `.geojson` is in EPSG:4326; a `.gpkg` is in the scene's own coordinate reference system, and has the drawn
     shapes as a second layer.
     """
-    path = _in_folder(path)
-    if path.suffix == ".gpkg":
-        _write_geopackage(scene.grid, objects, path)
-    elif path.suffix == ".geojson":
-        _write_geojson(scene, objects, path)
-    else:
-        raise OutputError(f"{path}: vectors are written as .gpkg or .geojson; choose one of these endings.")
+    path = Path(path)
+    check_vector(scene.grid, path)
+    write = _write_geopackage if path.suffix.lower() == ".gpkg" else _write_geojson
+    write(scene.grid, objects, _in_folder(path))
     return path
+
+
+def check_vector(grid: Grid, path: Path) -> None:
+    """Raise OutputError where `path` has no ending that outlines on `grid` can be written with."""
+    if path.suffix.lower() not in vector_endings(grid):
+        raise OutputError(
+            f"{path}: outlines are written as .gpkg or .geojson (this one only where the scene's coordinates "
+            "lead to longitude and latitude); choose such an ending."
+        )
+
+
+def vector_endings(grid: Grid) -> list[str]:
+    """Endings of the vector files that can hold outlines on `grid`."""
+    try:
+        bounds(grid, CRS.from_epsg(4326))
+    except GeometryError:
+        return [".gpkg"]
+    return [".gpkg", ".geojson"]
 
 
 def _in_folder(path: Path | str) -> Path:
@@ -115,13 +133,9 @@ def _append(frame: geopandas.GeoDataFrame, path: Path, layer: str) -> None:
         )
 
 
-def _write_geojson(scene: Readable, objects: Sequence[Annotation], path: Path) -> None:
-    if scene.grid.crs is None:
-        raise OutputError(
-            f"{path}: {scene.name} has no coordinate reference system, which GeoJSON needs; write a .gpkg."
-        )
+def _write_geojson(grid: Grid, objects: Sequence[Annotation], path: Path) -> None:
     with replacing(path) as part:
-        part.write_text(_masks(scene.grid, objects).to_json(drop_id=True, to_wgs84=True), encoding="utf-8")
+        part.write_text(_masks(grid, objects).to_json(drop_id=True, to_wgs84=True), encoding="utf-8")
 
 
 def _masks(grid: Grid, objects: Sequence[Annotation]) -> geopandas.GeoDataFrame:
