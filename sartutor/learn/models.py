@@ -58,6 +58,8 @@ def _load_sam(name: str, path: Path) -> SamModel:
         raise CheckpointError(
             f"{path} is a checkpoint of kind {about.get('kind')!r}, not a promptable model; choose another."
         )
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path} holds weights that are not numbers; copy or train it again.")
     sam = RadarSam(size)
     _load_strictly(sam, {key: value.float() for key, value in tensors.items()}, path)
     return SamModel(name, sam.eval(), file_digest(path), about)

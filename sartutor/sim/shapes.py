@@ -29,7 +29,7 @@ from sartutor.sar.scene import Band, Grid, Scene
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Rng = np.random.Generator
-Family = Literal["blob", "polygon", "ribbon", "fractal", "tongue", "ring"]
+Family = Literal["blob", "polygon", "ribbon", "fractal", "tongue", "ring", "parcels"]
 
 
 def fractal_field(rng: Rng, size: int, slope: float) -> Array:
@@ -39,6 +39,18 @@ def fractal_field(rng: Rng, size: int, slope: float) -> Array:
     spectrum = fft.rfft2(rng.standard_normal((size, size), dtype=np.float32)) * k ** (-slope / 2)
     field = fft.irfft2(spectrum, s=(size, size))
     return ((field - field.mean()) / field.std()).astype(np.float32)
+
+
+def parcels(rng: Rng, size: int, width: float) -> Array:
+    """A patchwork of fields (size, size): slanted cells about `width` px wide, each of a random level N(0, 1)."""
+    angle, stretch = rng.uniform(0, np.pi), rng.uniform(1, 3)
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    across = np.floor((x * np.cos(angle) + y * np.sin(angle)) / max(width, 2)).astype(np.int64)
+    along = np.floor(
+        (y * np.cos(angle) - x * np.sin(angle)) / max(stretch * width, 2) + 0.37 * across
+    ).astype(np.int64)
+    levels = rng.standard_normal(1021, dtype=np.float32)
+    return levels[(across * 331 + along * 577) % len(levels)]
 
 
 def _wobble(rng: Rng, radius: float, roughness: float, points: int = 64) -> Polygon:
@@ -97,6 +109,7 @@ _OUTLINES: dict[str, Callable[[Rng, float], BaseGeometry]] = {
     "fractal": _blob,
     "tongue": _tongue,
     "ring": _ring,
+    "parcels": _blob,
 }
 FAMILIES: tuple[str, ...] = tuple(_OUTLINES)
 
@@ -112,8 +125,13 @@ def draw_object(rng: Rng, family: str, side: float, center: tuple[float, float],
     """One object of `family`, about `side` px wide around `center` (x, y), on a (size, size) canvas."""
     outline = affinity.translate(_OUTLINES[family](rng, side), *center)
     mask = _stamp(outline, size)
-    if family == "fractal" and mask.any():
-        field = fractal_field(rng, size, rng.uniform(2.2, 3.2))
+    if mask.any() and family in ("fractal", "parcels"):
+        rough = family == "fractal"
+        field = (
+            fractal_field(rng, size, rng.uniform(2.2, 3.2))
+            if rough
+            else parcels(rng, size, side * rng.uniform(0.1, 0.3))
+        )
         mask &= field > np.quantile(field[mask], rng.uniform(0.2, 0.55))
     return mask
 
@@ -135,26 +153,33 @@ def place_objects(
 
 
 def _background_db(rng: Rng, size: int) -> Array:
-    """Clutter in dB around 0: patches of four levels, fractal texture and a linear trend."""
+    """Clutter in dB around 0: patches of four levels, often fields, fractal texture and a linear trend."""
     edges = np.sort(rng.normal(0, 1, 3))
     patches = np.digitize(fractal_field(rng, size, rng.uniform(2.5, 4)), edges)
     levels = rng.normal(0, rng.choice([0.3, 1.0, 2.0]), 4)
     y, x = np.mgrid[:size, :size] / size - 0.5
     trend = rng.normal(0, 1) * x + rng.normal(0, 1) * y
-    texture = rng.uniform(0, 1.2) * fractal_field(rng, size, rng.uniform(1, 2.5))
-    return (levels[patches] + trend + texture).astype(np.float32)
+    clutter = levels[patches] + trend + rng.uniform(0, 1.5) * fractal_field(rng, size, rng.uniform(1, 2.5))
+    if rng.random() < 0.4:
+        clutter = clutter + rng.uniform(0.3, 2) * parcels(
+            rng, size, np.exp(rng.uniform(np.log(5), np.log(50)))
+        )
+    return clutter.astype(np.float32)
 
 
 def _distractors_db(rng: Rng, size: int) -> Array:
-    """Things that are not the target: shapes of other families at other contrasts, and bright points."""
+    """What is not the target: shapes of all families at other contrasts, and bright points, alone or as towns."""
     layer = np.zeros((size, size), np.float32)
-    for _ in range(int(rng.integers(0, 6))):
+    for _ in range(int(rng.integers(0, 8))):
         side = float(np.exp(rng.uniform(np.log(8), np.log(size / 3))))
         center = rng.uniform(0, size, 2)
         outline = affinity.translate(_OUTLINES[str(rng.choice(FAMILIES))](rng, side), *center)
         layer[_stamp(outline, size)] += rng.normal(0, 3)
-    for row, col in rng.integers(0, size, (int(rng.integers(0, 12)), 2)):
-        layer[row : row + 2, col : col + 2] += rng.uniform(6, 20)
+    houses = int(rng.integers(20, 120)) if rng.random() < 0.5 else 0
+    town = rng.normal(rng.uniform(0, size, 2), size * rng.uniform(0.02, 0.15), (houses, 2))
+    points = np.concatenate([rng.uniform(0, size, (int(rng.integers(0, 12)), 2)), town])
+    for row, col in points[(points >= 0).all(1) & (points < size).all(1)].astype(int):
+        layer[row : row + 2, col : col + 2] += rng.uniform(3, 15)
     return layer
 
 
@@ -189,10 +214,15 @@ class Drawing:
 
 
 def _contrast_layer(rng: Rng, labels: NDArray[np.uint16], contrast: float) -> Array:
-    """Contrast in dB on the objects, each a little different and textured."""
-    each = contrast * rng.uniform(0.75, 1.25, int(labels.max()) + 1).astype(np.float32)
+    """Contrast in dB on the objects: each a little different, and patchy, down to parts that hardly show.
+
+    Real objects are uneven (wind on water, reeds, wet and dry snow), and their labels cover what does not show.
+    """
+    each = contrast * rng.uniform(0.7, 1.3, int(labels.max()) + 1).astype(np.float32)
     each[0] = 0
-    return each[labels] * (1 + rng.uniform(0, 0.25) * fractal_field(rng, labels.shape[0], 2))
+    patchy = rng.uniform(0, 0.2) if rng.random() < 0.4 else rng.uniform(0.2, 0.8)
+    field = fractal_field(rng, labels.shape[0], rng.uniform(1.5, 3))
+    return each[labels] * np.clip(1 + patchy * field, 0.1, 1.6)
 
 
 def draw(

@@ -18,6 +18,7 @@ from sartutor.learn.models import SamModel
 from sartutor.learn.sam.inputs import Box, Frame, model_image, prompt_window
 from sartutor.learn.sam.model import Embedding
 from sartutor.sar import footprint
+from sartutor.sar.resize import refuse_complex
 from sartutor.sar.scene import Readable, Scene
 
 SMALLEST_BOX = 1.0
@@ -60,9 +61,11 @@ class Predictor:
     def segment(self, polygon: Polygon, crs: CRS | None = None, threshold: float = 0.5) -> Segment:
         """The mask inside `polygon`, drawn in `crs` (None: the scene's own coordinates).
 
-        Raises GeometryError for a polygon outside the scene or thinner than a pixel, DataError where it covers no data.
+        Raises GeometryError for a polygon outside the scene or thinner than a pixel, DataError for complex bands and
+        where the polygon covers no data or all around it is one value.
         """
         start = time.perf_counter()
+        refuse_complex(self.source.bands, self.source.name)
         drawn = footprint.outline(polygon, crs, self.source.grid)
         outline, clipped = footprint.clip_outline(drawn, self.source.grid, name=self.source.name, crs=crs)
         box = footprint.pixel_box(outline)
@@ -76,6 +79,10 @@ class Predictor:
         if not inside.any():
             raise DataError(
                 f"{self.source.name}: the box covers no valid pixel; draw it where the scene has data."
+            )
+        if not np.ptp(piece.pixels[:, piece.valid], axis=1).any():
+            raise DataError(
+                f"{self.source.name}: all pixels around the box have one value; draw it where the scene has contrast."
             )
         probability, score = self._predict(piece, window, box)
         mask = inside & (probability > threshold)
