@@ -63,6 +63,6 @@ def _loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 def _mask_loss(logits: Tensor, goal: Tensor, inside: Tensor) -> Tensor:
-    """Dice plus a quarter of the cross-entropy inside the box; what lies outside is cut away in use and costs nothing."""
+    """Dice plus a quarter of the cross-entropy inside the box; what lies outside is cut away in use, so it is free."""
     logits = logits.float()
     return dice_loss(logits, goal, inside) + 0.25 * cross_entropy_loss(logits, goal, inside)
