@@ -37,7 +37,7 @@ class Panel(widgets.VBox):
             options=bands, description="", tooltips=[f"{labels.BAND} {b}" for b in bands]
         )
         self.legend = widgets.HTML()
-        self.objects = widgets.Select(options=[], rows=9, tooltip=labels.OBJECTS_TIP, layout=_wide())
+        self.objects = widgets.Select(options=[], rows=13, tooltip=labels.OBJECTS_TIP, layout=_wide())
         self._choose: Callable[[int | None], None] = lambda id: None
         self.objects.observe(self._on_choice, "value")
         self.undo = _button(labels.UNDO, labels.UNDO_TIP, "undo")
