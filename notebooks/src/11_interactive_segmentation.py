@@ -122,6 +122,7 @@ plots.outline(pictures[2], mask, plots.ORANGE, "model")
 if objects:
     plots.outline(pictures[2], truth[window.toslices()], plots.BLUE, "label")
 plots.draw_box(pictures[2], local, plots.GREEN, "box")
+plots.zoom(pictures[2], local)
 plots.legend(pictures[2])
 
 # %% [markdown]
