@@ -16,7 +16,7 @@ help:
 	@echo "make notebooks            notebooks/*.ipynb from notebooks/src/*.py"
 	@echo "make pictures             docs/images from the synthetic scene"
 	@echo "make weights NAME=...     build one checkpoint (without NAME: list them)"
-	@echo "make bench                how long a reader waits for a mask, in a real browser"
+	@echo "make bench                timings, in a real browser too"
 
 $(READY): pyproject.toml
 	@if ! $(BIN)/python -c '$(NEW_ENOUGH)' 2>/dev/null; then \
@@ -57,4 +57,4 @@ weights: $(READY)
 	$(BIN)/python -m sartutor.learn.recipes $(NAME)
 
 bench: $(READY)
-	$(BIN)/python -m bench.annotator_latency
+	$(BIN)/python -m bench

@@ -9,6 +9,9 @@ from pathlib import Path
 import offline
 import pytest
 
+from sartutor import catalog
+
+SAMPLES = ("sen1floods11-spain", "palsar2-mosaic-n23w161", "avaframe-alr")
 REQUIRED = frozenset(filter(None, os.environ.get("SARTUTOR_REQUIRE", "").split(",")))
 
 
@@ -18,9 +21,16 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def mirror() -> Path:
-    """The folder of real samples that SARTUTOR_MIRROR names; the test is skipped without it."""
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of real samples that SARTUTOR_MIRROR names, or a copy of it where it is served over http.
+
+    The test is skipped without it.
+    """
     folder = os.environ.get("SARTUTOR_MIRROR", "")
+    if folder.startswith(("http://", "https://")):
+        copy = tmp_path_factory.mktemp("mirror")
+        catalog.mirror(copy, SAMPLES, progress=False)
+        return copy
     if not folder or not Path(folder).is_dir():
         pytest.skip("no real samples: set SARTUTOR_MIRROR to a folder made by 'sartutor mirror DIR NAME...'")
     return Path(folder)
