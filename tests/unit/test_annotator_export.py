@@ -81,7 +81,7 @@ def test_the_geopackage_holds_masks_and_drawn_shapes(session, tmp_path):
 def test_geojson_is_in_degrees_and_needs_a_coordinate_reference_system(session, tmp_path):
     path = tmp_path / "out.geojson"
     if session.scene.grid.crs is None:
-        with pytest.raises(OutputError, match=r"coordinate reference system.*write a \.gpkg"):
+        with pytest.raises(OutputError, match=r"out\.geojson.*longitude and latitude"):
             write_vector(session.scene, session.objects, path)
         assert not path.exists()
         return

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from PIL import Image
+from rasterio.crs import CRS
 from shapely.affinity import translate
 from shapely.geometry import Polygon, box, mapping
 
@@ -276,8 +277,12 @@ def test_power_is_shown_in_decibels_and_no_data_is_transparent(tmp_path):
     assert 0.02 < (one[..., 3] == 0).mean() < 0.2
 
 
-def test_a_scene_without_a_coordinate_reference_system_lies_on_a_grid_of_pixels(tmp_path):
+@pytest.mark.parametrize(
+    "crs", [None, CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')], ids=["none", "local"]
+)
+def test_a_scene_that_lies_nowhere_on_the_earth_is_shown_on_a_grid_of_pixels(tmp_path, crs):
     scene = annotating.scene(None)
+    scene = replace(scene, grid=replace(scene.grid, crs=crs))
     annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
     assert labels.NO_CRS in status(annotator)
     drag(annotator, box(8, 7, 23, 22))

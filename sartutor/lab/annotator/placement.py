@@ -7,6 +7,7 @@ one degree long: there, degrees are proportional to pixels and the map distorts 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import shapely
 from affine import Affine
@@ -14,7 +15,8 @@ from rasterio.crs import CRS
 from shapely.affinity import affine_transform
 from shapely.geometry import Polygon
 
-from sartutor.sar.coordinates import transform_points
+from sartutor.errors import GeometryError
+from sartutor.sar.coordinates import bounds, transform_points
 from sartutor.sar.scene import Grid
 
 DEGREES = CRS.from_epsg(4326)
@@ -26,10 +28,16 @@ class Placement:
 
     grid: Grid
 
-    @property
+    @cached_property
     def on_earth(self) -> bool:
-        """Whether the scene says where it lies."""
-        return self.grid.crs is not None
+        """Whether the scene says where on the Earth it lies; local and engineering coordinates do not."""
+        if self.grid.crs is None:
+            return False
+        try:
+            bounds(self.grid, DEGREES)
+        except GeometryError:
+            return False
+        return True
 
     def on_map(self, part: Grid) -> Grid:
         """A part of the scene's grid, or a coarser one over it, with coordinates that can be shown."""
@@ -45,9 +53,9 @@ class Placement:
 
     def to_map(self, polygon: Polygon, crs: CRS | None) -> Polygon:
         """A polygon in `crs` (None: coordinates of the scene) in degrees."""
-        crs = crs or self.grid.crs
-        if crs is None:
+        if not self.on_earth:
             return affine_transform(polygon, self._to_degrees.to_shapely())
+        crs = crs or self.grid.crs
         return shapely.transform(polygon, lambda ring: transform_points(ring, crs, DEGREES))
 
     @property
