@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -122,8 +123,9 @@ def _with_boxes_joined(arguments: list[str]) -> list[str]:
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
-        joined.append(f"--box={' '.join(rest[:4])}" if word == "--box" else word)
-        del rest[: 4 if word == "--box" else 0]
+        taken = list(takewhile(lambda part: not part.startswith("--"), rest[:4])) if word == "--box" else []
+        joined.append(f"--box={' '.join(taken)}" if word == "--box" else word)
+        del rest[: len(taken)]
     return joined
 
 
@@ -214,6 +216,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(_usage(error))
     except SarTutorError as error:
         return _complain(str(error))
+    except UnicodeEncodeError as error:
+        return _complain(f"{error.object!a} holds a name that is no text in UTF-8; rename the file.")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

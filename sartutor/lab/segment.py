@@ -1,28 +1,37 @@
-"""From boxes on a scene file to a mask file: what `sartutor segment` does, for scripts too."""
+"""From boxes on a scene file to a mask file: what `sartutor segment` does, for scripts too.
+
+The model and its libraries take seconds to load, so they are imported only when scene, boxes and places are in order.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import rasterio
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
+from shapely.geometry import Polygon
 from tqdm.auto import tqdm
 
-from sartutor.errors import GeometryError, OutputError
-from sartutor.lab.annotator.export import write_mask, write_vector
-from sartutor.lab.annotator.session import Annotation
-from sartutor.learn.models import load_model
-from sartutor.learn.sam.predictor import Predictor
-from sartutor.sar.footprint import box_polygon
+from sartutor.errors import GeometryError, OutputError, SarTutorError
+from sartutor.sar.files import refuse_no_file
+from sartutor.sar.footprint import box_polygon, clip_outline, outline
 from sartutor.sar.geotiff import SceneFile, open_scene
+from sartutor.sar.layers import files_of
+
+if TYPE_CHECKING:
+    from sartutor.lab.annotator.session import Annotation
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
+
+MASK_ENDINGS = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -43,38 +52,35 @@ def segment_file(job: SegmentJob, progress: bool = True) -> dict[str, Any]:
     All boxes are predicted before anything is written. Raises SarTutorError for bad scenes, boxes, models and outputs.
     """
     start = time.perf_counter()
-    for path in filter(None, (job.out, job.vector)):
-        _check_folder(path)
     source = open_scene(job.scenes)
+    source.name = str(job.scenes[0])
+    _check_places(job)
     crs = _parse_crs(job.box_crs, source)
-    polygons = [box_polygon(*bounds) for bounds in job.boxes]
-    predictor = Predictor(load_model(job.model), source)
-    objects = []
-    for number, polygon in enumerate(tqdm(polygons, "boxes", disable=not progress or len(polygons) < 2), 1):
-        found = predictor.segment(polygon, crs)
-        objects.append(
-            Annotation(
-                number,
-                polygon,
-                crs,
-                found.window,
-                found.mask,
-                found.score,
-                found.note,
-                job.model,
-                source.grid,
-            )
-        )
+    polygons = [_polygon(job, number, source, crs) for number in range(len(job.boxes))]
+
+    from sartutor.lab.annotator.export import check_vector, write_mask, write_vector
+
+    if job.vector is not None:
+        check_vector(source.grid, job.vector)
+    objects = _segment(job, source, polygons, crs, progress)
     if job.vector is not None:
         write_vector(source, objects, job.vector)
     write_mask(source, objects, job.out)
     return _report(job, source, objects, time.perf_counter() - start)
 
 
-def _check_folder(path: Path) -> None:
-    """Find out before the work, not after it, that there is no place for the result."""
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write {path}; choose a folder that exists and that you may write to.")
+def _check_places(job: SegmentJob) -> None:
+    """Find out before the work, not after it, that a result has no place or would overwrite what it is made from."""
+    if job.out.suffix.lower() not in MASK_ENDINGS:
+        raise OutputError(f"{job.out}: the mask is a GeoTIFF; choose a name that ends in .tif.")
+    taken = {file.resolve() for path in job.scenes for file in files_of(path)} | {Path(job.model).resolve()}
+    for path in filter(None, (job.out, job.vector)):
+        if path.resolve() in taken:
+            raise OutputError(f"{path} is read or written already; choose another name for the result.")
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise OutputError(f"cannot write {path}; choose a folder that exists and that you may write to.")
+        refuse_no_file(path)
+        taken.add(path.resolve())
 
 
 def _parse_crs(text: str | None, source: SceneFile) -> CRS | None:
@@ -86,11 +92,53 @@ def _parse_crs(text: str | None, source: SceneFile) -> CRS | None:
             f"{source.name} has no coordinate reference system; leave --box-crs out and give the box in pixels."
         )
     try:
-        return CRS.from_user_input(text)
+        with rasterio.Env():  # or else PROJ writes to standard error
+            crs = CRS.from_user_input(text)
     except (CRSError, ValueError) as error:
         raise GeometryError(
             f"--box-crs {text!r} is no coordinate reference system; write EPSG:4326, say."
         ) from error
+    if not crs.is_geographic and not crs.is_projected:
+        raise GeometryError(
+            f"--box-crs {text!r} has no longitude or x to give a box in; write EPSG:4326, say."
+        )
+    return crs
+
+
+def _polygon(job: SegmentJob, index: int, source: SceneFile, crs: CRS | None) -> Polygon:
+    """One of the boxes, which must lie on the scene."""
+    with _about(job, index):
+        polygon = box_polygon(*job.boxes[index])
+        clip_outline(outline(polygon, crs, source.grid), source.grid, name=source.name, crs=crs)
+        return polygon
+
+
+@contextmanager
+def _about(job: SegmentJob, index: int) -> Iterator[None]:
+    """Say in an error which of several boxes it is about."""
+    try:
+        yield
+    except SarTutorError as error:
+        number = f"box {index + 1}: " if len(job.boxes) > 1 else ""
+        raise type(error)(f"{number}{error}") from error
+
+
+def _segment(
+    job: SegmentJob, source: SceneFile, polygons: Sequence[Polygon], crs: CRS | None, progress: bool
+) -> list[Annotation]:
+    """What the model finds in each box."""
+    from sartutor.lab.annotator.session import Annotation
+    from sartutor.learn.models import load_model
+    from sartutor.learn.sam.predictor import Predictor
+
+    predictor = Predictor(load_model(job.model), source)
+    objects = []
+    for index, polygon in enumerate(tqdm(polygons, "boxes", disable=not progress or len(polygons) < 2)):
+        with _about(job, index):
+            found = predictor.segment(polygon, crs)
+        marked = (found.window, found.mask, found.score, found.note)
+        objects.append(Annotation(index + 1, polygon, crs, *marked, job.model, source.grid))
+    return objects
 
 
 def _report(

@@ -16,11 +16,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` when the block ends without an error.
 
     On any error nothing is left behind and an older file of that name stays as it was. What the operating
-    system refuses (no such folder, not writable, disk full) becomes an OutputError.
+    system refuses (no such folder, not writable, disk full), and a folder or device in the place of the file,
+    becomes an OutputError.
     """
     path = Path(path)
-    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    part = path.parent / f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
     try:
+        refuse_no_file(path)
         yield part
         os.replace(part, path)
     except OSError as error:
@@ -31,3 +33,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def refuse_no_file(path: Path) -> None:
+    """Raise OutputError where a folder or a device lies in the place of a file."""
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path} (it is there and is no file); choose another name.")

@@ -38,16 +38,21 @@ from sartutor.sar.scene import Grid
 ROUNDING = 1e-6
 """Pixels by which an outline may pass the edge of a grid through rounding alone."""
 
+FARTHEST = 1e12
+"""Coordinates are smaller than this in every system for places on a planet."""
+
 
 def box_polygon(west: float, south: float, east: float, north: float) -> Polygon:
     """The rectangle between two corners, in whatever coordinates they are given.
 
-    Raises GeometryError for coordinates that are not finite, for zero area and for corners in the wrong
-    order; a box across the antimeridian continues beyond 180 degrees (179 to 181).
+    Raises GeometryError for coordinates that are not finite or beyond `FARTHEST`, for zero area and for
+    corners in the wrong order; a box across the antimeridian continues beyond 180 degrees (179 to 181).
     """
-    edges = f"box {west:g} {south:g} {east:g} {north:g}"
-    if not np.all(np.isfinite([west, south, east, north])):
-        raise GeometryError(f"{edges} has a coordinate that is not a number; give west, south, east, north.")
+    edges = f"box {west:.10g} {south:.10g} {east:.10g} {north:.10g}"
+    if not np.all(np.abs([west, south, east, north]) < FARTHEST):
+        raise GeometryError(
+            f"{edges} has a coordinate that is not a number or beyond any map; give west, south, east, north."
+        )
     if west > east or south > north:
         raise GeometryError(
             f"{edges} has its corners in the wrong order; give west south east north "
@@ -160,8 +165,8 @@ def area_m2(part: Polygon | MultiPolygon | NDArray[np.bool_], grid: Grid) -> flo
 
 
 def _check_polygon(polygon: Polygon) -> None:
-    if polygon.is_empty or not np.all(np.isfinite(polygon.bounds)):
-        raise GeometryError("the drawn shape has no finite corners; draw it again.")
+    if polygon.is_empty or not np.all(np.abs(polygon.bounds) < FARTHEST):
+        raise GeometryError("the drawn shape has no corners on any map; draw it again.")
     if polygon.area == 0:
         raise GeometryError("the drawn shape has zero area; draw a box with some width and height.")
 
@@ -217,4 +222,4 @@ def _clip_half_plane(points: Points, axis: int, bound: float, sign: int) -> Poin
 def _outside(grid: Grid, name: str, crs: CRS | None) -> str:
     west, south, east, north = bounds(grid, crs)
     spans = f"{west:.7g} {south:.7g} {east:.7g} {north:.7g}"
-    return f"the box lies outside {name}, which spans {spans} in {crs_name(crs or grid.crs)}."
+    return f"the box lies outside {name}; draw it within {spans} in {crs_name(crs or grid.crs)}."

@@ -65,6 +65,12 @@ def scene_tags(path: Path) -> dict[str, str]:
         return dict(dataset.tags(ns=TAGS))
 
 
+def files_of(path: Path) -> list[Path]:
+    """All files that a raster is read from: itself, side files, and the sources of a virtual one."""
+    with opened(path) as dataset:
+        return [Path(name) for name in dataset.files]
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[DatasetReader]:
     """The raster at `path`; what cannot be opened or read becomes a DataError that names the file."""
@@ -168,20 +174,21 @@ def _grid(path: Path, dataset: DatasetReader) -> Grid:
         raise GeometryError(
             f"{path} has ground control points but no map grid; warp it with 'gdalwarp {path.name} map.tif'."
         )
-    if dataset.transform.determinant == 0:
+    if not np.isfinite(dataset.transform).all() or dataset.transform.determinant == 0:
         raise GeometryError(
-            f"{path} has a transform that maps all pixels onto a line; correct its geotransform."
+            f"{path} has a transform that is not finite or maps all pixels onto a line; correct its geotransform."
         )
     return Grid(dataset.transform, dataset.crs, dataset.height, dataset.width)
 
 
 def _scaled(dataset: DatasetReader, indexes: list[int], values: NDArray[Any]) -> NDArray[Any]:
     kind = np.complex64 if np.iscomplexobj(values) else np.float32
-    if all(_plain(dataset, index) for index in indexes):
-        return values.astype(kind, copy=False)
-    scales = np.array([dataset.scales[i - 1] for i in indexes]).reshape(-1, 1, 1)
-    offsets = np.array([dataset.offsets[i - 1] for i in indexes]).reshape(-1, 1, 1)
-    return (values * scales + offsets).astype(kind)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is not valid
+        if all(_plain(dataset, index) for index in indexes):
+            return values.astype(kind, copy=False)
+        scales = np.array([dataset.scales[i - 1] for i in indexes]).reshape(-1, 1, 1)
+        offsets = np.array([dataset.offsets[i - 1] for i in indexes]).reshape(-1, 1, 1)
+        return (values * scales + offsets).astype(kind)
 
 
 def _unreadable(path: Path) -> str:

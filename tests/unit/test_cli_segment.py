@@ -111,7 +111,7 @@ INSIDE, OUTSIDE = (60, 80, 120, 130), (600, 80, 700, 130)
 @pytest.mark.parametrize(
     ("pixels", "extra", "says"),
     [
-        (OUTSIDE, [], "outside shapes-11"),
+        (OUTSIDE, [], "scene.tif; draw it within"),
         ((60, 80, 60, 130), [], "zero area"),
         ((60, 80, 60.2, 130), [], "thinner than one pixel"),
         (INSIDE, ["--model", "nothing.safetensors"], "nothing.safetensors"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import geopandas
 import numpy as np
@@ -104,18 +106,21 @@ def _in_folder(path: Path | str) -> Path:
 
 
 def _write_geopackage(grid: Grid, objects: Sequence[Annotation], path: Path) -> None:
+    """Made in a temporary folder: GDAL reads some characters of a path as parts of an address."""
     layers = {"masks": _masks(grid, objects), "drawn": _drawn(grid, objects)}
-    with replacing(path) as part:
+    with replacing(path) as part, TemporaryDirectory() as folder:
+        made = Path(folder) / "made.gpkg"
         try:
             for layer, frame in layers.items():
-                _append(frame, part, layer)
-            whole = all(len(pyogrio.read_dataframe(part, layer)) == len(objects) for layer in layers)
+                _append(frame, made, layer)
+            whole = all(len(pyogrio.read_dataframe(made, layer)) == len(objects) for layer in layers)
         except (DataSourceError, DataLayerError):  # their messages are pages of SQL
             whole = False
         if not whole:
             raise OutputError(
-                f"{path} cannot be written; choose a folder that you may write to, with space left."
+                f"{path} cannot be made; free some space in {made.parents[1]} or set TMPDIR to another folder."
             )
+        shutil.copyfile(made, part)
 
 
 def _append(frame: geopandas.GeoDataFrame, path: Path, layer: str) -> None:
