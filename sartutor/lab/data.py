@@ -106,7 +106,8 @@ def clearest_object(scene: Scene, label: NDArray[np.int8], least_pixels: int = 2
         return abs(float(values[boxes[index]][inside].mean() - rest.mean())) if rest.size else 0.0
 
     boxes = ndimage.find_objects(parts)
-    return parts == max(np.flatnonzero(sizes >= min(least_pixels, sizes.max())), key=contrast) + 1
+    large = np.flatnonzero(sizes >= min(least_pixels, sizes.max())).tolist()
+    return parts == max(large, key=contrast) + 1
 
 
 def write_numbers(notebook: str, preset_name: str, key: str, seed: int, numbers: Mapping[str, Any]) -> None:
