@@ -157,7 +157,7 @@ def write_mask(mask: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, path: s
         raise DataError(
             f"{path}: mask {mask.shape} and valid {valid.shape} do not fit the grid {grid.shape}."
         )
-    values = np.where(valid, mask != 0, MASK_NODATA).astype(np.uint8)
+    values = np.where(valid, mask != 0, np.uint8(MASK_NODATA))
     with MemoryFile() as memory:
         with _created(memory, grid, 1, "uint8", MASK_NODATA) as dataset:
             dataset.write(values, 1)
