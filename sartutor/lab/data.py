@@ -56,7 +56,7 @@ def sentinel1(data: str, preset_name: str, seed: int) -> Example:
         image, label = (
             next(path for name, path in files.items() if part in name) for part in ("S1Hand", "Label")
         )
-        return Example(open_sentinel1(image), _read_label(label), data, catalog.item(FLOOD_SAMPLE).citation)
+        return Example(open_sentinel1(image), _read_label(label), data, _credit(FLOOD_SAMPLE))
     return _own(Path(data))
 
 
