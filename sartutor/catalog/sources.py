@@ -66,8 +66,8 @@ class FolderSource:
         return str(self.path)
 
     def write(self, part: Path, file: File, bar: Bar) -> None:
-        if not self.root.exists():
-            raise Unreachable(f"the folder {self.root} does not exist")
+        if not self.root.is_dir() and self.root != self.path:
+            raise Unreachable(f"there is no folder {self.root}")
         if not self.path.is_file():
             raise Missing
         if self.path.stat().st_size != file.bytes:

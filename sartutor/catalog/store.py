@@ -21,7 +21,12 @@ pooch.get_logger().setLevel("WARNING")
 def cache_dir() -> Path:
     """The folder for all that is fetched: SARTUTOR_CACHE, else the operating system's place for caches."""
     chosen = os.environ.get("SARTUTOR_CACHE", "").strip()
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("sartutor"))
+    return from_home(chosen) if chosen else Path(pooch.os_cache("sartutor"))
+
+
+def from_home(path: str | Path) -> Path:
+    """The path with a leading ~ replaced; that of an unknown user stays as it is, and then does not exist."""
+    return Path(os.path.expanduser(path))
 
 
 def fetch(name: str, progress: bool = True) -> dict[str, Path]:
@@ -55,7 +60,7 @@ def register(name: str, path: str | Path, progress: bool = True) -> dict[str, Pa
     Files of a verified item are checked and copied into the cache. Files of a catalogued item stay where they are:
     their size and SHA-256 are recorded in the cache and compared on later use.
     """
-    entry, source = item(name), Path(path).expanduser().absolute()
+    entry, source = item(name), from_home(path).absolute()
     if not source.exists():
         raise CatalogError(f"There is no {source} to register as {name}; check the path.")
     if entry.status == "catalogued":
@@ -78,7 +83,7 @@ def mirror(folder: str | Path, names: Sequence[str], progress: bool = True) -> l
                 f"{entry.name} cannot be mirrored, as nothing is known to check it by; "
                 f"carry your own copy and run `sartutor fetch {entry.name} --from PATH` there."
             )
-    return [path for entry in entries for path in _mirror_item(Path(folder).expanduser(), entry, progress)]
+    return [path for entry in entries for path in _mirror_item(from_home(folder), entry, progress)]
 
 
 def _mirror_item(folder: Path, entry: Item, progress: bool) -> list[Path]:
@@ -105,7 +110,7 @@ def _sources(entry: Item, file: File) -> list[Source]:
     if chosen.startswith(("http://", "https://")):
         address = f"{chosen.rstrip('/')}/{entry.name}/{quote(file.name)}"
         return [HttpSource(address, cure), publisher]
-    root = Path(chosen).expanduser().absolute()
+    root = from_home(chosen).absolute()
     return [FolderSource(root, root / entry.name / file.name, cure), publisher]
 
 

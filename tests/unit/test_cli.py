@@ -132,6 +132,18 @@ def test_from_registers_a_folder(capsys, tmp_path):
     assert found["licence"].startswith("MIT")
 
 
+@pytest.mark.parametrize("place", ["~nobody-of-this-name/x", "file"])
+@pytest.mark.parametrize("variable", ["SARTUTOR_CACHE", "SARTUTOR_MIRROR"])
+def test_a_cache_or_mirror_that_is_no_folder_is_named(capsys, tmp_path, monkeypatch, variable, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mirror").mkdir()
+    for name in ("file", "~nobody-of-this-name"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("SARTUTOR_MIRROR", "mirror")
+    monkeypatch.setenv(variable, place)
+    assert place.split("/")[0] in complaint(capsys, "fetch", "sen1floods11-spain")
+
+
 @pytest.mark.mirror
 def test_fetch_and_mirror_from_a_mirror(capsys, tmp_path, monkeypatch, mirror: Path):
     monkeypatch.setenv("SARTUTOR_MIRROR", str(mirror))
