@@ -78,8 +78,8 @@ plots.show_histogram(plots.panels(1)[0], samples, "digital number (HH)", "What t
 # %% [markdown]
 # ## 3 · From DN to gamma nought
 #
-# The mosaic is calibrated to $\gamma^0$: power that comes back per area *facing the radar*, so that a slope does not look brighter
-# only because it is tilted. In decibels [1]:
+# The mosaic is calibrated to $\gamma^0$: power that comes back per area *facing the radar*. JAXA also corrected it for slopes with a
+# terrain model [3], so that a slope does not look brighter only because it is tilted. In decibels [1]:
 #
 # $$\gamma^0_{\mathrm{dB}} = 10 \log_{10} \langle \mathrm{DN}^2 \rangle + \mathrm{CF}, \qquad \mathrm{CF} = -83.0\ \mathrm{dB}.$$
 #
@@ -128,13 +128,13 @@ for name in ("HH", "HV"):
         print(f"{name} {label:10}{right_db:9.2f}{wrong_db:9.2f}{wrong_db - right_db:9.2f}")
 
 # %% [markdown]
-# The error depends on what is mixed: an even sea is off by the little that speckle makes, waves add to it, and land, a mixture of
-# bright and dark, is off most. So no constant can mend it afterwards. Average in power.
+# The error depends on what is mixed. An even surface is off by the little that speckle makes; waves, ships and a few very bright
+# pixels add to it, and land, a mixture of bright and dark, is off most. So no constant can mend it afterwards. Average in power.
 #
 # ## 5 · When and at which angle
 #
-# The `date` layer counts days; `linci` tells how the beam meets each slope. Steep slopes facing the radar have small angles and
-# large echoes.
+# The `date` layer counts days; `linci` tells how the beam meets each slope. Slopes that face the radar have small angles and, before
+# they are corrected, large echoes; what the correction leaves is visible here.
 
 # %%
 days = np.unique(scene.band("date")[scene.valid]).astype(int)
@@ -158,36 +158,37 @@ legend = {v: (word, names.get(v, "black")) for v, word in words if np.any(kind =
 plots.show_classes(plots.panels(1)[0], kind, legend, "mask of the tile")
 
 # %% [markdown]
-# **Shadow** is ground that the beam cannot reach. It returns nothing but noise, so it must be *darker* than the land around it.
-# **Layover** is a slope so steep that its top answers before its foot: several places fall into one pixel, so it must be *brighter*.
-# The word for value 150 is a claim, and brightness tests it.
+# **Shadow** is ground that the beam cannot reach. It returns nothing but noise, so it must be *darker* than the land around it, and
+# it lies on slopes turned away from the radar, at large local incidence angles. **Layover** is a slope so steep that its top answers
+# before its foot: several places fall into one pixel. It is usually *brighter*, though slope correction takes some of that away, and
+# it lies on slopes that face the radar, at small angles. The word for value 150 is a claim; brightness and angle test it.
 
 # %%
-level = {
-    value: 10 * np.log10(scene.band("HH")[scene.valid & (kind == value)].mean(dtype=np.float64))
-    for value in np.unique(kind[scene.valid])
-}
-for value, db in level.items():
-    word = mosaic.legend.mask.get(int(value), "not in the legend")
-    print(f"{int(value):>4} {word:12}{np.sum(kind == value):>9,} px   HH {db:7.2f} dB")
-    numbers[f"HH_class_{int(value)}_db"] = float(db)
+level, turned = {}, {}
+for value in np.unique(kind[scene.valid]).tolist():
+    where = scene.valid & (kind == value)
+    level[value] = 10 * np.log10(scene.band("HH")[where].mean(dtype=np.float64))
+    turned[value] = float(np.median(angle[where]))
+    word = mosaic.legend.mask.get(value, "not in the legend")
+    print(f"{value:>4} {word:12}{where.sum():>9,} px   HH {level[value]:7.2f} dB   angle {turned[value]:3.0f} degrees")
+    numbers[f"HH_class_{value}_db"], numbers[f"angle_class_{value}"] = float(level[value]), turned[value]
 if 150 in level and 255 in level:
-    difference = level[150] - level[255]
-    numbers["class_150_minus_land_db"] = float(difference)
-    fits = "shadow" if difference < -3 else "layover" if difference > 0 else "neither clearly"
-    print(
-        f"150 lies {difference:+.2f} dB from land: by brightness it fits {fits}; the legend says {mosaic.legend.mask.get(150)}."
-    )
+    numbers["class_150_minus_land_db"] = float(level[150] - level[255])
+    fits = "the radar: layover" if turned[150] < turned[255] else "away from it: shadow"
+    print(f"150 lies {level[150] - level[255]:+.2f} dB from land, on slopes that face {fits}")
+    print(f"the legend says {mosaic.legend.mask.get(150)}")
 
 # %% [markdown]
-# In the real sample the two disagree: the pixels called shadow are brighter than land, which fits layover. We show both and trust
-# neither silently. In the synthetic tile the word is right, because we drew it so. For training, leave such pixels out.
+# In the real sample legend and physics disagree: the pixels called shadow lie on slopes that face the radar, and are no darker than
+# land. Both fit layover. We show both and trust neither silently. In the synthetic tile the word is right, because we drew it so. For
+# training, leave such pixels out.
 
 # %% [markdown]
 # ## Where it fails
 #
-# - **One calibration factor does not fit all.** −83.0 dB holds for level 1.5/2.1 products and mosaics. Level 1.1 (complex) needs 32 dB
-#   less, other ALOS-2 products their own factor. A wrong factor shifts every value and no picture shows it.
+# - **One calibration factor does not fit all.** −83.0 dB holds for level 1.5/2.1 products and mosaics. At level 1.1 (complex)
+#   32 dB are subtracted in addition, and JAXA revises factors: look at your product's page. A wrong factor shifts every value and no
+#   picture shows it.
 # - **A mosaic is a patchwork.** Neighbouring strips come from different days; a border of dates can look like an edge in the land.
 # - **Few pixels, bold claims.** The mean of a class of some hundred pixels depends on a few very bright ones: compare mean and median
 #   before you believe it.
@@ -231,16 +232,23 @@ check(
 )
 
 # %% [markdown]
-# **Exercise 3.** Estimate the number of looks of the sea: $(\mu/\sigma)^2$ of its HH **power**, which `sea` holds.
+# **Exercise 3.** Estimate the number of looks of the sea. Speckle alone gives $(\mu/\sigma)^2$ of the HH **power** where the sea is
+# even. The whole sea is not: `blocks` holds its 8 x 8 pixel blocks, one a row. Take the ratio in every block, then the median.
 
 # %%
-sea = scene.band("HH")[scene.valid & (kind == 50)].astype(np.float64)
+sea = scene.valid & (kind == 50)
+height, width = (side // 8 * 8 for side in sea.shape)
+cut = [layer[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 64)
+       for layer in (scene.band("HH").astype(np.float64), sea)]  # fmt: skip
+blocks = cut[0][cut[1].all(1)]
 looks = ...
 
 # %% tags=["solution"]
-solution = (sea.mean() / sea.std()) ** 2
-assert solution > 0
-check("Exercise 3", looks, solution, hint="Use sea.mean() and sea.std(); power, not dB.", tolerance=0.01)
+solution = np.median((blocks.mean(1) / blocks.std(1)) ** 2)
+everything = scene.band("HH")[sea].astype(np.float64)
+print(f"the whole sea at once would give {(everything.mean() / everything.std()) ** 2:.2f}: its few bright pixels rule sigma")
+assert solution > 1
+check("Exercise 3", looks, solution, hint="blocks.mean(1), blocks.std(1), np.median; power, not dB.", tolerance=0.01)
 
 # %% [markdown]
 # ## Summary

@@ -33,7 +33,7 @@ numbers = {}
 # ## 1 · Open the file and ask what is in it
 #
 # A GeoTIFF is a grid of numbers with a place on the Earth. It often does *not* say what the numbers are. Sentinel-1 images
-# travel as **power** (0.001 to 1, say) or as **decibels** (−30 to 0), and nothing in the file tells which. The reader looks at the
+# travel as **power** (0.001 to 1, say) or as **decibels** (−30 to 0), and often nothing in the file tells which. The reader looks at the
 # values and says what it concluded; you can overrule it with `units=...`.
 
 # %%
@@ -196,7 +196,8 @@ for axes, rgb, title in zip(
 # %%
 height, width = scene.grid.shape
 corners = [(0.35 * width, 0.60 * height), (0.60 * width, 0.35 * height)]
-(west, south), (east, north) = (scene.grid.transform * corner for corner in corners)
+ground = [scene.grid.transform * corner for corner in corners]
+(west, east), (south, north) = map(sorted, zip(*ground, strict=True))
 polygon = footprint.box_polygon(west, south, east, north)
 ring = footprint.outline(polygon, scene.grid.crs, scene.grid)
 box = footprint.pixel_box(ring)
@@ -246,8 +247,9 @@ print(path.name, "holds", ", ".join(f"{b.name} in {b.units}" for b in again.band
 # ## Where it fails
 #
 # - **Units by guess.** Plausibility is no proof. Amplitude scaled to 0–1 looks like power. If you know the units, say them.
-# - **A fixed range** wastes its greys on a calm lake at −25 dB and clips a city at +5 dB. A per-window stretch loses the absolute level.
-# - **One threshold is not enough.** Wind roughens water; roads, sand and radar shadow are as dark as a lake. Where a label exists we
+#   Worse, a terrain model that does not state metres is read as digital numbers; the reader prints so, and you should read that.
+# - **A fixed range** clips a calm lake at −25 dB to black and a city at +5 dB to white. A per-window stretch loses the absolute level.
+# - **One threshold is not enough.** Wind roughens water; roads, sand and radar shadow can be as dark as a lake. Where a label exists we
 #   can try *every* threshold in VV and keep the best: it has seen the answer and still makes mistakes. The score is **IoU**,
 #   intersection over union: 1 when two masks are equal, 0 when they are disjoint. Beside it stands Otsu's threshold [4], which has
 #   not seen the answer.
@@ -291,17 +293,21 @@ assert np.isclose(solution, 10)
 check("Exercise 1", times, solution, hint="Turn both into power, then divide.", tolerance=0.01)
 
 # %% [markdown]
-# **Exercise 2.** The *equivalent number of looks* of an even patch is $(\mu/\sigma)^2$ of its **power**. Compute it for the
-# patch below.
+# **Exercise 2.** The *equivalent number of looks* of an even patch is $(\mu/\sigma)^2$ of its **power**. Few patches are even, and
+# unevenness only lowers the number. So cut the image into blocks of 8 x 8 pixels, one a row of `blocks`, take the ratio in
+# each, and then the 90th percentile.
 
 # %%
-patch = power_scene.band("VV")[: height // 16, : width // 16].astype(np.float64)
+tall, wide = height // 8 * 8, width // 8 * 8
+cut = power_scene.band("VV")[:tall, :wide].astype(np.float64).reshape(tall // 8, 8, wide // 8, 8)
+blocks = cut.swapaxes(1, 2).reshape(-1, 64)
+blocks = blocks[np.isfinite(blocks).all(1) & (blocks > 0).all(1)]
 looks = ...
 
 # %% tags=["solution"]
-solution = (patch.mean() / patch.std()) ** 2
-assert solution > 0
-check("Exercise 2", looks, solution, hint="Use patch.mean() and patch.std().", tolerance=0.01)
+solution = np.quantile((blocks.mean(1) / blocks.std(1)) ** 2, 0.9)
+assert solution > 1
+check("Exercise 2", looks, solution, hint="blocks.mean(1), blocks.std(1), np.quantile.", tolerance=0.01)
 
 # %% [markdown]
 # **Exercise 3.** The ratio VV / VH tells surfaces from vegetation. What is it in dB, given `vv` and `vh` in dB?

@@ -70,7 +70,7 @@ print(f"{len(objects)} objects of at least 50 px")
 # $$\hat{y} = \sigma\bigl(D(E(x), b)\bigr) > \tfrac{1}{2}.$$
 #
 # One embedding answers many boxes, so the second click is quicker than the first. Radar objects are often only some 20 pixels wide. If
-# the whole scene were squeezed into the model's input they would vanish. So $x$ is a **window around the box**, about four
+# the whole scene were squeezed into the model's input they would vanish. So $x$ is a **window around the box**, up to four
 # times its size.
 #
 # We choose the object that stands out most and put a box around it, a few pixels loose.
@@ -242,8 +242,9 @@ if scores:
 # ## Where it fails
 #
 # **Small objects.** A pixel at the border weighs more when there are few inside. **Mixed objects.** Labelled water is not always dark:
-# wind and reeds brighten it, and no method that looks at VV and VH alone can know. **Loose boxes.** The wider the box, the more there
-# is inside that might be meant. The last one we can measure: the same objects, with ever looser boxes.
+# wind and reeds brighten it, and brightness alone cannot tell. **Loose boxes.** The wider the box, the more there
+# is inside that might be meant. The last one we can measure: the same objects, with ever looser boxes. Here the whole mask is compared with the one object, not
+# only inside its own box as in section 6, so everything marked beside it counts against the model.
 
 # %%
 some = objects[:: max(1, len(objects) // 12)]
