@@ -170,7 +170,9 @@ for value in np.unique(kind[scene.valid]).tolist():
     level[value] = 10 * np.log10(scene.band("HH")[where].mean(dtype=np.float64))
     turned[value] = float(np.median(angle[where]))
     word = mosaic.legend.mask.get(value, "not in the legend")
-    print(f"{value:>4} {word:12}{where.sum():>9,} px   HH {level[value]:7.2f} dB   angle {turned[value]:3.0f} degrees")
+    print(
+        f"{value:>4} {word:12}{where.sum():>9,} px   HH {level[value]:7.2f} dB   angle {turned[value]:3.0f} degrees"
+    )
     numbers[f"HH_class_{value}_db"], numbers[f"angle_class_{value}"] = float(level[value]), turned[value]
 if 150 in level and 255 in level:
     numbers["class_150_minus_land_db"] = float(level[150] - level[255])
@@ -246,9 +248,17 @@ looks = ...
 # %% tags=["solution"]
 solution = np.median((blocks.mean(1) / blocks.std(1)) ** 2)
 everything = scene.band("HH")[sea].astype(np.float64)
-print(f"the whole sea at once would give {(everything.mean() / everything.std()) ** 2:.2f}: its few bright pixels rule sigma")
+print(
+    f"the whole sea at once would give {(everything.mean() / everything.std()) ** 2:.2f}: its few bright pixels rule sigma"
+)
 assert solution > 1
-check("Exercise 3", looks, solution, hint="blocks.mean(1), blocks.std(1), np.median; power, not dB.", tolerance=0.01)
+check(
+    "Exercise 3",
+    looks,
+    solution,
+    hint="blocks.mean(1), blocks.std(1), np.median; power, not dB.",
+    tolerance=0.01,
+)
 
 # %% [markdown]
 # ## Summary

@@ -15,7 +15,8 @@ from scipy import ndimage
 from sartutor import catalog
 from sartutor.errors import DataError
 from sartutor.presets import preset
-from sartutor.sar.geotiff import read_scene
+from sartutor.sar.geotiff import SceneFile, read_scene
+from sartutor.sar.radiometry import to_units
 from sartutor.sar.scene import Readable, Scene
 from sartutor.sar.sentinel1 import open_sentinel1
 from sartutor.sim import mosaic, shapes
@@ -123,7 +124,16 @@ def _own(path: Path) -> Example:
         raise DataError(f"{path} holds no images/*.tif; give a GeoTIFF, or a folder with images/ and masks/.")
     label = path / "masks" / images[0].name
     drawn = _read_label(label) if path.is_dir() and label.is_file() else None
-    return Example(open_sentinel1(images[0]), drawn, images[0].stem, f"Your own data: {images[0].name}")
+    return Example(
+        _in_decibels(open_sentinel1(images[0])), drawn, images[0].stem, f"Your own data: {images[0].name}"
+    )
+
+
+def _in_decibels(source: SceneFile) -> Readable:
+    """The scene as the notebooks show it: power and amplitude become decibels."""
+    if all(band.units == "db" for band in source.bands):
+        return source
+    return to_units(source.read(), "db")
 
 
 def _credit(name: str) -> str:

@@ -44,7 +44,10 @@ def open_sentinel1(
 
 def _check_band(scene: str, name: str, units: Units) -> None:
     if not name.upper().startswith(POLARISATIONS):
-        raise DataError(f"{scene}: band {name} names no polarisation; pass names, for instance ('VV', 'VH').")
+        raise DataError(
+            f"{scene}: band {name} names no polarisation; write VV or VH into the band's description or the "
+            "file's name, or pass names."
+        )
     if units not in RADAR_UNITS:
         raise DataError(
             f"{scene}: band {name} is {units!r}, neither dB nor power; calibrate it, or name its true units."

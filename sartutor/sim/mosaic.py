@@ -1,6 +1,6 @@
 """A small synthetic tile in the form of a PALSAR-2 mosaic: islands in the sea, with angle, date and mask.
 
-The folder can be read like a delivered tile. Levels are those of L-band over open sea and wooded land; slopes
+The folder can be read like a delivered tile. Levels are those of L-band over open sea and shrubland; slopes
 in radar shadow are dark, as the mask's legend says.
 """
 
