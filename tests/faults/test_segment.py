@@ -248,7 +248,6 @@ def test_the_mask_lies_where_the_object_is(folder, name, capsys):
     assert (found & expected).sum() / (found | expected).sum() > 0.9
     west, south, east, north = geopandas.read_file("m.geojson").total_bounds
     rows, cols = np.nonzero(found)
-    edges = [(c, r) for c in (cols.min(), cols.max() + 1) for r in (rows.min(), rows.max() + 1)]
-    x, y = np.array([to_degrees.transform(*(transform @ edge)) for edge in edges]).T
-    slack = 2e-3 if name == "rotated" else 1e-5
-    np.testing.assert_allclose([west, south, east, north], [x.min(), y.min(), x.max(), y.max()], atol=slack)
+    corners = [transform @ (cols + dc, rows + dr) for dc in (0, 1) for dr in (0, 1)]
+    x, y = np.concatenate([to_degrees.transform(*corner) for corner in corners], axis=1)
+    np.testing.assert_allclose([west, south, east, north], [x.min(), y.min(), x.max(), y.max()], atol=1e-6)

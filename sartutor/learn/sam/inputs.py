@@ -123,7 +123,7 @@ def three_channels(bands: Tensor, name: str = "the scene") -> Tensor:
         return bands
     raise DataError(
         f"{name} has {len(bands)} bands and one encoder takes at most 3; write those that you want to a file of their "
-        "own, as in: rio stack IN.tif --bidx 1,2 -o OUT.tif"
+        "own (rio stack IN.tif --bidx 1,2 -o OUT.tif)."
     )
 
 
