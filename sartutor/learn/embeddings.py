@@ -8,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from sartutor.errors import CheckpointError
 from sartutor.learn.checkpoints import load_tensors, save_tensors
-
-Embedding = tuple[Tensor, ...]
+from sartutor.learn.sam.model import Embedding
 
 
 def embedding_key(content: str, model: str) -> str:

@@ -80,7 +80,8 @@ def _converted(path: Path) -> Path:
         raise CheckpointError(
             f"There is no checkpoint {path}; check the path or use an embedded model by name."
         )
-    copy = catalog.cache_dir() / "converted" / f"{file_digest(path)}.safetensors"
+    digest = file_digest(path)
+    copy = catalog.cache_dir() / "converted" / f"{digest}.safetensors"
     if not copy.exists():
         tensors = load_pickle(path)
         with torch.device("meta"):
@@ -90,6 +91,6 @@ def _converted(path: Path) -> Path:
             raise CheckpointError(
                 f"{path} does not hold the weights of SAM ViT-B; fetch it with `sartutor fetch sam-vit-b`."
             )
-        about = {"kind": "sam", "architecture": "vit_b", "phases": [], "parent": file_digest(path)}
+        about = {"kind": "sam", "architecture": "vit_b", "phases": [], "parent": digest}
         save_tensors(copy, tensors, about)
     return copy

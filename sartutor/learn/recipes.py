@@ -113,7 +113,6 @@ def _card(checkpoint: Path, records: Path) -> str:
     return CARD.format(
         recipe=about["recipe"],
         seed=about["seed"],
-        commit=about.get("commit", "see the log of this file"),
         digest=file_digest(checkpoint),
         megabytes=checkpoint.stat().st_size / 1e6,
         bands=about["bands"],

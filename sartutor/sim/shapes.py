@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import shapely
@@ -29,7 +28,6 @@ from sartutor.sar.scene import Band, Grid, Scene
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Rng = np.random.Generator
-Family = Literal["blob", "polygon", "ribbon", "fractal", "tongue", "ring", "parcels"]
 
 
 def fractal_field(rng: Rng, size: int, slope: float) -> Array:

@@ -34,11 +34,10 @@ class Segmenter:
     @cached_property
     def predictor(self) -> Predictor:
         """The loaded model, bound to the scene. Raises CheckpointError when there is no such model."""
-        from sartutor.learn.embeddings import EmbeddingCache
         from sartutor.learn.models import load_model
         from sartutor.learn.sam.predictor import Predictor
 
-        return Predictor(load_model(self.model), self.scene, EmbeddingCache())
+        return Predictor(load_model(self.model), self.scene)
 
     def warm_up(self) -> None:
         """Compute a first embedding, so that the first box is as fast as all others.

@@ -182,8 +182,3 @@ class RadarSam(nn.Module):
 
 def _layer_norm(dim: int) -> nn.LayerNorm:
     return nn.LayerNorm(dim, eps=1e-6)
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Number of weights of a module."""
-    return sum(p.numel() for p in module.parameters())

@@ -75,7 +75,8 @@ class Predictor:
             )
         window = prompt_window(box, self.source.grid.shape, self.model.sam.size.image_size)
         piece = self.source.read(window)
-        inside = footprint.rasterize(outline, window) & piece.valid
+        covered = footprint.rasterize(outline, window)
+        inside = covered & piece.valid
         if not inside.any():
             raise DataError(
                 f"{self.source.name}: the box covers no valid pixel; draw it where the scene has data."
@@ -97,7 +98,7 @@ class Predictor:
             mask,
             score,
             seconds,
-            _note(clipped, outline, piece, window),
+            _note(clipped, covered, inside),
         )
 
     def _predict(self, piece: Scene, window: Window, box: Box) -> tuple[NDArray[np.float32], float]:
@@ -121,11 +122,10 @@ class Predictor:
         return self.cache.get(key, encode)
 
 
-def _note(clipped: bool, outline: NDArray[np.float64], piece: Scene, window: Window) -> str:
+def _note(clipped: bool, covered: NDArray[np.bool_], inside: NDArray[np.bool_]) -> str:
     """What a user should know about how the prompt was read."""
     notes = ["clipped to the scene"] if clipped else []
-    drawn = footprint.rasterize(outline, window)
-    missing = 1 - float(piece.valid[drawn].mean()) if drawn.any() else 0.0
+    missing = 1 - inside.sum() / covered.sum()
     if missing > 0.001:
         notes.append(f"{missing:.0%} of the box has no data")
     return "; ".join(notes)
