@@ -13,6 +13,7 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.windows import Window
+from rasters import HERE, UTM, write
 from scipy.io import netcdf_file
 
 from sartutor.errors import DataError, GeometryError, OutputError, SarTutorError
@@ -21,22 +22,9 @@ from sartutor.sar.geotiff import open_scene, read_scene, write_mask, write_scene
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.sentinel1 import open_sentinel1
 
-UTM = CRS.from_epsg(32632)
-HERE = Affine(10, 0, 600000, 0, -10, 5200000)
-
 
 def db_values(shape=(400, 300), seed=0):
     return np.random.default_rng(seed).normal(-12, 3, shape).astype(np.float32)
-
-
-def write(path, values, transform=HERE, crs=UTM, **profile):
-    values = np.asarray(values)
-    values = values[None] if values.ndim == 2 else values
-    count, height, width = values.shape
-    profile = {"dtype": values.dtype, "crs": crs, "transform": transform, **profile}
-    with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=count, **profile) as file:
-        file.write(values)
-    return path
 
 
 def cut(path, share):

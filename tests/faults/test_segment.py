@@ -12,13 +12,12 @@ import rasterio
 from affine import Affine
 from pyproj import Transformer
 from rasterio.crs import CRS
+from rasters import HERE, write
 from safetensors.torch import load_file, save_file
 
 from sartutor import cli
 from sartutor.learn.models import load_model
 
-UTM = CRS.from_epsg(32632)
-HERE = Affine(10, 0, 600000, 0, -10, 5200000)
 BOX = ("600700", "5198900", "601500", "5199500")
 """Around the bright patch of `decibels`."""
 
@@ -27,18 +26,6 @@ def decibels(count=1):
     values = np.random.default_rng(0).normal(-12, 2, (count, 200, 300)).astype(np.float32)
     values[:, 60:100, 80:140] += 9
     return values
-
-
-def write(path, values, transform=HERE, crs=UTM, **profile):
-    count, height, width = values.shape
-    place = {"crs": crs, "transform": transform, "dtype": values.dtype}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(
-            path, "w", **{"driver": "GTiff"} | place | profile, height=height, width=width, count=count
-        ) as file:
-            file.write(values)
-    return path
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
+from rasters import HERE, UTM, write
 
 from sartutor.errors import DataError, GeometryError
 from sartutor.sar import resize as resizing
@@ -16,8 +17,7 @@ from sartutor.sar.geotiff import open_scene, read_scene, write_mask, write_scene
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.warp import resize
 
-UTM = CRS.from_epsg(32632)
-GRID = Grid(Affine(10, 0, 600000, 0, -10, 5200000) @ Affine.rotation(12), UTM, 60, 80)
+GRID = Grid(HERE @ Affine.rotation(12), UTM, 60, 80)
 
 
 def db_values(shape=(60, 80), seed=0):
@@ -29,18 +29,6 @@ def example(grid=GRID):
     valid = np.random.default_rng(1).random(grid.shape) > 0.2
     bands = (Band("VV0", "db", "sigma0", date(2024, 2, 29)), Band("inc", "degree"))
     return Scene(pixels, bands, grid, valid, "winter", "sentinel-1", ("a note", "a 'second' note"))
-
-
-def write(path, values, crs=UTM, transform=GRID.transform, descriptions=(), **profile):
-    values = np.asarray(values)
-    values = values[None] if values.ndim == 2 else values
-    count, height, width = values.shape
-    profile = {"dtype": values.dtype, "crs": crs, "transform": transform, **profile}
-    with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=count, **profile) as file:
-        file.write(values)
-        for index, text in enumerate(descriptions, start=1):
-            file.set_band_description(index, text)
-    return path
 
 
 @pytest.mark.parametrize(
