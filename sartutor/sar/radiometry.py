@@ -2,21 +2,29 @@
 
 Averages of backscatter are averages of power. `to_linear` and `from_linear` lead from any unit to the domain
 in which its values may be averaged, and back; everything that resamples goes through this pair.
+
+Backscatter is given per area in the slant plane (beta0), on the ground (sigma0) or perpendicular to the beam
+(gamma0). On an ellipsoid the three differ by the incidence angle theta alone: sigma0 = beta0 sin(theta) and
+gamma0 = sigma0 / cos(theta) = beta0 tan(theta).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sartutor.errors import DataError
-from sartutor.sar.scene import Band, Scene, Units
+from sartutor.sar.scene import Band, Quantity, Scene, Units
 
 ALOS2_CALIBRATION_FACTOR_DB = -83.0
 """Calibration factor of PALSAR-2 level 1.5/2.1 products and mosaics, in dB (JAXA's calibration page)."""
+
+ALOS2_SLC_TERM_DB = 32.0
+"""What is subtracted for level 1.1 besides, in dB: sigma0 = 10 log10 <I^2 + Q^2> + CF - 32.0 (same page)."""
 
 POWER_FLOOR = 1e-8
 """Smallest power that becomes decibels (-80 dB); noise-subtracted power may be zero or negative."""
@@ -45,6 +53,81 @@ def alos2_dn_to_power(dn: ArrayLike, factor_db: float = ALOS2_CALIBRATION_FACTOR
     Average the result, never the digital numbers: 10 log10 <DN^2> + CF is the calibrated value.
     """
     return np.square(np.asarray(dn, dtype=np.float32)) * np.float32(10.0 ** (factor_db / 10.0))
+
+
+def alos2_slc_to_power(
+    z: ArrayLike, factor_db: float = ALOS2_CALIBRATION_FACTOR_DB
+) -> NDArray[np.floating[Any]]:
+    """Backscatter power of PALSAR-2 level 1.1 complex values: (I^2 + Q^2) 10^((CF - 32) / 10).
+
+    Average the result over looks: 10 log10 <I^2 + Q^2> + CF - 32.0 is the calibrated value.
+    """
+    values = np.asarray(z)
+    scale = values.real.dtype.type(10.0 ** ((factor_db - ALOS2_SLC_TERM_DB) / 10.0))
+    return (np.square(values.real) + np.square(values.imag)) * scale
+
+
+def sigma0_from_beta0(beta0: ArrayLike, incidence_deg: ArrayLike) -> NDArray[Any]:
+    """Power per ground area of power per slant-range area: beta0 sin(theta), on the ellipsoid."""
+    return np.asarray(beta0) * np.sin(np.deg2rad(incidence_deg))
+
+
+def beta0_from_sigma0(sigma0: ArrayLike, incidence_deg: ArrayLike) -> NDArray[Any]:
+    """Power per slant-range area of power per ground area: sigma0 / sin(theta), on the ellipsoid."""
+    return np.asarray(sigma0) / np.sin(np.deg2rad(incidence_deg))
+
+
+def gamma0_from_sigma0(sigma0: ArrayLike, incidence_deg: ArrayLike) -> NDArray[Any]:
+    """Power per area across the beam of power per ground area: sigma0 / cos(theta), on the ellipsoid."""
+    return np.asarray(sigma0) / np.cos(np.deg2rad(incidence_deg))
+
+
+def sigma0_from_gamma0(gamma0: ArrayLike, incidence_deg: ArrayLike) -> NDArray[Any]:
+    """Power per ground area of power per area across the beam: gamma0 cos(theta), on the ellipsoid."""
+    return np.asarray(gamma0) * np.cos(np.deg2rad(incidence_deg))
+
+
+def gamma0_from_beta0(beta0: ArrayLike, incidence_deg: ArrayLike) -> NDArray[Any]:
+    """Power per area across the beam of power per slant-range area: beta0 tan(theta), on the ellipsoid."""
+    return np.asarray(beta0) * np.tan(np.deg2rad(incidence_deg))
+
+
+def beta0_from_gamma0(gamma0: ArrayLike, incidence_deg: ArrayLike) -> NDArray[Any]:
+    """Power per slant-range area of power per area across the beam: gamma0 / tan(theta), on the ellipsoid."""
+    return np.asarray(gamma0) / np.tan(np.deg2rad(incidence_deg))
+
+
+_CONVERSIONS: dict[tuple[Quantity, Quantity], Callable[[ArrayLike, ArrayLike], NDArray[Any]]] = {
+    ("beta0", "sigma0"): sigma0_from_beta0,
+    ("beta0", "gamma0"): gamma0_from_beta0,
+    ("sigma0", "beta0"): beta0_from_sigma0,
+    ("sigma0", "gamma0"): gamma0_from_sigma0,
+    ("gamma0", "beta0"): beta0_from_gamma0,
+    ("gamma0", "sigma0"): sigma0_from_gamma0,
+}
+
+
+def convert_quantity(scene: Scene, quantity: Quantity, incidence_deg: float | NDArray[Any]) -> Scene:
+    """The scene with its backscatter bands as sigma0, beta0 or gamma0, on the ellipsoid.
+
+    Args:
+        scene: backscatter bands in power or dB that state what they are; other bands stay as they are.
+        quantity: "sigma0", "beta0" or "gamma0".
+        incidence_deg: angle between beam and the ellipsoid's normal in degrees, one for all or (rows, columns).
+            Where it is not a number the result is not valid.
+
+    Raises DataError when a band is so already or does not state its quantity, when bands need calibration or
+    conversion to power first, or when angles do not lie between 0 and 90 degrees.
+    """
+    _check_quantities(scene, quantity)
+    angle, valid = _angles(scene, incidence_deg)
+    pixels = scene.pixels.copy()
+    for layer, band in zip(pixels, scene.bands, strict=True):
+        if band.units in ("power", "db"):
+            ratio = _CONVERSIONS[band.quantity, quantity](1.0, angle)
+            layer[...] = layer + power_to_db(ratio) if band.units == "db" else layer * ratio
+    bands = tuple(replace(b, quantity=quantity) if b.units in ("power", "db") else b for b in scene.bands)
+    return replace(scene, pixels=pixels, bands=bands, valid=valid)
 
 
 def to_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
@@ -128,13 +211,29 @@ def _judge(
         return "1", "0 to 255, an 8-bit picture without a physical unit"
     if least == 0 and most == 1:
         return "1", "exactly 0 to 1, a picture already scaled"
+    if abs(sample.mean()) < 0.5 and 0.5 < sample.std() < 2 and low < -1:
+        return "1", "mean near 0 and standard deviation near 1, standardised already"
     if low < -1 and low > -100 and high < 60 and middle < 20:
         return "db", "mostly negative and moderate, backscatter in decibels"
     if low >= -1 and middle < 1 and high < 1000:
-        return "power", "small and not negative, backscatter power (name the units if it is amplitude)"
+        return "power", _power_or_amplitude(middle, float(np.mean(sample < 0)))
     if least >= 0:
-        return "dn", "large and not negative, digital numbers (amplitude) without calibration"
+        return "dn", (
+            "large and not negative, digital numbers (amplitude) without calibration (name the units if it is "
+            "height or angle)"
+        )
     return "1", "no radar unit fits, taken as plain numbers"
+
+
+def _power_or_amplitude(middle: float, negative: float) -> str:
+    """What is said of small values: amplitude and power overlap, only negative values decide for power."""
+    if negative:
+        return f"small, {negative:.0%} negative, backscatter power with its noise subtracted"
+    level = power_to_db(middle)
+    return (
+        f"small and not negative, backscatter power with median {level:.1f} dB (if it is amplitude, whose "
+        f"median would be {2 * level:.1f} dB, name the units)"
+    )
 
 
 def _floating(values: ArrayLike) -> np.dtype[Any]:
@@ -153,6 +252,54 @@ def _check_convertible(scene: Scene, units: str) -> None:
         raise DataError(f"{scene.name}: {raw} holds digital numbers; calibrate before converting to {units}.")
     if not named(*RADAR_UNITS):
         raise DataError(f"{scene.name}: no band is radar backscatter, nothing to convert to {units}.")
+
+
+def _check_quantities(scene: Scene, quantity: Quantity) -> None:
+    wanted = [name for name in get_args(Quantity) if name != "none"]
+    if quantity not in wanted:
+        raise DataError(f"{scene.name}: backscatter converts to {', '.join(wanted)}, not to {quantity!r}.")
+    for band in scene.bands:
+        if band.units in ("dn", "complex"):
+            raise DataError(
+                f"{scene.name}: {band.name} is not calibrated ({band.units}); calibrate it before {quantity}."
+            )
+        if band.units == "amplitude":
+            raise DataError(
+                f"{scene.name}: {band.name} is amplitude; make it power first (to_units(scene, 'power'))."
+            )
+        if band.units in ("power", "db"):
+            _check_quantity(scene.name, band, quantity)
+    if not any(band.units in ("power", "db") for band in scene.bands):
+        raise DataError(f"{scene.name}: no band is radar backscatter, nothing to convert to {quantity}.")
+
+
+def _check_quantity(scene: str, band: Band, quantity: Quantity) -> None:
+    if band.quantity == quantity:
+        raise DataError(
+            f"{scene}: {band.name} is {quantity} already; convert only once (or name the true quantity)."
+        )
+    if band.quantity == "none":
+        raise DataError(
+            f"{scene}: {band.name} does not state whether it is sigma0, beta0 or gamma0; name its quantity "
+            "when opening the file."
+        )
+
+
+def _angles(scene: Scene, incidence_deg: float | NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Incidence angles that fit the scene, harmless where not valid, and where both are valid."""
+    angle = np.asarray(incidence_deg, np.float64)
+    if angle.ndim and angle.shape != scene.grid.shape:
+        raise DataError(
+            f"{scene.name}: incidence angles {angle.shape} do not fit {scene.grid.shape} (rows, columns)."
+        )
+    valid = scene.valid & np.isfinite(angle)
+    used = np.broadcast_to(angle, scene.grid.shape)[valid]
+    if (not angle.ndim and not np.isfinite(angle)) or np.any((used <= 0) | (used >= 90)):
+        raise DataError(
+            f"{scene.name}: incidence angles must lie between 0 and 90 degrees; give them in degrees "
+            "against the vertical."
+        )
+    return np.where(valid, angle, 45.0), valid
 
 
 def _floored(power: NDArray[Any], valid: NDArray[np.bool_], band: Band) -> list[str]:

@@ -12,10 +12,18 @@ from sartutor.errors import DataError
 from sartutor.sar.radiometry import (
     ALOS2_CALIBRATION_FACTOR_DB,
     alos2_dn_to_power,
+    alos2_slc_to_power,
+    beta0_from_gamma0,
+    beta0_from_sigma0,
+    convert_quantity,
     db_to_power,
     from_linear,
+    gamma0_from_beta0,
+    gamma0_from_sigma0,
     guess_units,
     power_to_db,
+    sigma0_from_beta0,
+    sigma0_from_gamma0,
     to_linear,
     to_units,
 )
@@ -51,6 +59,79 @@ def test_alos2_digital_numbers_are_averaged_as_power():
     mean = power_to_db(alos2_dn_to_power(dn).mean())
     assert mean == pytest.approx(10 * np.log10((1e6 + 9e6) / 2) - 83.0, abs=1e-4)
     assert mean > power_to_db(alos2_dn_to_power(dn.mean()))
+
+
+def test_level_1_1_lies_32_db_below_the_same_digital_number():
+    z = np.array([300 + 400j, 500j, -500], np.complex64)
+    power = alos2_slc_to_power(z)
+    assert power.dtype == np.float32
+    assert power_to_db(power) == pytest.approx(20 * np.log10(500) - 83 - 32, abs=1e-4)
+    assert power_to_db(alos2_slc_to_power(z, -80)) == pytest.approx(20 * np.log10(500) - 112, abs=1e-4)
+
+
+def test_quantities_in_closed_form():
+    """At 30 degrees sin is 1/2; at 60 degrees cos is 1/2; at 45 degrees tan is 1."""
+    assert sigma0_from_beta0(0.4, 30) == pytest.approx(0.2)
+    assert beta0_from_sigma0(0.2, 30) == pytest.approx(0.4)
+    assert gamma0_from_sigma0(0.1, 60) == pytest.approx(0.2)
+    assert sigma0_from_gamma0(0.2, 60) == pytest.approx(0.1)
+    assert gamma0_from_beta0(0.3, 45) == pytest.approx(0.3)
+    assert gamma0_from_beta0(0.3, 60) == pytest.approx(0.3 * np.sqrt(3))
+    assert beta0_from_gamma0(0.3, 60) == pytest.approx(0.3 / np.sqrt(3))
+
+
+@pytest.mark.parametrize("first", ["sigma0", "beta0", "gamma0"])
+@pytest.mark.parametrize("second", ["sigma0", "beta0", "gamma0"])
+@pytest.mark.parametrize("units", ["power", "db"])
+def test_quantities_convert_there_and_back(first, second, units):
+    values = [[0.2, 0.01], [31, 39]] if units == "power" else [[-7.0, -20], [31, 39]]
+    source = scene(values, Band("VV", units, first), Band("inc", "degree"))
+    if first == second:
+        with pytest.raises(DataError, match=f"VV is {first} already"):
+            convert_quantity(source, second, 35)
+        return
+    there = convert_quantity(source, second, source.band("inc"))
+    assert there.bands == (Band("VV", units, second), Band("inc", "degree"))
+    assert not np.allclose(there.band("VV"), source.band("VV"))
+    assert there.band("inc").tolist() == source.band("inc").tolist()
+    assert convert_quantity(there, first, source.band("inc")).pixels == pytest.approx(source.pixels, rel=1e-5)
+
+
+def test_decibels_and_power_convert_alike():
+    source = scene([[0.2, 0.01, -0.003]], Band("VV", "power", "beta0"))
+    converted = convert_quantity(source, "gamma0", 40.0)
+    assert converted.pixels[0, 0, 2] == pytest.approx(-0.003 * np.tan(np.deg2rad(40)))
+    in_db = convert_quantity(to_units(source, "db"), "gamma0", 40.0)
+    assert in_db.pixels[0, 0, :2] == pytest.approx(power_to_db(converted.pixels[0, 0, :2]), abs=1e-4)
+
+
+def test_no_angle_no_value():
+    source = scene([[0.2, 0.2, 0.2]], Band("VV", "power", "beta0"))
+    source.valid[0, 0] = False
+    converted = convert_quantity(source, "sigma0", np.array([[0.0, np.nan, 30.0]]))
+    assert converted.valid.tolist() == [[False, False, True]]
+    assert converted.pixels[0, 0, 2] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("band", "target", "angle", "words"),
+    [
+        (Band("HH", "dn"), "sigma0", 30, "calibrate"),
+        (Band("HH", "complex"), "sigma0", 30, "calibrate"),
+        (Band("HH", "amplitude", "sigma0"), "beta0", 30, "power first"),
+        (Band("HH", "power"), "sigma0", 30, "does not state"),
+        (Band("HH", "power", "beta0"), "none", 30, "not to 'none'"),
+        (Band("inc", "degree"), "sigma0", 30, "no band is radar"),
+        (Band("HH", "power", "beta0"), "sigma0", 90, "between 0 and 90"),
+        (Band("HH", "power", "beta0"), "sigma0", 0.0, "between 0 and 90"),
+        (Band("HH", "power", "beta0"), "sigma0", np.nan, "between 0 and 90"),
+        (Band("HH", "power", "beta0"), "sigma0", np.array([[-30.0]]), "between 0 and 90"),
+        (Band("HH", "power", "beta0"), "sigma0", np.array([30.0, 31]), "do not fit"),
+    ],
+)
+def test_wrong_quantities_are_refused(band, target, angle, words):
+    with pytest.raises(DataError, match=words):
+        convert_quantity(scene([[0.5]], band), target, angle)
 
 
 @pytest.mark.parametrize("units", ["db", "power", "amplitude", "dn", "1", "degree", "m"])
@@ -100,6 +181,12 @@ def speckle(mean_db, looks=4, size=20000):
     return rng.gamma(looks, 1 / looks, size) * db_to_power(mean_db)
 
 
+def with_targets(power):
+    """A few ships and buildings, up to 30 dB above 1."""
+    power[::1000] = np.geomspace(10, 1000, power[::1000].size)
+    return power
+
+
 @pytest.mark.parametrize(
     ("values", "units"),
     [
@@ -118,12 +205,37 @@ def speckle(mean_db, looks=4, size=20000):
         (np.array([-1, 0, 1, 1], np.int16), "class"),
         (speckle(-12) + 1j, "complex"),
         (np.array([-9000.0, -2000, 400, 30000]), "1"),
+        (with_targets(speckle(-14)), "power"),
+        (power_to_db(with_targets(speckle(-14))), "db"),
+        (np.clip(power_to_db(speckle(-14)), -50, 1), "db"),
+        (np.clip(power_to_db(speckle(-24, looks=1)), -50, 1), "db"),
+        (speckle(-27) - 0.002, "power"),
+        (np.round(np.sqrt(speckle(-31) * 10**8.3)).astype(np.uint16), "dn"),
+        (np.round(np.sqrt(speckle(-12) * 10**8.3)).astype(np.float32), "dn"),
+        ((power_to_db(speckle(-12)) + 12.5) / 2.96, "1"),
+        (np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint8), "1"),
     ],
 )
 def test_units_are_judged_by_values(values, units):
     concluded, sentence = guess_units(values)
     assert concluded == units, sentence
     assert len(sentence) > 20
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            np.full(50, 0.25) + np.linspace(0, 1e-3, 50),
+            "median -6.0 dB (if it is amplitude, whose median would be -12",
+        ),
+        (speckle(-27) - 0.002, "negative, backscatter power with its noise subtracted"),
+        ((power_to_db(speckle(-12)) + 12.5) / 2.96, "standardised already"),
+        (np.linspace(560, 2450, 100), "name the units if it is height"),
+    ],
+)
+def test_the_judgement_says_what_else_it_might_be(values, words):
+    assert words in guess_units(values)[1]
 
 
 def test_zeros_that_look_like_fill_are_mentioned():
