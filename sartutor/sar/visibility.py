@@ -64,17 +64,21 @@ class BeamLines:
 
     def gather(self, raster: ArrayLike) -> Lines:
         """The raster along the lines; a sample is not-a-number where its nearest pixel is."""
-        values = self._turned(np.asarray(raster, np.float64))
-        values = np.where(np.isfinite(values), values, np.nan)
+        values = np.pad(
+            self._turned(np.asarray(raster, np.float64)), ((1, 1), (0, 0)), constant_values=np.nan
+        )
+        values[~np.isfinite(values)] = np.nan
         first, whole, part = self._offsets(values.shape)
-        count = values.shape[0] + int(np.ptp(whole)) + 1
-        return _between(values, first + np.arange(count)[:, None] + whole, part, 1)
+        count = values.shape[0] - 2 + int(np.ptp(whole)) + 1
+        rows = 1 + first + np.arange(count)[:, None] + whole
+        return _between(values, _widened(values), rows, part, 1)
 
     def scatter(self, lines: Lines) -> NDArray[np.float64]:
         """Values along the lines back on the raster: the inverse of `gather`, interpolated again."""
         rows = self.shape[1] if self.swapped else self.shape[0]
         first, whole, part = self._offsets((rows, lines.shape[1]))
-        return self._turned(_between(lines, np.arange(rows)[:, None] - first - whole, part, -1), back=True)
+        at = np.arange(rows)[:, None] - first - whole
+        return self._turned(_between(lines, lines, at, part, -1), back=True)
 
     def _offsets(self, shape: tuple[int, ...]) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
         """The first line's row at sample 0, and each sample's offset from there: whole pixels and the part."""
@@ -143,23 +147,37 @@ def _margin(difference: Lines, samples: Lines, first: bool) -> Lines:
     return np.where(np.isnan(full), known, full)
 
 
+def _widened(values: Lines) -> Lines:
+    """The values, continued by one row in a straight line where they end."""
+    wide = values.copy()
+    for near, next_one, edge in (
+        (values[1:-1], values[2:], wide[:-2]),
+        (values[1:-1], values[:-2], wide[2:]),
+    ):
+        found = np.isnan(edge) & np.isfinite(near)
+        rise = np.where(np.isfinite(next_one), near - next_one, 0)
+        edge[found] = (near + rise)[found]
+    return wide
+
+
 def _between(
-    values: NDArray[np.float64], rows: NDArray[np.int64], part: NDArray[np.float64], side: int
-) -> NDArray[np.float64]:
+    values: Lines, others: Lines, rows: NDArray[np.int64], part: NDArray[np.float64], side: int
+) -> Lines:
     """Values at `rows` of each column, moved by `part` (0 to 1) towards the row `side` further on.
 
-    The nearer of the two rows decides whether there is a value; the other one counts where it has one.
+    The nearer of the two rows decides whether there is a value; the other one, taken from `others`, counts
+    where it has one.
     """
     columns = np.arange(values.shape[1])
-    near, far = (_at(values, rows + shift, columns) for shift in (0, side))
     swap = part > 0.5
-    nearest, other = np.where(swap, far, near), np.where(swap, near, far)
+    to_nearest, to_other = np.where(swap, side, 0), np.where(swap, 0, side)
+    nearest, other = _at(values, rows + to_nearest, columns), _at(others, rows + to_other, columns)
     weight = np.minimum(part, 1 - part)
     with np.errstate(invalid="ignore"):
         mixed = nearest + weight * (other - nearest)
     return np.where(np.isfinite(other) & (weight > 0), mixed, nearest)
 
 
-def _at(values: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Lines:
+def _at(values: Lines, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Lines:
     inside = (rows >= 0) & (rows < values.shape[0])
     return np.where(inside, values[np.clip(rows, 0, values.shape[0] - 1), columns], np.nan)
