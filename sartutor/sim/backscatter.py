@@ -113,7 +113,7 @@ ANGULAR_EXPONENT = {
     "debris": 1.5,
     "grass": 2.0,
 }
-"""n of sigma0 ~ cos^n(incidence): 1 is a volume of constant gamma0, 2 a Lambertian surface, more a smoother one; assumed."""
+"""n of sigma0 ~ cos^n(incidence), assumed: 1 is a volume of constant gamma0, 2 a Lambertian surface, more smoother."""
 
 _ROWS = {(row.cover, row.band): row for row in TABLE}
 

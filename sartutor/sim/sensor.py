@@ -10,6 +10,7 @@ coherence except in coherent targets.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import EllipsisType
 from typing import Literal
 
 import numpy as np
@@ -81,7 +82,7 @@ def circular_gaussian(rng: Rng, shape: tuple[int, ...], psf_px: float) -> Comple
 
     Fully developed speckle of one look: |z|^2 is exponential, the phase uniform (Goodman 1976).
     """
-    return _complex(_through_psf(_noise(rng, shape, psf_px), psf_px))
+    return _complex(_field(rng, _workspace(shape, psf_px), psf_px))
 
 
 def speckle(rng: Rng, shape: tuple[int, ...], looks: int, psf_px: float) -> Array:
@@ -91,8 +92,9 @@ def speckle(rng: Rng, shape: tuple[int, ...], looks: int, psf_px: float) -> Arra
     squared.
     """
     total = np.zeros(shape, np.float32)
+    work = _workspace(shape, psf_px)
     for _ in range(looks):
-        total += _detected(_through_psf(_noise(rng, shape, psf_px), psf_px))
+        _add_power(total, _field(rng, work, psf_px))
     return total / np.float32(looks)
 
 
@@ -103,7 +105,7 @@ def texture(rng: Rng, shape: tuple[int, int], order: float, correlation_px: floa
     The Gaussian field that it is mapped from has an autocorrelation of 1/e at `correlation_px` pixels.
     """
     psf_px = correlation_px / 2
-    normal = np.sqrt(np.float32(2)) * _through_psf(_noise(rng, shape, psf_px), psf_px)[0]
+    normal = np.sqrt(np.float32(2)) * _field(rng, _workspace(shape, psf_px), psf_px)[0]
     steps = np.linspace(-5, 5, 512)
     return np.interp(normal, steps, gammaincinv(order, ndtr(steps)) / order).astype(np.float32)
 
@@ -123,20 +125,24 @@ def observe(rng: Rng, power: Array, sensor: Sensor, coherent: Complex | None = N
             looks; a target of amplitude A spreads the power |A|^2 over its response.
     """
     amplitude = _amplitude(power, sensor)
-    steady = _steady(coherent, power.shape, sensor.psf_px)
+    steady = _steady(coherent, sensor.psf_px)
     seen = np.zeros(power.shape, np.float32)
+    work = _workspace(power.shape[1:], sensor.psf_px)
     for band in range(len(power)):
         for _ in range(sensor.looks):
-            seen[band] += _detected(_look(rng, amplitude[band], steady[band], sensor.psf_px))
-    return seen / np.float32(sensor.looks)
+            field = _field(rng, work, sensor.psf_px, amplitude[band])
+            _add_power(seen[band], field if steady is None else field + steady[band])
+    seen /= np.float32(sensor.looks)
+    return seen
 
 
 def slc(rng: Rng, power: Array, sensor: Sensor, coherent: Complex | None = None) -> Complex:
     """Single-look complex image (bands, rows, columns) of the sigma0 `power`: `observe` before detection."""
     amplitude = _amplitude(power, sensor)
-    steady = _steady(coherent, power.shape, sensor.psf_px)
-    looks = [_look(rng, a, s, sensor.psf_px) for a, s in zip(amplitude, steady, strict=True)]
-    return np.stack([_complex(look) for look in looks])
+    steady = _steady(coherent, sensor.psf_px)
+    work = _workspace(power.shape[1:], sensor.psf_px)
+    image = np.stack([_complex(_field(rng, work, sensor.psf_px, band)) for band in amplitude])
+    return image if steady is None else image + _complex(np.moveaxis(steady, 1, 0))
 
 
 def psf_taps(psf_px: float) -> Array:
@@ -162,73 +168,90 @@ def _amplitude(power: Array, sensor: Sensor) -> Array:
             f"{len(power)} bands are no whole number of dates of {', '.join(sensor.polarisations)}; "
             f"choose the sensor's polarisations with Sensor.only()."
         )
-    noise = db_to_power(np.tile(np.float32(sensor.noise_floor_db), dates))[:, None, None]
-    reach = len(psf_taps(sensor.psf_px)) // 2
-    return np.sqrt(np.pad(power + noise, ((0, 0), (reach, reach), (reach, reach)), "edge"), dtype=np.float32)
+    floors = np.tile(np.asarray(sensor.noise_floor_db, np.float32), dates)
+    return np.sqrt(_bordered(power + db_to_power(floors)[:, None, None], sensor.psf_px, "edge"))
 
 
-def _steady(
-    coherent: Complex | None, shape: tuple[int, ...], psf_px: float
-) -> NDArray[np.float32] | list[None]:
-    """Coherent targets seen through the point-spread function, (bands, 2, rows, columns); nothing where None."""
+def _steady(coherent: Complex | None, psf_px: float) -> Array | None:
+    """Coherent targets seen through the point-spread function: (bands, 2, rows, columns), real and imaginary."""
     if coherent is None:
-        return [None] * shape[0]
+        return None
+    parts = np.stack([coherent.real, coherent.imag], axis=1).astype(np.float32)
+    return _through_psf(np.stack([_bordered(part, psf_px, "constant") for part in parts]), psf_px)
+
+
+def _bordered(layers: Array, psf_px: float, mode: Literal["edge", "constant"]) -> Array:
+    """Layers (n, rows, columns) with a border as wide as the point-spread function reaches."""
     reach = len(psf_taps(psf_px)) // 2
-    padded = np.pad(coherent, ((0, 0), (reach, reach), (reach, reach)))
-    return _through_psf(np.stack([padded.real, padded.imag], axis=1).astype(np.float32), psf_px)
+    return np.pad(layers, ((0, 0), (reach, reach), (reach, reach)), mode)
 
 
-def _look(rng: Rng, amplitude: Array, steady: Array | None, psf_px: float) -> Array:
-    """One look (2, rows, columns), real and imaginary part, of a band's padded `amplitude`."""
-    field = _circular(rng, amplitude.shape)
-    field *= amplitude
-    seen = _through_psf(field, psf_px)
-    return seen if steady is None else seen + steady
+def _workspace(shape: tuple[int, ...], psf_px: float) -> Array:
+    """Memory for a field and two intermediate results, each (2, ..., rows, columns) with border.
 
-
-def _noise(rng: Rng, shape: tuple[int, ...], psf_px: float) -> Array:
-    """White circular field, larger than `shape` by the reach of the point-spread function on every side."""
-    border = len(psf_taps(psf_px)) - 1
-    return _circular(rng, (*shape[:-2], shape[-2] + border, shape[-1] + border))
-
-
-def _circular(rng: Rng, shape: tuple[int, ...]) -> Array:
-    """White circular Gaussian field (2, *shape): real and imaginary part, E(re^2 + im^2) = 1.
-
-    Exponential power and uniform phase (Box and Muller 1958): three times as fast as two normal variates.
+    Held over all looks: fresh memory for each would cost as much as the arithmetic.
     """
-    field = np.empty((2, *shape), np.float32)
-    radius = np.sqrt(-np.log1p(-rng.random(shape, dtype=np.float32)))
-    phase = np.float32(2 * np.pi) * rng.random(shape, dtype=np.float32)
-    np.multiply(radius, np.cos(phase), out=field[0])
-    np.multiply(radius, np.sin(phase), out=field[1])
-    return field
+    border = len(psf_taps(psf_px)) - 1
+    return np.empty((3, 2, *shape[:-2], shape[-2] + border, shape[-1] + border), np.float32)
 
 
-def _through_psf(field: Array, psf_px: float) -> Array:
-    """Correlate the last two axes with the point-spread function; they shrink by its border."""
+def _field(rng: Rng, work: Array, psf_px: float, amplitude: Array | None = None) -> Array:
+    """One look (2, ..., rows, columns), real and imaginary part, in `work`; `amplitude` has the border, too."""
+    field = _white(rng, work)
+    if amplitude is not None:
+        field *= amplitude
+    return _through_psf(field, psf_px, work[1:])
+
+
+def _white(rng: Rng, work: Array) -> Array:
+    """White circular Gaussian field in work[0]: real and imaginary part, E(re^2 + im^2) = 1.
+
+    Exponential power and uniform phase (Box and Muller 1958): a third of the time of two normal variates.
+    """
+    real, imaginary = work[0]
+    radius, phase = work[1]
+    rng.random(out=radius, dtype=np.float32)
+    np.subtract(1, radius, out=radius)
+    np.log(radius, out=radius)
+    np.sqrt(np.negative(radius, out=radius), out=radius)
+    rng.random(out=phase, dtype=np.float32)
+    phase *= np.float32(2 * np.pi)
+    np.multiply(radius, np.cos(phase, out=real), out=real)
+    np.multiply(radius, np.sin(phase, out=imaginary), out=imaginary)
+    return work[0]
+
+
+def _through_psf(field: Array, psf_px: float, spare: Array | None = None) -> Array:
+    """Correlate the last two axes with the point-spread function; they lose its border, `field` is overwritten."""
     taps = psf_taps(psf_px)
-    reach = len(taps) // 2
-    for axis in (-2, -1):
-        length = field.shape[axis] - 2 * reach
-        parts = [_part(field, axis, start, length) for start in range(len(taps))]
-        total = taps[reach] * parts[reach]
-        for i in range(reach):
-            pair = parts[i] + parts[-1 - i]
-            pair *= taps[i]
-            total += pair
-        field = total
-    return field
+    between, pair = np.empty((2, *field.shape), np.float32) if spare is None else spare
+    return _correlate(_correlate(field, taps, -2, between, pair), taps, -1, field, pair)
 
 
-def _part(field: Array, axis: int, start: int, length: int) -> Array:
-    rows = slice(start, start + length)
-    return field[..., rows, :] if axis == -2 else field[..., rows]
+def _correlate(source: Array, taps: Array, axis: Literal[-2, -1], total: Array, pair: Array) -> Array:
+    """Correlate one axis with symmetric taps, into a corner of `total`; `pair` is scratch space."""
+    length = source.shape[axis] - len(taps) + 1
+    parts = [source[_span(axis, start, length)] for start in range(len(taps))]
+    corner = tuple(slice(n) for n in parts[0].shape)
+    total, pair = total[corner], pair[corner]
+    middle = len(taps) // 2
+    np.multiply(parts[middle], taps[middle], out=total)
+    for i in range(middle):
+        np.add(parts[i], parts[-1 - i], out=pair)
+        pair *= taps[i]
+        total += pair
+    return total
 
 
-def _detected(planes: Array) -> Array:
-    """Power of real and imaginary part (2, ...)."""
-    return np.square(planes[0]) + np.square(planes[1])
+def _span(axis: Literal[-2, -1], start: int, length: int) -> tuple[EllipsisType | slice, ...]:
+    cut = slice(start, start + length)
+    return (..., cut, slice(None)) if axis == -2 else (..., cut)
+
+
+def _add_power(total: Array, planes: Array) -> None:
+    """Add the power of real and imaginary part (2, ...) to `total`."""
+    for plane in planes:
+        total += np.square(plane)
 
 
 def _complex(planes: Array) -> Complex:
