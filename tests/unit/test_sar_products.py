@@ -9,13 +9,15 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
+from rasters import write
 
+from sartutor.errors import DataError
 from sartutor.sar.alos2 import DOCUMENTED_LEGEND, Legend, open_mosaic, read_legend, read_mosaic
 from sartutor.sar.footprint import bounds
 from sartutor.sar.geotiff import read_scene, write_scene
 from sartutor.sar.radiometry import power_to_db, to_units
 from sartutor.sar.scene import Band
-from sartutor.sar.sentinel1 import open_sentinel1
+from sartutor.sar.sentinel1 import open_sentinel1, parse_s1_name, relative_orbit
 
 DEGREES = CRS.from_epsg(4326)
 TRANSFORM = Affine(0.8 / 3600, 0, 9, 0, -0.8 / 3600, 47)
@@ -156,6 +158,115 @@ def test_sentinel1_from_two_files_in_power(tmp_path):
     assert scene.product == "sentinel-1"
     assert "Copernicus" in scene.notes[-1]
     assert to_units(scene.read(), "db").band("VV").mean() == pytest.approx(-10.5, abs=0.2)
+
+
+LEVEL1 = "S1A_IW_GRDH_1SDV_20201005T170824_20201005T170849_034664_04098A"
+
+
+def rtc_pair(folder, names, level, **kind):
+    """Two files of one band each, all of one value."""
+    folder.mkdir(parents=True)
+    values = [np.full((30, 40), value, np.float32) for value in level]
+    return [write(folder / name, v, **kind) for name, v in zip(names, values, strict=True)]
+
+
+def test_rtc_files_of_the_planetary_computer(tmp_path):
+    folder = tmp_path / f"{LEVEL1}_2F79" / "measurement"
+    paths = rtc_pair(folder, ("iw-vv.rtc.tiff", "iw-vh.rtc.tiff"), (0.1, 0.02), nodata=-32768)
+    scene = open_sentinel1(paths)
+    taken = date(2020, 10, 5)
+    assert scene.bands == (Band("VV", "power", "gamma0", taken), Band("VH", "power", "gamma0", taken))
+    assert scene.name == f"{LEVEL1}_2F79"
+    assert "gamma0 in power, as the product's name states." in scene.notes
+
+
+@pytest.mark.parametrize(
+    ("letters", "units", "quantity", "level"),
+    [
+        ("gpuned", "power", "gamma0", (0.1, 0.01)),
+        ("saunem", "amplitude", "sigma0", (0.3162278, 0.1)),
+        ("gdwfcd", "db", "gamma0", (-10, -20)),
+    ],
+)
+def test_rtc_files_of_hyp3_by_the_letters_of_their_names(tmp_path, letters, units, quantity, level):
+    name = f"S1B_IW_20180128T161201_DVP_RTC30_G_{letters}_FD6A"
+    paths = rtc_pair(tmp_path / name, (f"{name}_VV.tif", f"{name}_VH.tif"), level, nodata=0)
+    scene = open_sentinel1(paths)
+    taken = date(2018, 1, 28)
+    assert scene.bands == (Band("VV", units, quantity, taken), Band("VH", units, quantity, taken))
+    assert scene.name == name
+    assert not any("taken as" in note for note in scene.notes)
+    values = scene.read() if units == "db" else to_units(scene.read(), "db")
+    assert values.pixels[:, 3, 3] == pytest.approx([-10, -20], abs=1e-3)
+
+
+def test_what_a_file_or_the_caller_states_counts_more_than_its_name(tmp_path):
+    paths = rtc_pair(tmp_path / "x", ("iw-vv.rtc.tiff", "iw-vh.rtc.tiff"), (0.1, 0.02))
+    assert open_sentinel1(paths, units="amplitude", quantity="sigma0").bands[0] == Band(
+        "VV", "amplitude", "sigma0"
+    )
+    in_db = to_units(open_sentinel1(paths).read(), "db")
+    write_scene(in_db, tmp_path / "db.rtc.tif")
+    assert open_sentinel1(tmp_path / "db.rtc.tif").bands == in_db.bands
+
+
+def test_files_of_two_products_are_no_scene(tmp_path):
+    one, other = (f"S1A_IW_2018012{day}T161201_DVP_RTC30_G_gpuned_FD6A" for day in (1, 2))
+    paths = rtc_pair(tmp_path / "mixed", (f"{one}_VV.tif", f"{other}_VH.tif"), (0.1, 0.02))
+    with pytest.raises(DataError, match="another product, date or scale"):
+        open_sentinel1(paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "mission", "product", "polarisations", "orbit", "track"),
+    [
+        (f"{LEVEL1}_2F79.SAFE", "S1A", "GRD", ("VV", "VH"), 34664, 117),
+        (f"/data/{LEVEL1}_rtc", "S1A", "GRD", ("VV", "VH"), 34664, 117),
+        (
+            "S1B_IW_SLC__1SDV_20200714T152128_20200714T152150_022469_02AA50_9A64",
+            "S1B",
+            "SLC",
+            ("VV", "VH"),
+            22469,
+            43,
+        ),
+        (
+            "S1A_EW_GRDM_1SDH_20151118T190420_20151118T190529_008663_00C507_0A5F",
+            "S1A",
+            "GRD",
+            ("HH", "HV"),
+            8663,
+            16,
+        ),
+    ],
+)
+def test_level_1_names(name, mission, product, polarisations, orbit, track):
+    found = parse_s1_name(name)
+    assert (found.mission, found.product, found.polarisations) == (mission, product, polarisations)
+    assert (found.absolute_orbit, found.relative_orbit) == (orbit, track)
+    assert found.mode == name.split("S1")[1].split("_")[1]
+
+
+def test_names_without_an_orbit_say_nothing():
+    assert parse_s1_name("S1A_IW_20180128T161201_DVP_RTC30_G_gpuned_FD6A") is None
+    assert parse_s1_name("chip") is None
+
+
+@pytest.mark.parametrize(
+    ("mission", "absolute", "relative"),
+    [
+        ("S1A", 73, 1),
+        ("S1A", 72, 175),
+        ("S1A", 73 + 175, 1),
+        ("S1B", 11036, 160),
+        ("S1C", 1681, 110),
+        ("S1C", 8018, 147),
+        ("S1C", 8019, 46),
+        ("S1D", 2389, 73),
+    ],
+)
+def test_tracks_of_absolute_orbits(mission, absolute, relative):
+    assert relative_orbit(mission, absolute) == relative
 
 
 PALSAR2 = "palsar2-mosaic-n23w161/N23W161_20_MOS_F02DAR.tar.gz"
