@@ -53,9 +53,9 @@ class Row:
 
 
 ASSUMED = "assumed"
-SPAIN = "VV, VH: water of the Sen1Floods11 chip Spain_7370579, own statistics; HH, spread: assumed"
-PALSAR_OCEAN = "HH, HV: ocean of the PALSAR-2 mosaic tile N23W161, own statistics; VV, spread: assumed"
-PALSAR_LAND = "HH, HV: land of the PALSAR-2 mosaic tile N23W161, own statistics; VV, spread: assumed"
+SPAIN = "VV: water of the Sen1Floods11 chip Spain_7370579, own statistics; HH, HV, spread: assumed"
+PALSAR_OCEAN = "HH, HV less noise: ocean of the PALSAR-2 mosaic N23W161, own statistics; VV, spread: assumed"
+PALSAR_LAND = "HH, HV: land of the PALSAR-2 mosaic N23W161, own statistics; VV, spread: assumed"
 WET_SNOW = "assumed; 5 dB below dry snow, beyond the -3 dB wet-snow threshold of Nagler and Rott (2000)"
 DEBRIS = "assumed; 3 to 5 dB above undisturbed snow"
 
@@ -66,9 +66,9 @@ TABLE = (
     Row("road", "L", -22.0, -21.0, -33.0, 1.5, ASSUMED),
     Row("road", "C", -18.5, -17.5, -27.0, 1.5, ASSUMED),
     Row("road", "X", -16.5, -15.5, -24.5, 1.5, ASSUMED),
-    Row("water", "L", -18.6, -16.0, -32.1, 1.5, PALSAR_OCEAN),
-    Row("water", "C", -22.0, -20.0, -29.0, 2.5, SPAIN),
-    Row("water", "X", -20.5, -19.0, -28.0, 2.5, ASSUMED),
+    Row("water", "L", -17.6, -15.2, -33.5, 1.5, PALSAR_OCEAN),
+    Row("water", "C", -22.0, -20.0, -32.0, 2.5, SPAIN),
+    Row("water", "X", -20.5, -19.0, -31.0, 2.5, ASSUMED),
     Row("bare", "L", -17.5, -16.5, -28.0, 2.0, ASSUMED),
     Row("bare", "C", -13.5, -13.0, -22.0, 2.0, ASSUMED),
     Row("bare", "X", -11.5, -11.0, -19.5, 2.0, ASSUMED),
@@ -78,7 +78,7 @@ TABLE = (
     Row("cropland", "L", -13.5, -13.5, -22.5, 2.0, ASSUMED),
     Row("cropland", "C", -11.0, -11.0, -17.5, 2.0, ASSUMED),
     Row("cropland", "X", -10.0, -10.0, -16.0, 2.0, ASSUMED),
-    Row("background", "L", -12.5, -12.5, -20.5, 1.8, PALSAR_LAND),
+    Row("background", "L", -12.0, -12.3, -20.0, 1.8, PALSAR_LAND),
     Row("background", "C", -12.0, -12.0, -18.5, 1.5, ASSUMED),
     Row("background", "X", -11.0, -11.0, -17.0, 1.5, ASSUMED),
     Row("dry_snow", "L", -14.0, -13.5, -23.5, 1.2, ASSUMED),
@@ -113,7 +113,7 @@ ANGULAR_EXPONENT = {
     "debris": 1.5,
     "grass": 2.0,
 }
-"""n of sigma0 ~ cos^n(incidence), assumed: 1 is a volume of constant gamma0, 2 a Lambertian surface, more smoother."""
+"""n of co-polarised sigma0 ~ cos^n(incidence), assumed: 1 is a volume of constant gamma0, 2 a Lambertian surface."""
 
 _ROWS = {(row.cover, row.band): row for row in TABLE}
 
@@ -123,14 +123,21 @@ def mean_db(
 ) -> NDArray[np.float32]:
     """Mean sigma0 of a cover in dB at (local) incidence angles in degrees, in their shape.
 
-    sigma0(theta) = sigma0(35 deg) (cos theta / cos 35 deg)^n with the cover's exponent n. DataError for a cover,
-    band or polarisation that the table does not have.
+    sigma0(theta) = sigma0(35 deg) (cos theta / cos 35 deg)^n with the exponent n of `angular_exponent`. DataError
+    for a cover, band or polarisation that the table does not have.
     """
+    level = _row(cover, band, polarisation).level(polarisation)
     low, high = INCIDENCE_RANGE_DEGREE
     cosine = np.cos(np.radians(np.clip(np.asarray(incidence_deg, np.float32), low, high)))
     reference = np.float32(np.cos(np.radians(REFERENCE_DEGREE)))
-    falloff = 10.0 * ANGULAR_EXPONENT.get(cover, 0.0) * np.log10(cosine / reference)
-    return np.asarray(_row(cover, band, polarisation).level(polarisation) + falloff, np.float32)
+    falloff = 10.0 * angular_exponent(cover, polarisation) * np.log10(cosine / reference)
+    return np.asarray(level + falloff, np.float32)
+
+
+def angular_exponent(cover: str, polarisation: str) -> float:
+    """Exponent n of the cosine law; in cross-polarisation what exceeds a volume's 1 counts half (assumed)."""
+    exponent = ANGULAR_EXPONENT[cover]
+    return exponent if polarisation in ("HH", "VV") else (1 + exponent) / 2
 
 
 def spread_db(cover: str, band: str, polarisation: str) -> float:
