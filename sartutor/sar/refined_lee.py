@@ -66,7 +66,7 @@ def edge_side(block: Block) -> NDArray[np.uint8]:
     for number, (gradient, (one, other)) in enumerate(zip(gradients, sides, strict=True)):
         strength = np.abs(gradient)
         second = np.abs(mean[other] - mean[1, 1]) < np.abs(mean[one] - mean[1, 1])
-        np.copyto(chosen, np.uint8(2 * number) + second, where=strength > strongest)
+        chosen = np.where(strength > strongest, np.uint8(2 * number) + second, chosen)
         np.maximum(strongest, strength, out=strongest)
     return chosen
 
@@ -114,9 +114,10 @@ def _triangle(lines: list[Array]) -> Array:
 
 
 def _chosen(candidates: Iterator[Array], side: NDArray[np.uint8]) -> Array:
-    result = np.empty(side.shape, np.float32)
+    """Candidate number `side` at each pixel; a product with 0 or 1 is faster here than a choice."""
+    result = np.zeros(side.shape, np.float32)
     for number, candidate in enumerate(candidates):
-        np.copyto(result, candidate, where=side == number)
+        result += candidate * (side == number)
     return result
 
 
