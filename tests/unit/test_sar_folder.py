@@ -1,0 +1,207 @@
+"""A folder of your own data: what is read, what numbers mean, ranges from training pixels, writing and continuing."""
+
+import numpy as np
+import pytest
+import yaml
+from affine import Affine
+from rasters import HERE, UTM, write
+
+from sartutor.errors import DataError
+from sartutor.sar.folder import (
+    IGNORE,
+    DatasetWriter,
+    Description,
+    Entry,
+    open_dataset,
+)
+from sartutor.sar.scene import Band, Grid, Scene
+
+TWO_BANDS = {
+    "bands": [{"name": "VV", "units": "db", "range": [-23, -3]}, {"name": "VH", "units": "db"}],
+    "labels": {"background": [0], "object": [1, 255]},
+    "ignore": 254,
+}
+SPLITS = "id,split,block\na,train,alps\nb,train,alps\nc,val,andes\nd,test,atlas\ne,far,atlas\n"
+
+
+def pixels(seed, bands=2):
+    return np.random.default_rng(seed).normal(-12, 3, (bands, 20, 30)).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of five images of two bands; image a has a no-data column, mask a all known values."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(TWO_BANDS))
+    (tmp_path / "splits.csv").write_text(SPLITS)
+    for seed, name in enumerate("abcde"):
+        image = pixels(seed)
+        image[:, :, 0] = -9999
+        label = np.zeros((20, 30), np.uint8)
+        label[0, :4] = 1, 255, 254, 0
+        write(tmp_path / "images" / f"{name}.tif", image, nodata=-9999)
+        write(tmp_path / "masks" / f"{name}.tif", label)
+    return tmp_path
+
+
+def redescribe(folder, **changes):
+    (folder / "dataset.yaml").write_text(yaml.safe_dump({**TWO_BANDS, **changes}))
+    return open_dataset(folder)
+
+
+def test_images_have_the_names_and_units_of_the_yaml(folder):
+    scene = open_dataset(folder).scene("a")
+    assert scene.bands == (Band("VV", "db"), Band("VH", "db"))
+    assert not scene.valid[:, 0].any()
+    assert scene.valid[:, 1:].all()
+    assert scene.pixels[:, :, 1:] == pytest.approx(pixels(0)[:, :, 1:])
+    assert scene.grid == Grid(HERE, UTM, 20, 30)
+    assert scene.name == "a"
+
+
+def test_masks_become_object_background_and_ignored(folder):
+    mask = open_dataset(folder).mask("a")
+    assert mask[0, :4].tolist() == [1, 1, IGNORE, 0]
+    assert np.unique(mask[1:]).tolist() == [0]
+
+
+def test_the_files_no_data_value_is_ignored_unless_it_is_a_label(folder):
+    label = np.zeros((20, 30), np.uint8)
+    label[0, 0], label[0, 1] = 1, 99
+    write(folder / "masks" / "a.tif", label, nodata=99)
+    assert open_dataset(folder).mask("a")[0, :3].tolist() == [1, IGNORE, 0]
+    label[0, 1] = 0
+    write(folder / "masks" / "a.tif", label, nodata=0)
+    assert open_dataset(folder).mask("a")[0, :3].tolist() == [1, 0, 0]
+
+
+def test_not_a_number_in_a_mask_is_ignored(folder):
+    label = np.zeros((20, 30), np.float32)
+    label[0, 0] = np.nan
+    write(folder / "masks" / "a.tif", label)
+    assert open_dataset(folder).mask("a")[0, :2].tolist() == [IGNORE, 0]
+
+
+def test_land_cover_is_numbered_in_the_order_of_the_yaml(folder):
+    dataset = redescribe(folder, labels={"forest": [1, 255], "water": [0]})
+    assert dataset.description.classes == ("forest", "water")
+    assert dataset.mask("a")[0, :4].tolist() == [0, 0, IGNORE, 1]
+
+
+def test_object_is_1_and_background_0_however_they_are_listed(folder):
+    dataset = redescribe(folder, labels={"object": [1, 255], "background": [0]})
+    assert dataset.description.classes == ("background", "object")
+    assert dataset.mask("a")[0, :2].tolist() == [1, 1]
+
+
+def test_splits_keep_their_order_and_tests_may_share_a_place(folder):
+    dataset = open_dataset(folder)
+    assert dataset.splits == ("train", "val", "test", "far")
+    assert dataset.ids("train") == ("a", "b")
+    assert dataset.block("d") == dataset.block("e") == "atlas"
+
+
+def test_ranges_are_given_or_percentiles_of_valid_training_pixels(folder):
+    write(folder / "images" / "c.tif", pixels(9) + 100)
+    training = np.concatenate([pixels(seed)[1, :, 1:].ravel() for seed in (0, 1)])
+    ranges = open_dataset(folder).ranges
+    assert ranges["VV"] == (-23, -3)
+    assert ranges["VH"] == pytest.approx(tuple(np.percentile(training, (1, 99))), abs=1e-4)
+    assert list(ranges) == ["VV", "VH"]
+
+
+def test_a_large_training_split_is_sampled_evenly(folder, monkeypatch):
+    monkeypatch.setattr("sartutor.sar.folder._even_sample.__defaults__", (300, 0))
+    level = np.concatenate(
+        [np.full((2, 20, 10), -5, np.float32), np.full((2, 20, 20), -9, np.float32)], axis=2
+    )
+    for name in "ab":
+        write(folder / "images" / f"{name}.tif", level + np.float32(0.001) * pixels(0))
+    low, high = open_dataset(folder).ranges["VH"]
+    assert (low, high) == pytest.approx((-9, -5), abs=0.05)
+
+
+def test_given_ranges_need_no_pixel(folder):
+    for path in (folder / "images").iterdir():
+        path.write_bytes(b"")
+    bands = [
+        {"name": "VV", "units": "db", "range": [-23, -3]},
+        {"name": "VH", "units": "db", "range": [-27, -7]},
+    ]
+    assert redescribe(folder, bands=bands).ranges == {"VV": (-23, -3), "VH": (-27, -7)}
+
+
+@pytest.mark.parametrize(
+    ("count", "primary", "secondary"), [(1, "0", ""), (3, "012", ""), (4, "012", "3"), (6, "012", "345")]
+)
+def test_bands_1_to_3_are_primary_and_4_to_6_secondary(count, primary, secondary):
+    bands = [{"name": str(index), "units": "db"} for index in range(count)]
+    assert Description.model_validate({"bands": bands}).encoder_bands == (tuple(primary), tuple(secondary))
+
+
+def test_named_bands_of_the_encoders_win():
+    bands = [{"name": str(index), "units": "db"} for index in range(8)]
+    named = Description.model_validate({"bands": bands, "primary": ["7"], "secondary": ["0", "1"]})
+    assert named.encoder_bands == (("7",), ("0", "1"))
+
+
+def test_a_folder_without_labels_serves_pretraining(folder):
+    (folder / "dataset.yaml").write_text(yaml.safe_dump({"bands": TWO_BANDS["bands"]}))
+    dataset = open_dataset(folder)
+    assert dataset.scene("a").valid.any()
+    with pytest.raises(DataError, match="no labels"):
+        dataset.mask("a")
+
+
+def test_whole_images_are_labelled_in_a_table(folder):
+    described = {"bands": TWO_BANDS["bands"], "image_labels": ["sea", "forest", "urban"]}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(described))
+    (folder / "labels.csv").write_text("id,labels\na,sea|forest\nb,\nc,sea\nd,sea\ne,urban\n")
+    assert open_dataset(folder).image_labels["a"] == ("sea", "forest")
+    assert open_dataset(folder).image_labels["b"] == ()
+
+
+def scene(seed, height=20):
+    grid = Grid(Affine(10, 0, 500000, 0, -10, 5000000), UTM, height, 30)
+    valid = np.ones(grid.shape, bool)
+    valid[0] = False
+    return Scene(
+        pixels(seed)[:, :height], (Band("VV", "db", "sigma0"), Band("VH", "db", "sigma0")), grid, valid, "s"
+    )
+
+
+def described(**changes):
+    return Description.model_validate({**TWO_BANDS, **changes})
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    writer = DatasetWriter(tmp_path / "new", described())
+    label = np.zeros((20, 30), int)
+    label[2, 3], label[4, 5] = 255, 254
+    for seed, name in enumerate("ab"):
+        assert not writer.has(name)
+        writer.write(name, scene(seed), label)
+        assert writer.has(name)
+    dataset = writer.finish([Entry("a", "train", "here"), Entry("b", "test", "there")])
+    again = dataset.scene("b")
+    assert again.pixels[:, again.valid] == pytest.approx(scene(1).pixels[:, again.valid])
+    assert again.valid.tolist() == scene(1).valid.tolist()
+    assert again.bands == scene(1).bands
+    assert again.grid == scene(1).grid
+    assert [(dataset.mask("a") == value).sum() for value in (1, IGNORE)] == [1, 1]
+    assert dataset.description == described()
+    dataset.check(progress=False)
+
+
+def test_writing_is_continued_only_with_the_same_description(tmp_path):
+    DatasetWriter(tmp_path, described()).write("a", scene(0), np.zeros((20, 30), int))
+    assert DatasetWriter(tmp_path, described()).has("a")
+    with pytest.raises(DataError, match="another data set"):
+        DatasetWriter(tmp_path, described(ignore=253))
+
+
+def test_a_folder_that_was_not_finished_is_not_opened(tmp_path):
+    DatasetWriter(tmp_path, described()).write("a", scene(0), np.zeros((20, 30), int))
+    with pytest.raises(DataError, match=r"splits\.csv is missing"):
+        open_dataset(tmp_path)
