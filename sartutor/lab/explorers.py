@@ -1,0 +1,289 @@
+"""Pictures with sliders: every explorer is a plain drawing function, and `explorer` puts controls above it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sartutor.lab import plots
+from sartutor.sar import boxes, radiometry, refined_lee, speckle, speckle_law, visibility
+from sartutor.sar.terrain import View
+from sartutor.sim import sensor
+
+Array = NDArray[np.floating]
+
+EDGE_DB = 6.0
+"""Step between the two halves of `step_scene`, in dB."""
+
+PIXEL_M = 10.0
+"""Sample of the cross-section in `draw_geometry`, in metres."""
+
+SAMPLES_PER_CELL = 4
+"""Samples of even ground in one cell of the slant-range image."""
+
+
+def explorer(draw: Callable[..., Figure], **controls: widgets.Widget) -> widgets.VBox:
+    """Controls above the picture that `draw` makes of their values; it is drawn anew when one of them changes.
+
+    Each keyword of `draw` has its control. The figure's label becomes the picture's alternative text.
+    """
+    picture = widgets.HTML()
+
+    def redraw(_change: object = None) -> None:
+        picture.value = picture_html(draw(**{name: control.value for name, control in controls.items()}))
+
+    for control in controls.values():
+        control.observe(redraw, "value")
+    redraw()
+    row = widgets.Box(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
+    return widgets.VBox([row, picture])
+
+
+def picture_html(figure: Figure) -> str:
+    """A figure as an image that needs no file, with its label as alternative text."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    alt = html.escape(figure.get_label() or "picture", quote=True)
+    return f'<img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def slider(values: list[float] | list[int], start: float, name: str) -> widgets.SelectionSlider:
+    """A slider over given values that redraws when it is let go."""
+    return widgets.SelectionSlider(
+        options=values,
+        value=start,
+        description=name,
+        continuous_update=False,
+        style={"description_width": "initial"},
+    )
+
+
+def choice(options: list[str], name: str) -> widgets.Dropdown:
+    """A drop-down list; the first option is chosen."""
+    return widgets.Dropdown(options=options, description=name, style={"description_width": "initial"})
+
+
+def speckle_explorer(seed: int = 0) -> widgets.VBox:
+    """Looks and neighbourhood of speckle, with the histogram against the gamma law."""
+    return explorer(
+        lambda looks, psf, scale: draw_speckle(looks, psf, scale, seed),
+        looks=slider([1, 2, 4, 8, 16, 32], 1, "looks"),
+        psf=slider([0.0, 0.4, 0.6, 0.8, 1.0, 1.5], 0.0, "sensor blur (px)"),
+        scale=choice(["power", "dB"], "scale"),
+    )
+
+
+def filter_explorer(seed: int = 0) -> widgets.VBox:
+    """A speckle filter on a step edge, with its profile."""
+    return explorer(
+        lambda name, size, looks: draw_filter(name, size, looks, seed),
+        name=choice(list(speckle.FILTERS), "filter"),
+        size=slider([3, 5, 7, 9, 11], 7, "window (px)"),
+        looks=slider([1, 2, 4, 8, 16], 4, "looks"),
+    )
+
+
+def geometry_explorer() -> widgets.VBox:
+    """A mountain under a moving beam: shadow, layover, and where each slope lands in the image."""
+    return explorer(
+        draw_geometry,
+        incidence=slider([15, 20, 25, 30, 35, 40, 45, 50, 55, 60], 35, "incidence (degree)"),
+        height=slider([200, 400, 600, 800, 1000, 1300], 800, "mountain (m)"),
+    )
+
+
+def stretch_explorer(decibels: Array, valid: NDArray[np.bool_]) -> widgets.VBox:
+    """Which decibels are black and which are white, and the same picture in power."""
+    low, high = (float(np.floor(q)) for q in np.percentile(decibels[valid], (2, 98)))
+    return explorer(
+        lambda limits, scale: draw_stretch(decibels, valid, limits, scale),
+        limits=widgets.FloatRangeSlider(
+            value=(low, high + 1),
+            min=-40,
+            max=15,
+            step=0.5,
+            description="range (dB)",
+            continuous_update=False,
+        ),
+        scale=choice(["dB", "power"], "show"),
+    )
+
+
+def jitter_explorer(mask: NDArray[np.bool_]) -> widgets.VBox:
+    """Boxes drawn loosely around labelled objects, as training draws them."""
+    return explorer(
+        lambda increase, seed: draw_jitter(mask, increase, seed),
+        increase=slider([1, 5, 10, 20, 50, 100], 20, "jitter (px of a 512-px chip)"),
+        seed=slider([0, 1, 2, 3, 4, 5, 6, 7], 0, "draw"),
+    )
+
+
+def step_scene(looks: int, seed: int, side: int = 128) -> tuple[Array, Array]:
+    """Power (side, side) of two even halves, `EDGE_DB` apart, without and with speckle."""
+    clean = np.where(np.arange(side) < side // 2, 1.0, radiometry.db_to_power(EDGE_DB))
+    clean = np.broadcast_to(clean.astype(np.float32), (side, side))
+    return clean, clean * sensor.speckle(np.random.default_rng(seed), (side, side), looks, 0.0)
+
+
+def draw_speckle(looks: int, psf: float, scale: str, seed: int) -> Figure:
+    """An even area under speckle, and the histogram of its values with the law of that many looks."""
+    figure, (left, right) = _figure(2)
+    values = sensor.speckle(np.random.default_rng(seed), (160, 160), looks, psf)
+    measured = speckle.enl(values)
+    decibels = radiometry.power_to_db(values)
+    plots.show_image(left, decibels, f"looks: {looks}, ENL measured: {measured:.1f}", limits=(-15, 6))
+    if scale == "dB":
+        at = np.linspace(-25, 8, 300)
+        shown, law, unit = decibels, speckle_law.db_pdf(at, 1, looks), "dB relative to the mean"
+    else:
+        at = np.linspace(0.005, 4, 300)
+        shown, law, unit = values, speckle_law.intensity_pdf(at, 1, looks), "power relative to the mean"
+    bins = np.linspace(at[0], at[-1], 80).tolist()
+    right.hist(np.ravel(shown), bins, density=True, color=plots.BLUE, alpha=0.5, label="pixels")
+    right.plot(at, law, color=plots.RED, label="gamma law" if scale == "power" else "gamma law, in dB")
+    right.set(xlabel=unit, ylabel="probability density", title="histogram and law")
+    right.legend(fontsize="small")
+    figure.set_label(
+        f"Speckle of {looks} looks beside the histogram of its pixels; measured ENL {measured:.1f}."
+    )
+    return figure
+
+
+def draw_filter(name: str, size: int, looks: int, seed: int) -> Figure:
+    """A step edge before and after a speckle filter, and the mean power along it in dB; refined Lee is 7 px wide."""
+    size = refined_lee.SIZE if name == "refined_lee" else size
+    figure, (left, middle, right) = _figure(3)
+    clean, noisy = step_scene(looks, seed)
+    filtered = speckle.FILTERS[name](noisy, looks, size, None)
+    even = np.s_[16:-16, 16:48]
+    for axes, values, title in ((left, noisy, "before"), (middle, filtered, name)):
+        title = f"{title}: ENL {speckle.enl(values[even]):.0f}"
+        plots.show_image(axes, radiometry.power_to_db(values), title, limits=(-8, 12))
+    columns = np.arange(44, 84)
+    for values, color, label in (
+        (clean, "black", "truth"),
+        (noisy, plots.ORANGE, "before"),
+        (filtered, plots.BLUE, name),
+    ):
+        profile = radiometry.power_to_db(values[:, columns].mean(0))
+        right.plot(columns, profile, color=color, label=label)
+    right.set(xlabel="column (px)", ylabel="mean power of the column (dB)", title="edge profile")
+    right.legend(fontsize="small")
+    figure.set_label(f"A step edge of {EDGE_DB:.0f} dB before and after the {name} filter of {size} px.")
+    return figure
+
+
+def draw_geometry(incidence: int, height: int) -> Figure:
+    """Cross-section of a mountain seen from the left, and the brightness of each slant-range cell."""
+    figure, (upper, lower) = _figure(2, rows=2)
+    ground = np.arange(0, 8000, PIXEL_M)
+    profile = height * np.exp(-(((ground - 4000) / 900) ** 2)).astype(np.float32)
+    strip = np.repeat(profile[None], 3, 0)
+    view = View(float(incidence), 90.0)
+    hidden = visibility.shadow(strip, (PIXEL_M, PIXEL_M), view)[1]
+    folded = visibility.layover(strip, (PIXEL_M, PIXEL_M), view)[1]
+    upper.fill_between(ground / 1000, profile, color="0.88")
+    for where, color, label in (
+        (~hidden & ~folded, plots.BLUE, "seen once"),
+        (folded, plots.RED, "layover"),
+        (hidden, "black", "shadow"),
+    ):
+        upper.plot(ground[where] / 1000, profile[where], ".", color=color, markersize=4, label=label)
+    _draw_beams(upper, incidence, ground, profile)
+    upper.set(xlabel="ground range (km)", ylabel="height (m)", title="the ground, beam from the left")
+    upper.legend(fontsize="small", loc="upper right")
+    at, brightness = slant_range_image(ground, profile, hidden, float(incidence))
+    lower.step(at / 1000, radiometry.power_to_db(brightness, 1e-2), color=plots.BLUE, where="mid")
+    lower.set(xlabel="slant range (km)", ylabel="dB (even ground = 0)", title="the image", ylim=(-21, 21))
+    figure.set_label(
+        f"At {incidence} degrees {folded.mean():.0%} of the ground is layover and {hidden.mean():.0%} is shadow."
+    )
+    return figure
+
+
+def slant_range_image(
+    ground: Array, profile: Array, hidden: NDArray[np.bool_], incidence_deg: float
+) -> tuple[Array, Array]:
+    """Slant range (cells) in metres and power of each cell, relative to even ground, of a cross-section.
+
+    Each piece of ground scatters in proportion to the area that it turns to the beam, if it is lit; what shares
+    a slant range adds up (Small 2011).
+    """
+    angle = np.radians(incidence_deg)
+    slant = ground * np.sin(angle) - profile * np.cos(angle)
+    rise = np.gradient(profile, ground)
+    facing = np.clip(np.cos(angle) + rise * np.sin(angle), 0, None) * (ground[1] - ground[0])
+    step = SAMPLES_PER_CELL * (ground[1] - ground[0]) * np.sin(angle)
+    edges = np.arange(slant.min(), slant.max() + step, step)
+    power, _ = np.histogram(slant, edges, weights=np.where(hidden, 0, facing))
+    return (edges[:-1] + edges[1:]) / 2, power / (SAMPLES_PER_CELL * (ground[1] - ground[0]) * np.cos(angle))
+
+
+def draw_stretch(
+    decibels: Array, valid: NDArray[np.bool_], limits: tuple[float, float], scale: str
+) -> Figure:
+    """A band in dB or power between two limits, and where they lie in its histogram."""
+    figure, (left, right) = _figure(2)
+    low, high = limits[0], max(limits[1], limits[0] + 0.5)
+    if scale == "power":
+        ends = float(radiometry.db_to_power(low)), float(radiometry.db_to_power(high))
+        plots.show_image(left, radiometry.db_to_power(decibels), "in power", "power", valid, ends)
+    else:
+        plots.show_image(left, decibels, "in decibels", "dB", valid, (low, high))
+    clipped = float(np.mean((decibels[valid] < low) | (decibels[valid] > high)))
+    plots.show_histogram(right, {"pixels": decibels[valid]}, "dB", f"{clipped:.0%} clipped")
+    right.axvspan(low, high, color=plots.ORANGE, alpha=0.2)
+    figure.set_label(
+        f"The scene shown from {low:g} to {high:g} dB in {scale}; {clipped:.0%} of its pixels are clipped."
+    )
+    return figure
+
+
+def draw_jitter(mask: NDArray[np.bool_], increase: int, seed: int) -> Figure:
+    """A label with its tight boxes and one draw of loose boxes, merged where they overlap."""
+    figure, (axes,) = _figure(1)
+    rng = np.random.default_rng(seed)
+    shape = (mask.shape[0], mask.shape[1])
+    tight = boxes.object_boxes(mask)
+    loose = boxes.merge_overlapping([boxes.jittered(rng, box, shape, increase) for box in tight])
+    axes.imshow(mask, cmap="gray_r", vmin=0, vmax=2, interpolation="nearest")
+    for index, box in enumerate(loose):
+        plots.draw_box(axes, box, plots.ORANGE, "prompt" if index == 0 else None)
+    axes.set(
+        title=f"{len(tight)} objects, {len(loose)} boxes after merging",
+        xlabel="column (px)",
+        ylabel="row (px)",
+    )
+    axes.legend(fontsize="small", loc="upper right")
+    figure.set_label(f"{len(loose)} loose boxes around {len(tight)} labelled objects.")
+    return figure
+
+
+def _figure(count: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure that belongs to no window, with `count` panels."""
+    columns = count // rows
+    size = (
+        plots.PANEL * (1.25 if rows == 1 else 2.4) * columns,
+        plots.PANEL * rows * (1 if rows == 1 else 0.8),
+    )
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+
+
+def _draw_beams(axes: Axes, incidence_deg: float, ground: Array, profile: Array) -> None:
+    """Three parallel rays to the foot, the top and the back of the mountain."""
+    top = 1.2 * float(profile.max())
+    for foot in (2000.0, 4000.0, 6000.0):
+        height = float(np.interp(foot, ground, profile))
+        start = foot - (top - height) * np.tan(np.radians(incidence_deg))
+        axes.plot([start / 1000, foot / 1000], [top, height], color=plots.ORANGE, linewidth=1, linestyle="--")
+    axes.set_ylim(0, top)
