@@ -127,11 +127,13 @@ def mean_db(
     for a cover, band or polarisation that the table does not have.
     """
     level = _row(cover, band, polarisation).level(polarisation)
-    low, high = INCIDENCE_RANGE_DEGREE
-    cosine = np.cos(np.radians(np.clip(np.asarray(incidence_deg, np.float32), low, high)))
-    reference = np.float32(np.cos(np.radians(REFERENCE_DEGREE)))
-    falloff = 10.0 * angular_exponent(cover, polarisation) * np.log10(cosine / reference)
-    return np.asarray(level + falloff, np.float32)
+    return np.asarray(level + angular_exponent(cover, polarisation) * falloff_db(incidence_deg), np.float32)
+
+
+def falloff_db(incidence_deg: ArrayLike) -> NDArray[np.float32]:
+    """10 log10(cos theta / cos 35 deg): the change of a volume's sigma0 with incidence, in dB."""
+    cosine = np.cos(np.radians(np.clip(np.asarray(incidence_deg, np.float32), *INCIDENCE_RANGE_DEGREE)))
+    return np.asarray(10.0 * np.log10(cosine / np.cos(np.radians(REFERENCE_DEGREE))), np.float32)
 
 
 def angular_exponent(cover: str, polarisation: str) -> float:

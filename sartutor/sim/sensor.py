@@ -69,9 +69,9 @@ SENSORS = {
         Sensor("alos2", "L", QUAD, 6.25, 2, 0.5, (-32.0, -34.0, -34.0, -32.0)),
         Sensor("palsar2_mosaic", "L", ("HH", "HV"), 25.0, 7, 0.6, (-36.0, -36.0)),
         Sensor("terrasarx", "X", QUAD, 3.0, 1, 0.6, (-22.0, -24.0, -24.0, -22.0)),
-        Sensor("airborne_l", "L", QUAD, 1.5, 4, 0.6, (-38.0, -38.0, -38.0, -38.0)),
-        Sensor("airborne_c", "C", QUAD, 1.5, 4, 0.6, (-36.0, -36.0, -36.0, -36.0)),
-        Sensor("airborne_x", "X", QUAD, 1.0, 4, 0.6, (-34.0, -34.0, -34.0, -34.0)),
+        Sensor("airborne_l", "L", QUAD, 2.5, 4, 0.6, (-38.0, -38.0, -38.0, -38.0)),
+        Sensor("airborne_c", "C", QUAD, 2.5, 4, 0.6, (-36.0, -36.0, -36.0, -36.0)),
+        Sensor("airborne_x", "X", QUAD, 2.5, 4, 0.6, (-34.0, -34.0, -34.0, -34.0)),
     )
 }
 """Products that the synthetic worlds imitate."""
