@@ -23,11 +23,13 @@ from pathlib import Path
 from sartutor.sar import geotiff, pipeline
 
 def replacing(path):
-    if len(list(Path(path).parent.glob("[!.]*.tif"))) == 4:
+    if len(list(Path(path).parent.glob("[!.]*.tif"))) >= 4 and not killed:
+        killed.append(path)
         (Path(path).parent / f".{Path(path).stem}.0123abcd.tif").write_bytes(b"II*half")
         os.kill(os.getpid(), int(sys.argv[3]))
     return whole(path)
 
+killed = []
 whole, geotiff.replacing = geotiff.replacing, replacing
 pipeline.prepare(geotiff.open_scene(sys.argv[1]), pipeline.Recipe(side=100), sys.argv[2], progress=False)
 """
