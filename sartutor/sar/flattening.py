@@ -81,7 +81,8 @@ def area_ratio(height: ArrayLike, spacing: Spacing, view: View) -> Array:
     """Illuminated area per area of the slant-range pixel, A_gamma / A_beta, (rows, columns).
 
     Flat ground has cot(theta), ground without beam 0. In layover all facets of a radar pixel add up. The pixel
-    is as long in slant range as a pixel of flat ground in the direction of the beam.
+    is as long in slant range as a pixel of flat ground in the direction of the beam. Holes are bridged by
+    straight ground along the beam; a pixel alone on its line has no area (at a corner, not-a-number).
 
     Args:
         height: (rows, columns) in metres, row 0 in the north; not-a-number without data.
@@ -91,9 +92,11 @@ def area_ratio(height: ArrayLike, spacing: Spacing, view: View) -> Array:
     rows, columns = np.shape(height)
     lines = BeamLines.of((rows, columns), spacing, view)
     sine = float(np.sin(np.deg2rad(view.incidence_deg)))
-    slant = slant_range(lines, height, view)
     cell = lines.step_m * sine
-    facets = illuminated_facets(slant, ray_height(lines, height, view), sine, cell)
+    profiles = lines.gather(height)
+    ground = _bridged(profiles)
+    facets = illuminated_facets(slant_range(ground, lines, view), ray_height(ground, lines, view), sine, cell)
+    slant = slant_range(profiles, lines, view)
     density = np.stack([_density(*line, cell) for line in zip(slant, *facets, strict=True)])
     return lines.scatter(density).astype(np.float32)
 
@@ -123,9 +126,8 @@ def illuminated_facets(slant: Lines, ray: Lines, sine: float, cell: float) -> tu
         cell: extent of a radar pixel in slant range, in metres.
 
     Returns:
-        Three arrays (lines, samples + 1): at both ends of a line, and beside samples without data, the ground
-        goes on as it came for a radar pixel, so that the outermost pixels are whole; not-a-number elsewhere
-        without data.
+        Three arrays (lines, samples + 1): before and behind a line the ground goes on as it came for a radar
+        pixel, so that the outermost pixels are whole; area is not-a-number elsewhere without data.
     """
     edge = ((0, 0), (1, 1))
     slant, ray = (np.pad(values, edge, constant_values=np.nan) for values in (slant, ray))
@@ -151,10 +153,21 @@ def cosine_correction(power: ArrayLike, local_incidence: ArrayLike, incidence: f
     return np.where(cosine > 1e-9, corrected, np.nan).astype(np.float32)
 
 
+def _bridged(profiles: Lines) -> Lines:
+    """Heights along the beam with holes closed by straight lines; not-a-number before and behind the ground."""
+    known = np.isfinite(profiles)
+    bridged = profiles.copy()
+    for index in np.flatnonzero(np.diff(known, axis=1).sum(axis=1) > 1):
+        at = np.flatnonzero(known[index])
+        hole = at[0] + np.flatnonzero(~known[index, at[0] : at[-1]])
+        bridged[index, hole] = np.interp(hole, at, profiles[index, at])
+    return bridged
+
+
 def _continued(
     start: Lines, end: Lines, area: Lines, known: NDArray[np.bool_], cell: float
 ) -> tuple[Lines, Lines, Lines]:
-    """The facets, with more of the same beside samples that have a neighbour on one side only.
+    """The facets, with more of the same where the ground of a line begins and stops.
 
     They go on for the extent of a radar pixel in slant range, or of the facet where that is larger.
     """
@@ -179,7 +192,7 @@ def _density(slant: Lines, start: Lines, end: Lines, area: Lines, cell: float) -
     Every facet spreads its area evenly over its slant range. The area up to a slant range is then a broken
     line, exact at its corners.
     """
-    known = np.isfinite(area) & np.isfinite(start)
+    known = np.isfinite(area)
     if not known.any():
         return np.full(slant.shape, np.nan)
     start, end, area = start[known], end[known], area[known]

@@ -102,7 +102,7 @@ def shadow(height: ArrayLike, spacing: Spacing, view: View) -> Mask:
         view: where the beam comes from.
     """
     lines = _lines(height, spacing, view)
-    ray = ray_height(lines, height, view)
+    ray = ray_height(lines.gather(height), lines, view)
     before = np.fmax.accumulate(ray, axis=1)[:, :-1]
     return lines.scatter(_margin(before - ray[:, 1:], ray, first=True)) > 0
 
@@ -114,22 +114,22 @@ def layover(height: ArrayLike, spacing: Spacing, view: View) -> Mask:
     ground.
     """
     lines = _lines(height, spacing, view)
-    slant = slant_range(lines, height, view)
+    slant = slant_range(lines.gather(height), lines, view)
     before = np.fmax.accumulate(slant, axis=1)[:, :-1] - slant[:, 1:]
     after = slant[:, :-1] - np.fmin.accumulate(slant[:, ::-1], axis=1)[:, -2::-1]
     margins = _margin(before, slant, first=True), _margin(after, slant, first=False)
     return lines.scatter(np.maximum(*margins)) > 0
 
 
-def ray_height(lines: BeamLines, height: ArrayLike, view: View) -> Lines:
-    """Height above sample 0 of the ray through each sample, in metres: h + x cot(theta)."""
-    return lines.gather(height) + lines.ground_range / np.tan(np.deg2rad(view.incidence_deg))
+def ray_height(profiles: Lines, lines: BeamLines, view: View) -> Lines:
+    """Height above sample 0 of the ray through each sample of gathered heights, in metres: h + x cot(theta)."""
+    return profiles + lines.ground_range / np.tan(np.deg2rad(view.incidence_deg))
 
 
-def slant_range(lines: BeamLines, height: ArrayLike, view: View) -> Lines:
-    """Slant range of each sample in metres, from sample 0 at height 0: x sin(theta) - h cos(theta)."""
+def slant_range(profiles: Lines, lines: BeamLines, view: View) -> Lines:
+    """Slant range of gathered heights in metres, from sample 0 at height 0: x sin(theta) - h cos(theta)."""
     theta = np.deg2rad(view.incidence_deg)
-    return lines.ground_range * np.sin(theta) - lines.gather(height) * np.cos(theta)
+    return lines.ground_range * np.sin(theta) - profiles * np.cos(theta)
 
 
 def _lines(height: ArrayLike, spacing: Spacing, view: View) -> BeamLines:

@@ -81,7 +81,7 @@ def test_a_wall_across_the_beam_casts_as_far_in_any_direction(azimuth):
     assert laid_over.min() == pytest.approx(-2 - 60 / np.tan(np.deg2rad(40)), abs=2)
 
 
-@pytest.mark.parametrize("azimuth", AZIMUTHS)
+@pytest.mark.parametrize("azimuth", [78, 90, 225, 340])
 def test_the_shadow_of_a_cone_lies_between_two_tangents(azimuth):
     height, distance = cone()
     hidden = shadow(height, (10, 10), View(35, azimuth))
@@ -97,7 +97,7 @@ def test_the_shadow_of_a_cone_lies_between_two_tangents(azimuth):
     assert across.mean() == pytest.approx(0, abs=0.3)
 
 
-@pytest.mark.parametrize("azimuth", AZIMUTHS)
+@pytest.mark.parametrize("azimuth", [78, 90, 225, 340])
 def test_the_layover_of_a_cone_lies_between_two_tangents(azimuth):
     height, distance = cone()
     view = View(35, azimuth)
