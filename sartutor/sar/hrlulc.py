@@ -8,12 +8,12 @@ the scene (the published chip names carry offsets that are multiples of 256: inf
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
+from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,12 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from sartutor.errors import DataError, GeometryError
+from sartutor.sar.alos2_products import Alos2Scene, open_alos2
 from sartutor.sar.coordinates import apply_affine, bounds, transform_points
 from sartutor.sar.folder import IGNORE, Dataset, DatasetWriter, Description, Entry, write_csv
-from sartutor.sar.geotiff import SceneFile, open_scene
 from sartutor.sar.layers import layers_of, read_layers
-from sartutor.sar.radiometry import alos2_dn_to_power, power_to_db
-from sartutor.sar.scene import Band, Grid, Scene
+from sartutor.sar.radiometry import to_units
+from sartutor.sar.scene import Grid
 
 SOURCE_CLASSES = {
     1: "water",
@@ -73,22 +73,7 @@ INDEX_COLUMNS = (
 IGNORED = 255
 """Value in mask files of pixels without a class."""
 
-_NAME = re.compile(
-    r"IMG-(HH|HV|VH|VV)-ALOS2(\d{5})(\d{4})-(\d{6})-\w{3}([LR])(\d\.\d)G?\w?([AD])", re.IGNORECASE
-)
 _DEGREES = CRS.from_epsg(4326)
-
-
-class Acquisition(NamedTuple):
-    """What the name of a PALSAR-2 file says: polarisation, orbit, frame, day, look (L, R), level, pass (A, D)."""
-
-    polarisation: str
-    orbit: int
-    frame: int
-    day: datetime
-    look: str
-    level: str
-    direction: str
 
 
 @dataclass(frozen=True)
@@ -102,20 +87,6 @@ class Chip:
     def window(self, side: int) -> Window:
         """Its pixels in the scene."""
         return Window(self.col, self.row, side, side)
-
-
-def parse_name(path: Path) -> Acquisition:
-    """What the name of a PALSAR-2 file says; DataError where it is not one."""
-    found = _NAME.match(path.name)
-    if not found:
-        raise DataError(
-            f"{path}: the name is not one of PALSAR-2 (such as IMG-HH-ALOS2458503210-221119-UBSR2.1GUD.tif); rename it back."
-        )
-    polarisation, orbit, frame, day, look, level, direction = found.groups()
-    when = datetime.strptime(day, "%y%m%d")
-    return Acquisition(
-        polarisation.upper(), int(orbit), int(frame), when, look.upper(), level, direction.upper()
-    )
 
 
 def merge_classes(values: NDArray[Any]) -> NDArray[np.int16]:
@@ -153,12 +124,12 @@ def pixel_ratio(grid: Grid, other: Grid) -> float:
     return float(abs(a * d - b * c))
 
 
-def candidates(scene: SceneFile, maps: Sequence[Path], side: int = CHIP_SIDE) -> Iterator[Chip]:
+def candidates(scene: Alos2Scene, maps: Sequence[Path], side: int = CHIP_SIDE) -> Iterator[Chip]:
     """All tiles of the regular grid that are data everywhere and have a class at their centre, row by row."""
     for row in range(0, scene.grid.height - side + 1, side):
         for col in range(0, scene.grid.width - side + 1, side):
             window = Window(col, row, side, side)
-            if not _decibels(scene.read(window)).valid.all():
+            if not scene.read(window).valid.all():
                 continue
             middle = scene.grid.crop(Window(col + side // 2, row + side // 2, 1, 1))
             category = int(labels_on_grid(maps, middle)[0, 0])
@@ -186,15 +157,12 @@ def choose(rng: np.random.Generator, chips: Sequence[Chip], count: int, strategy
     return [chips[index] for index in np.sort(drawn)]
 
 
-def index_row(
-    chip: Chip, side: int, grid: Grid, acquired: Acquisition, folder: str, name: str
-) -> tuple[Any, ...]:
+def index_row(chip: Chip, side: int, grid: Grid, day: date, folder: str, name: str) -> tuple[Any, ...]:
     """One line of the index: date, file, bounds and centre in degrees (WGS 84), class at the centre."""
     west, south, east, north = bounds(grid.crop(chip.window(side)), _DEGREES)
     centre = np.array([[chip.col + side / 2, chip.row + side / 2]])
     lon, lat = transform_points(apply_affine(grid.transform, centre), grid.crs, _DEGREES)[0]
     degrees = [round(float(value), 7) for value in (west, east, south, north, lat, lon)]
-    day = acquired.day
     return day.year, day.month, day.day, folder, name, *degrees, chip.category
 
 
@@ -212,7 +180,7 @@ def make_dataset(
     """Draw chips from scenes and write them with their labels as a folder of your own data, and `index.csv` beside.
 
     Args:
-        scenes: level 2.1 files of digital numbers, each with the split that all of its chips go to.
+        scenes: level 2.1 products or images, as for `open_alos2`, each with the split that all of its chips go to.
         maps: tiles of the source map.
         out: folder to write; one that was left unfinished is continued.
         per_scene: most chips a scene.
@@ -224,38 +192,30 @@ def make_dataset(
     Raises:
         GeometryError: scenes of different splits show the same ground.
     """
-    _refuse_shared_ground(scenes)
-    writer = DatasetWriter(out, _description(parse_name(next(iter(scenes))).polarisation))
+    opened = {path: open_alos2(path) for path in scenes}
+    _refuse_shared_ground(opened, scenes)
+    first = next(iter(opened.values()))
+    writer = DatasetWriter(out, _description([band.name for band in first.bands]))
     entries, rows = [], []
-    for number, (path, split) in enumerate(scenes.items()):
-        acquired, scene = parse_name(path), open_scene(path, units="dn")
+    for number, (path, scene) in enumerate(opened.items()):
         rng = np.random.default_rng([seed, number])
         chosen = choose(rng, list(candidates(scene, maps, side)), per_scene, strategy)
         for chip in tqdm(chosen, desc=path.stem, unit="chip", disable=not progress):
             name = f"{path.stem}_{chip.col}_{chip.row}"
-            entries.append(Entry(name, split, path.stem))
-            rows.append(index_row(chip, side, scene.grid, acquired, "images", f"{name}.tif"))
+            entries.append(Entry(name, scenes[path], path.stem))
+            rows.append(index_row(chip, side, scene.grid, scene.said.date, "images", f"{name}.tif"))
             if not writer.has(name):
-                part = _decibels(scene.read(chip.window(side)), acquired)
+                part = to_units(scene.read(chip.window(side)), "db")
                 labels = labels_on_grid(maps, part.grid)
                 writer.write(name, part, np.where(labels == IGNORE, IGNORED, labels))
     write_csv(Path(out) / "index.csv", INDEX_COLUMNS, rows)
     return writer.finish(entries)
 
 
-def _description(polarisation: str) -> Description:
+def _description(band_names: Sequence[str]) -> Description:
     labels = {name: (number,) for number, name in enumerate(CLASSES)}
-    band = {"name": polarisation, "units": "db"}
-    return Description.model_validate({"bands": [band], "labels": labels, "ignore": IGNORED})
-
-
-def _decibels(scene: Scene, acquired: Acquisition | None = None) -> Scene:
-    """sigma0 in dB of digital numbers; a digital number of 0 is fill."""
-    dn = scene.pixels[:1]
-    valid = scene.valid & (dn[0] > 0)
-    name = acquired.polarisation if acquired else scene.bands[0].name
-    band = Band(name, "db", "sigma0", acquired.day.date() if acquired else None)
-    return Scene(power_to_db(alos2_dn_to_power(dn)), (band,), scene.grid, valid, scene.name, "palsar2-l2.1")
+    bands = [{"name": name, "units": "db"} for name in band_names]
+    return Description.model_validate({"bands": bands, "labels": labels, "ignore": IGNORED})
 
 
 def _one_map(path: Path, grid: Grid) -> NDArray[np.int16]:
@@ -296,13 +256,13 @@ def _window_around(whole: Grid, grid: Grid) -> Window | None:
     return Window(*first.tolist(), *(last - first).tolist())
 
 
-def _refuse_shared_ground(scenes: Mapping[Path, str]) -> None:
-    boxes = {path: bounds(layers_of(path)[1], _DEGREES) for path in scenes}
-    for one, split in scenes.items():
-        for other, other_split in scenes.items():
-            a, b = boxes[one], boxes[other]
-            apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-            if split != other_split and not apart:
-                raise GeometryError(
-                    f"{one.name} ({split}) and {other.name} ({other_split}) show the same ground; give both one split."
-                )
+def _refuse_shared_ground(opened: Mapping[Path, Alos2Scene], splits: Mapping[Path, str]) -> None:
+    boxes = {path: bounds(scene.grid, _DEGREES) for path, scene in opened.items()}
+    for one, other in combinations(boxes, 2):
+        a, b = boxes[one], boxes[other]
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        if splits[one] != splits[other] and not apart:
+            raise GeometryError(
+                f"{one.name} ({splits[one]}) and {other.name} ({splits[other]}) show the same ground; give both one "
+                "split."
+            )

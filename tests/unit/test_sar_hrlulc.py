@@ -9,8 +9,8 @@ from rasterio.crs import CRS
 from rasters import write
 
 from sartutor.errors import DataError, GeometryError
+from sartutor.sar.alos2_products import open_alos2
 from sartutor.sar.folder import IGNORE
-from sartutor.sar.geotiff import open_scene
 from sartutor.sar.hrlulc import (
     CLASSES,
     INDEX_COLUMNS,
@@ -20,7 +20,6 @@ from sartutor.sar.hrlulc import (
     labels_on_grid,
     make_dataset,
     merge_classes,
-    parse_name,
     pixel_ratio,
 )
 from sartutor.sar.radiometry import alos2_dn_to_power, power_to_db
@@ -56,18 +55,6 @@ def lulc(tmp_path):
     values[:, 90::4], values[:, 91::4], values[:, 92::4], values[:, 93::4] = 6, 7, 8, 9
     values[120:] = 0
     return write_map(tmp_path / "LC_N35E140.tif", values)
-
-
-def test_the_name_of_a_file_says_how_it_was_taken():
-    taken = parse_name(type("P", (), {"name": SCENE})())
-    assert (taken.polarisation, taken.orbit, taken.frame) == ("HH", 45850, 3210)
-    assert (taken.day.year, taken.day.month, taken.day.day) == (2022, 11, 19)
-    assert (taken.look, taken.level, taken.direction) == ("R", "2.1", "D")
-
-
-def test_another_name_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"scene\.tif: the name is not one of PALSAR-2"):
-        parse_name(tmp_path / "scene.tif")
 
 
 def test_twelve_classes_become_nine_and_the_rest_is_ignored():
@@ -134,7 +121,7 @@ def digital_numbers(rows, cols):
 
 
 def test_chips_lie_on_a_regular_grid_inside_valid_data(tmp_path, lulc):
-    scene = open_scene(write_scene(tmp_path / SCENE, digital_numbers(70, 90)), units="dn")
+    scene = open_alos2(write_scene(tmp_path / SCENE, digital_numbers(70, 90)))
     found = list(candidates(scene, [lulc], SIDE))
     assert len(found) == 4 * 5 - 1
     assert all(chip.row % SIDE == chip.col % SIDE == 0 for chip in found)
