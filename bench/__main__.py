@@ -1,6 +1,7 @@
 """All timings, one JSON object a line: `python -m bench`."""
 
-from bench import annotator_latency
+from bench import annotator_latency, large_scene
 
 if __name__ == "__main__":
+    large_scene.main()
     annotator_latency.main()

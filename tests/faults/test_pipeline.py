@@ -15,7 +15,7 @@ from sartutor.sar.geotiff import open_scene, read_scene, write_scene
 from sartutor.sar.pipeline import Recipe, prepare
 
 RECIPE = Recipe(units="db", side=100)
-TILES = 30
+TILES = 12
 
 KILLED = """
 import os, sys
@@ -37,7 +37,7 @@ pipeline.prepare(geotiff.open_scene(sys.argv[1]), pipeline.Recipe(side=100), sys
 
 @pytest.fixture
 def source(tmp_path):
-    db = np.random.default_rng(0).normal(-12, 2, (600, 500)).astype(np.float32)
+    db = np.random.default_rng(0).normal(-12, 2, (300, 400)).astype(np.float32)
     return open_scene(write(tmp_path / "scene.tif", db, descriptions=["VV"]))
 
 
