@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.transform import from_origin
 
 from sartutor.errors import DataError
 from sartutor.sar.radiometry import db_to_power
@@ -47,6 +47,9 @@ FOREST_ORDER, FOREST_CORRELATION_M = 6.0, 15.0
 
 WALL_SHARE = 0.5
 """Share of a settlement's mean power that comes back from walls by double bounce (assumed)."""
+
+MASTS_PER_KM2, MAST_DBM2, MAST_CROSS_DB = 6.0, (10.0, 35.0), -15.0
+"""Point targets on land (pylons, masts, tanks): how many, their radar cross-section, and their HV less HH (assumed)."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ def landcover_scene(seed: int, domain: Domain, size: int = 256) -> tuple[Scene, 
     power, coherent = reflectivity(rng, layout, sensor, _incidence(rng, domain, size))
     pixels = _acquired(rng, power, coherent, sensor, domain)
     bands = tuple(_band(polarisation, domain) for polarisation in sensor.polarisations)
-    place_on_map = from_origin(600000, 5200000, sensor.pixel_m, sensor.pixel_m)
-    grid = Grid(place_on_map, CRS.from_epsg(32632), size, size)
+    transform = Affine(sensor.pixel_m, 0, 600000, 0, -sensor.pixel_m, 5200000)
+    grid = Grid(transform, CRS.from_epsg(32632), size, size)
     note = f"Simulated land cover, domain {domain.name}; the radar looks along increasing columns."
     valid = np.ones((size, size), bool)
     scene = Scene(pixels, bands, grid, valid, f"landcover-{domain.name}-{seed}", "synthetic", (note,))
@@ -166,7 +169,7 @@ def reflectivity(rng: Rng, layout: Layout, sensor: Sensor, incidence_deg: Array)
     power = np.stack([_level_db(rng, layout, sensor.band, p, falloff) + shape for p in sensor.polarisations])
     power = db_to_power(power)
     power[:, wood] *= grain[wood]
-    coherent = _double_bounce(rng, layout, power)
+    coherent = _double_bounce(rng, layout, power) + _masts(rng, labels, sensor)
     power[:, labels == BUILDING] *= np.float32(1 - WALL_SHARE)
     return power, coherent
 
@@ -188,7 +191,7 @@ def _level_db(rng: Rng, layout: Layout, band: str, polarisation: str, falloff: A
     exponents = np.array([angular_exponent(cover, polarisation) for cover in LAND_COVERS], np.float32)
     spreads = np.array([spread_db(cover, band, polarisation) for cover in LAND_COVERS], np.float32)
     levels += 0.3 * spreads * rng.standard_normal(len(levels), dtype=np.float32)
-    spreads[ROAD] = 0
+    spreads[ROAD] = 0  # the roads of a scene are alike
     labels = layout.labels
     return levels[labels] + exponents[labels] * falloff + spreads[labels] * layout.deviation
 
@@ -242,6 +245,19 @@ def _double_bounce(rng: Rng, layout: Layout, power: Array) -> Complex:
         strength = gain * power[:, wall] * rng.standard_exponential(count, dtype=np.float32)
         phase = rng.uniform(0, 2 * np.pi, (len(power), count))
         coherent[:, wall] = np.sqrt(strength) * np.exp(1j * phase)
+    return coherent
+
+
+def _masts(rng: Rng, labels: Labels, sensor: Sensor) -> Complex:
+    """Coherent amplitudes of single targets on land: |A|^2 = radar cross-section / pixel area."""
+    coherent = np.zeros((len(sensor.polarisations), *labels.shape), np.complex64)
+    count = rng.poisson(MASTS_PER_KM2 * labels.size * sensor.pixel_m**2 / 1e6)
+    rows, cols = rng.integers(0, labels.shape, (count, 2)).T
+    section = db_to_power(rng.uniform(*MAST_DBM2, count)) * (labels[rows, cols] != WATER)
+    phase = rng.uniform(0, 2 * np.pi, count)
+    for layer, polarisation in zip(coherent, sensor.polarisations, strict=True):
+        weight = db_to_power(0.0 if polarisation in ("HH", "VV") else MAST_CROSS_DB)
+        layer[rows, cols] = np.sqrt(weight * section) / sensor.pixel_m * np.exp(1j * phase)
     return coherent
 
 
