@@ -170,8 +170,12 @@ def open_mosaic(path: str | Path) -> Mosaic:
     if path.is_dir():
         return _open_folder(path, path)
     folder = TemporaryDirectory(prefix="sartutor-palsar2-")
-    _unpack(path, Path(folder.name))
-    mosaic = _open_folder(Path(folder.name), path)
+    try:
+        _unpack(path, Path(folder.name))
+        mosaic = _open_folder(Path(folder.name), path)
+    except SarTutorError:
+        folder.cleanup()
+        raise
     weakref.finalize(mosaic, folder.cleanup)
     return mosaic
 

@@ -2,7 +2,7 @@
 
 A file that says what it holds is believed: band tags written by `write_scene`, or the raster's own unit and
 description. One that does not say is judged by its values; what was concluded stands in the scene's notes
-and is overridden by naming the units.
+and is overridden by naming the units, or by tagging the no-data value.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rasterio.io import DatasetWriter, MemoryFile
 from rasterio.windows import Window
 
 from sartutor.errors import DataError
+from sartutor.sar.collars import beyond_zeros, without_collars
 from sartutor.sar.files import replacing
 from sartutor.sar.layers import TAGS, Layer, check_same_grid, layers_of, read_layers, scene_tags
 from sartutor.sar.radiometry import guess_units
@@ -98,8 +99,9 @@ def open_scene(
         product: source of the data; what the file states when empty.
 
     Raises:
-        DataError: a file is missing, damaged, empty or no raster, or names or units do not fit the bands.
-        GeometryError: the files do not share a grid, or have ground control points only.
+        DataError: a file is missing, damaged, empty, all zeros or no raster, or names or units do not fit.
+        GeometryError: the files do not share a grid, have ground control points only, or name a coordinate
+            system that their coordinates contradict.
     """
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not files:
@@ -107,11 +109,17 @@ def open_scene(
     found = [layers_of(path) for path in files]
     check_same_grid(files, [grid for _, grid in found])
     layers = [layer for part, _ in found for layer in part]
-    tags = scene_tags(files[0])
-    bands, concluded = _bands(layers, _sample(layers, found[0][1]), units, quantity, names)
+    grid, tags = found[0][1], scene_tags(files[0])
+    titles = _unique(_per_band(names, len(layers), "names", files[0]) or _own_names(layers))
+    stated = _per_band(units, len(layers), "units", files[0]) or [layer.units for layer in layers]
+    windows = _sample_windows(grid)
+    for layer, title, unit in zip(layers, titles, stated, strict=True):
+        windows += beyond_zeros(layer, windows, strips(grid), title, unit)
+    layers, collars = without_collars(layers, windows, grid, titles, stated)
+    bands, concluded = _bands(layers, _sample(layers, windows, grid), titles, stated, quantity)
     name = tags["NAME"] if "NAME" in tags and len(files) == 1 else files[0].stem
-    notes = (*json.loads(tags.get("NOTES", "[]")), *concluded)
-    return SceneFile(layers, bands, found[0][1], name, product or tags.get("PRODUCT", ""), notes)
+    notes = (*json.loads(tags.get("NOTES", "[]")), *collars, *concluded)
+    return SceneFile(layers, bands, grid, name, product or tags.get("PRODUCT", ""), notes)
 
 
 def read_scene(
@@ -169,22 +177,15 @@ def write_mask(mask: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, path: s
 def _bands(
     layers: Sequence[Layer],
     sample: NDArray[Any],
-    units: Units | Sequence[Units] | None,
+    names: Sequence[str],
+    units: Sequence[Units | None],
     quantity: Quantity | Sequence[Quantity] | None,
-    names: Sequence[str] | None,
 ) -> tuple[tuple[Band, ...], list[str]]:
     """The bands that layers hold, and a sentence for each whose units had to be judged."""
     file, count = layers[0].path, len(layers)
+    asked = _per_band(quantity, count, "quantities", file) or [layer.quantity or "none" for layer in layers]
     bands, notes = [], []
-    asked = zip(
-        layers,
-        sample,
-        _unique(_per_band(names, count, "names", file) or _own_names(layers)),
-        _per_band(units, count, "units", file) or [layer.units for layer in layers],
-        _per_band(quantity, count, "quantities", file) or [layer.quantity or "none" for layer in layers],
-        strict=True,
-    )
-    for layer, values, name, unit, convention in asked:
+    for layer, values, name, unit, convention in zip(layers, sample, names, units, asked, strict=True):
         if unit is None:
             unit, reason = guess_units(values.astype(layer.dtype))
             notes.append(f"{name}: units taken as {unit}; {reason}.")
@@ -211,12 +212,12 @@ def _unique(names: Sequence[str]) -> list[str]:
     return [f"{name}_{count + 1}" if count else name for name, count in zip(names, earlier, strict=True)]
 
 
-def _sample(layers: Sequence[Layer], grid: Grid) -> NDArray[Any]:
+def _sample(layers: Sequence[Layer], windows: Sequence[Window], grid: Grid) -> NDArray[Any]:
     """Valid pixels (bands, n), from all over the scene; DataError when it has none."""
-    parts = [read_layers(layers, window) for window in _sample_windows(grid)]
-    windows = strips(grid)
+    parts = [read_layers(layers, window) for window in windows]
+    others = strips(grid)
     while not any(valid.any() for _, valid in parts):
-        if (window := next(windows, None)) is None:
+        if (window := next(others, None)) is None:
             file = layers[0].path
             raise DataError(f"{file} holds no data (all is no-data or not a number); choose another file.")
         parts = [read_layers(layers, window)]

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
@@ -25,6 +25,12 @@ from sartutor.sar.scene import Grid, Quantity, Units
 
 TAGS = "SARTUTOR"
 """Namespace of the tags in which `sartutor.sar.geotiff` states scenes and bands."""
+
+MAX_DEGREES = (361.0, 91.0)
+"""Largest longitude and latitude of a raster in degrees, with room for pixels that reach beyond."""
+
+MIN_PIXEL_M = 0.1
+"""Smallest pixel in metres near the origin of a projected system; smaller ones are degrees."""
 
 _UNIT_WORDS: dict[str, Units] = {
     **{unit: unit for unit in get_args(Units)},
@@ -47,7 +53,9 @@ _QUANTITY = re.compile(r"sigma0|beta0|gamma0")
 class Layer:
     """One band of one raster file, with what the file states about it (None: not stated).
 
-    `dtype` is the number type of its values as read, float32 where the file scales them.
+    `dtype` is the number type of its values as read, float32 where the file scales them. `nodata` is the stated
+    no-data value and `declares` whether the file declares no-data at all, by a value, mask or alpha band; `fills`
+    are stored values that count as no data although the file does not say so.
     """
 
     path: Path
@@ -57,6 +65,9 @@ class Layer:
     quantity: Quantity | None
     date: date | None
     dtype: str
+    nodata: float | None = None
+    declares: bool = False
+    fills: tuple[float, ...] = ()
 
 
 def scene_tags(path: Path) -> dict[str, str]:
@@ -106,18 +117,37 @@ def read_layers(
         window: whole pixels inside the grid; everything when None.
 
     Returns:
-        float32 (complex64 when a band is complex), and the valid mask: no-data values, mask and alpha bands
-        and not-a-number are not valid.
+        float32 (complex64 when a band is complex), and the valid mask: no-data and fill values, mask and alpha
+        bands and not-a-number are not valid.
     """
     parts, masks = [], []
     for path, group in groupby(layers, key=lambda layer: layer.path):
-        indexes = [layer.index for layer in group]
+        own = list(group)
+        indexes = [layer.index for layer in own]
         with opened(path) as dataset:
-            parts.append(_scaled(dataset, indexes, dataset.read(indexes, window=window)))
+            stored = dataset.read(indexes, window=window)
+            masks += [~is_fill(v, fill) for v, layer in zip(stored, own, strict=True) for fill in layer.fills]
+            parts.append(_scaled(dataset, indexes, stored))
             masks += [dataset.read_masks(i, window=window) for i in indexes]
             masks += [dataset.read(i, window=window) for i in _alpha(dataset)]
     pixels = np.concatenate(parts)
     return pixels, np.all(masks, axis=0) & np.isfinite(pixels).all(axis=0)
+
+
+def read_stored(layers: Sequence[Layer], window: Window | None = None) -> list[NDArray[Any]]:
+    """The numbers (rows, columns) of each band as the file stores them, before its scale and offset."""
+    bands: list[NDArray[Any]] = []
+    for path, group in groupby(layers, key=lambda layer: layer.path):
+        with opened(path) as dataset:
+            bands += list(dataset.read([layer.index for layer in group], window=window))
+    return bands
+
+
+def is_fill(values: NDArray[Any], fill: float) -> NDArray[np.bool_]:
+    """Where stored values are a fill value; -3.4e38 stands for everything from there to float's least."""
+    if np.iscomplexobj(values):
+        return np.asarray(values == fill)
+    return np.asarray(values <= fill if fill <= -3.4e38 else values == fill)
 
 
 def check_same_grid(paths: Sequence[Path], grids: Sequence[Grid]) -> None:
@@ -146,6 +176,8 @@ def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer
         quantity=next((quantity for quantity in get_args(Quantity) if quantity == stated), None),
         date=date.fromisoformat(tags["DATE"]) if "DATE" in tags else None,
         dtype=_dtype(dataset, index),
+        nodata=dataset.nodatavals[index - 1],
+        declares=bool(_alpha(dataset)) or MaskFlags.all_valid not in dataset.mask_flag_enums[index - 1],
     )
 
 
@@ -178,7 +210,28 @@ def _grid(path: Path, dataset: DatasetReader) -> Grid:
         raise GeometryError(
             f"{path} has a transform that is not finite or maps all pixels onto a line; correct its geotransform."
         )
-    return Grid(dataset.transform, dataset.crs, dataset.height, dataset.width)
+    grid = Grid(dataset.transform, dataset.crs, dataset.height, dataset.width)
+    _check_system(path, grid)
+    return grid
+
+
+def _check_system(path: Path, grid: Grid) -> None:
+    """Raise GeometryError when the coordinates cannot be of the system that the file names."""
+    if grid.crs is None:
+        return
+    corners = np.array([grid.transform @ (c, r) for c in (0, grid.width) for r in (0, grid.height)])
+    x, y = np.abs(corners).max(axis=0)
+    if grid.crs.is_geographic and (x > MAX_DEGREES[0] or y > MAX_DEGREES[1]):
+        raise GeometryError(
+            f"{path} names a system in degrees ({grid.crs.to_string()}) but reaches {x:.0f}, {y:.0f}, which are no "
+            f"degrees; name the true system with 'gdal_edit.py -a_srs EPSG:CODE {path.name}'."
+        )
+    pixel = abs(grid.transform.determinant) ** 0.5
+    if grid.crs.is_projected and x <= MAX_DEGREES[0] and y <= MAX_DEGREES[1] and pixel < MIN_PIXEL_M:
+        raise GeometryError(
+            f"{path} names a system in metres ({grid.crs.to_string()}) but its pixels of {pixel:.2g} look like "
+            f"degrees; name the true system with 'gdal_edit.py -a_srs EPSG:4326 {path.name}'."
+        )
 
 
 def _scaled(dataset: DatasetReader, indexes: list[int], values: NDArray[Any]) -> NDArray[Any]:

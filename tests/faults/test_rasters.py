@@ -4,6 +4,7 @@ import io
 import os
 import resource
 import tarfile
+import tempfile
 from contextlib import contextmanager
 
 import numpy as np
@@ -125,6 +126,212 @@ def test_bad_rasters(tmp_path, make, words):
     good = write(tmp_path / "good.tif", db_values())
     with one_sentence(SarTutorError, path.name):
         open_scene([good, path])
+
+
+def power_values(shape=(400, 300), seed=0, level_db=-12.0):
+    power = np.random.default_rng(seed).gamma(4, 0.25, shape) * 10 ** (level_db / 10)
+    return power.astype(np.float32)
+
+
+def dn_values(shape=(400, 300), seed=0):
+    return np.round(np.sqrt(power_values(shape, seed) * 10**8.3)).astype(np.uint16)
+
+
+def heights(shape=(400, 300)):
+    return (500 + np.add.outer(np.arange(shape[0]), np.arange(shape[1]))).astype(np.float32)
+
+
+def swath(shape=(400, 300)):
+    """True in the triangles that a turned swath leaves empty on its map."""
+    row, col = np.indices(shape)
+    return (row + 4 * col < 200) | (row + 4 * col > 1300)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("values", "fill", "units"),
+    [
+        (db_values(), -9999, "db"),
+        (db_values(), -3.4028235e38, "db"),
+        (db_values(), -3.4e38, "db"),
+        (db_values(), np.nan, "db"),
+        (db_values(), 0, "db"),
+        (db_values(), 32767, "db"),
+        (power_values(), 0, "power"),
+        (power_values(), -9999, "power"),
+        (power_values() - 0.05, 0, "power"),
+        (dn_values(), 0, "dn"),
+        (dn_values(), 1, "dn"),
+        (dn_values().astype(np.int16), -32768, "dn"),
+        (dn_values().astype(np.int16), 32767, "dn"),
+        (power_values() + 1j, 0, "complex"),
+    ],
+)
+def test_a_collar_without_a_tag_is_no_data(tmp_path, values, fill, units):
+    hole = swath()
+    kind = np.complex64 if np.iscomplexobj(values) else values.dtype
+    path = write(tmp_path / "collar.tif", np.where(hole, fill, values).astype(kind))
+    scene = open_scene(path)
+    assert scene.bands[0].units == units, scene.notes
+    assert (scene.read().valid == ~hole).all()
+    assert (scene.read(Window(30, 100, 50, 60)).valid == ~hole[100:160, 30:80]).all()
+    if not np.isnan(fill):
+        note = scene.notes[0]
+        assert "taken as no data" in note
+        assert f"{hole.mean():.0%}" in note
+
+
+@pytest.mark.parametrize(("units", "fill"), [("m", -9999), ("m", 32767), ("m", -3.4e38), ("degree", -32768)])
+def test_a_collar_around_heights_and_angles(tmp_path, units, fill):
+    values = np.where(swath(), np.float32(fill), heights())
+    scene = read_scene(write(tmp_path / "dem.tif", values), units=units)
+    assert (scene.valid == ~swath()).all()
+
+
+def scattered_zeros():
+    """Power whose noise was subtracted and clipped at zero over dark water, beside a collar of zeros."""
+    values = np.maximum(power_values(level_db=-25) - 0.002, 0)
+    values[:20] = 0
+    return values
+
+
+def one_saturated_corner():
+    values = dn_values().astype(np.int16)
+    values[:3, :3] = 32767
+    return values
+
+
+def flat_coast():
+    values = heights() - 600
+    return np.maximum(values, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "stated"),
+    [
+        (scattered_zeros, {}),
+        (scattered_zeros, {"units": "power"}),
+        (one_saturated_corner, {}),
+        (flat_coast, {"units": "m"}),
+        (flat_coast, {"units": "degree"}),
+        (flat_coast, {}),
+        (lambda: np.where(swath(), 0, 1).astype(np.uint8), {}),
+        (lambda: np.where(swath(), 0, 200).astype(np.uint8), {}),
+        (lambda: np.where(swath(), 0, 7).astype(np.float32), {"units": "1"}),
+        (lambda: np.where(swath(), 0, 3).astype(np.int16), {"units": "class"}),
+    ],
+)
+def test_values_that_may_be_measured_are_kept(tmp_path, make, stated):
+    scene = read_scene(write(tmp_path / "kept.tif", make()), **stated)
+    assert scene.valid.all()
+    assert not any("taken as no data" in note for note in scene.notes)
+
+
+def test_zeros_at_the_border_and_elsewhere_are_kept_and_said_so(tmp_path):
+    scene = open_scene(write(tmp_path / "clipped.tif", scattered_zeros()))
+    assert "kept as data; tag the no-data value if it is fill" in scene.notes[0]
+
+
+def test_a_declared_no_data_value_decides(tmp_path):
+    """With a tag, zeros are what they are; what no radar measures is no data all the same."""
+    values = np.where(swath(), 0, power_values())
+    values[100:110, 100:110] = -9999
+    scene = read_scene(write(tmp_path / "tagged.tif", values, nodata=np.nan))
+    assert (scene.valid == (values > -9999)).all()
+
+
+def test_each_band_has_its_own_collar(tmp_path):
+    values = np.stack([db_values(), db_values(seed=1)])
+    values[0, :30], values[1, :, -20:] = 0, -9999
+    scene = read_scene(write(tmp_path / "two.tif", values, descriptions=["VV", "VH"]))
+    assert scene.notes[0].startswith("VV: ")
+    assert scene.notes[1].startswith("VH: ")
+    assert (scene.valid == ((values[0] != 0) & (values[1] != -9999))).all()
+
+
+def test_a_collar_that_fills_most_of_a_large_raster(tmp_path):
+    """Not one of the windows that units are judged by meets the measurement."""
+    values = np.zeros((1200, 1200), np.float32)
+    values[560:600, 10:200] = db_values((40, 190))
+    scene = open_scene(write(tmp_path / "mostly.tif", values, compress="deflate"))
+    assert scene.bands[0].units == "db"
+    assert (scene.read().valid == (values != 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "stated"),
+    [
+        (np.zeros((50, 40), np.float32), {}),
+        (np.zeros((50, 40), np.uint16), {}),
+        (np.zeros((50, 40), np.complex64), {}),
+        (np.zeros((50, 40), np.uint8), {"units": "db"}),
+        (np.zeros((1200, 1100), np.float32), {"units": "power"}),
+    ],
+)
+def test_measurements_of_nothing_but_zeros_are_refused_by_name(tmp_path, values, stated):
+    path = write(
+        tmp_path / "nothing.tif", np.stack([values, values]), compress="deflate", descriptions=["VV", "VH"]
+    )
+    with one_sentence(DataError, "nothing.tif", "VV holds nothing but zeros"):
+        open_scene(path, **stated)
+    if values.dtype == np.float32:
+        both = np.stack([db_values(values.shape), values])
+        path = write(tmp_path / "half.tif", both, compress="deflate", descriptions=["VV", "VH"])
+        with one_sentence(DataError, "half.tif", "VH holds nothing but zeros"):
+            open_scene(path, **stated)
+
+
+@pytest.mark.parametrize(
+    ("values", "stated"),
+    [
+        (np.zeros((50, 40), np.uint8), {}),
+        (np.zeros((50, 40), np.int16), {}),
+        (np.zeros((50, 40), np.float32), {"units": "class"}),
+        (np.zeros((50, 40), np.float32), {"units": "m"}),
+        (np.zeros((50, 40), np.float32), {"units": "degree"}),
+    ],
+)
+def test_labels_seas_and_plains_may_be_zero(tmp_path, values, stated):
+    assert read_scene(write(tmp_path / "zero.tif", values), **stated).valid.all()
+
+
+DEGREES = CRS.from_epsg(4326)
+
+
+@pytest.mark.parametrize(
+    ("transform", "crs", "cure"),
+    [
+        (HERE, DEGREES, "gdal_edit.py -a_srs EPSG:CODE tagged.tif"),
+        (Affine.identity(), DEGREES, "EPSG:CODE"),
+        (Affine(1, 0, 100, 0, -1, 95), CRS.from_epsg(4258), "EPSG:CODE"),
+        (Affine(1e-4, 0, 9, 0, -1e-4, 47), UTM, "gdal_edit.py -a_srs EPSG:4326 tagged.tif"),
+        (Affine(8e-3, 0, -161, 0, -8e-3, 23), CRS.from_epsg(31287), "EPSG:4326"),
+        (Affine(1e-4, 0, 9, 0, -1e-4, 47) @ Affine.rotation(20), CRS.from_epsg(3857), "EPSG:4326"),
+    ],
+    ids=["metres as degrees", "pixels as degrees", "beyond the pole", "degrees as UTM", "coarse", "turned"],
+)
+def test_a_system_that_contradicts_the_coordinates_is_refused(tmp_path, transform, crs, cure):
+    path = write(tmp_path / "tagged.tif", db_values(), transform, crs)
+    with one_sentence(GeometryError, "tagged.tif", crs.to_string(), cure):
+        open_scene(path)
+
+
+@pytest.mark.parametrize(
+    ("transform", "crs"),
+    [
+        (HERE, UTM),
+        (Affine(1e-4, 0, 9, 0, -1e-4, 47), DEGREES),
+        (Affine(1.2, 0, -0.5, 0, -0.45, 90.2), DEGREES),
+        (Affine(10, 0, -500, 0, -10, 800), CRS.from_epsg(3857)),
+        (Affine(0.5, 0, 10, 0, -0.5, 20), CRS.from_epsg(3857)),
+        (Affine(1e-4, 0, 9, 0, -1e-4, 47), None),
+        (HERE, None),
+    ],
+    ids=["UTM", "degrees", "whole Earth", "origin", "fine at origin", "none, degrees", "none, metres"],
+)
+def test_a_system_that_fits_is_taken(tmp_path, transform, crs):
+    path = write(tmp_path / "fits.tif", db_values(), transform, crs)
+    assert open_scene(path).grid.crs == crs
 
 
 def test_a_raster_that_breaks_after_it_was_opened(tmp_path):
@@ -304,6 +511,16 @@ def test_bad_tiles(tmp_path, layer):
         open_mosaic(tar_of(tmp_path / "xml.tar.gz", {**good, "X1_20_F02DAR.xml": b"<Metadata><open>"}))
     with one_sentence(DataError, "broken.tar.gz", "X1_20_sl_HV_F02DAR.tif"):
         open_mosaic(tar_of(tmp_path / "broken.tar.gz", {**good, "X1_20_sl_HV_F02DAR.tif": layer[:1500]}))
+
+
+def test_a_bad_tile_leaves_nothing_unpacked(tmp_path, monkeypatch):
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with pytest.raises(DataError) as error:
+        open_mosaic(tar_of(tmp_path / "other.tar.gz", {"readme.txt": b"hello"}))
+    assert error.traceback
+    assert not list(place.iterdir())
 
 
 def test_a_full_disk_while_unpacking(tmp_path, layer):
