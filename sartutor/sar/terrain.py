@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.crs import CRS
 
 from sartutor.errors import DataError, GeometryError
-from sartutor.sar.coordinates import Points, apply_affine, bounds, crs_name, transform_points
+from sartutor.sar.coordinates import Points, apply_affine, crs_name, transform_points
 from sartutor.sar.scene import Band, Grid, Scene
 
 Array: TypeAlias = NDArray[np.float32]
@@ -37,17 +37,14 @@ LOWEST_M, HIGHEST_M = -500.0, 9000.0
 CLIFF_M = 100.0
 """Median step around heights of exactly 0 or 1 m from which on they are fill, not sea."""
 
-MIN_PIXEL_M = 0.05
-"""Smallest believable pixel of a height model; smaller ones are degrees that are tagged as metres."""
-
 
 @dataclass(frozen=True)
 class View:
     """Where the beam comes from: a far sensor, so that all its rays are parallel.
 
     `incidence_deg` is the ellipsoid's, from the vertical; `look_azimuth_deg` the direction in which the beam
-    travels over the ground, clockwise from grid north. True north differs from grid north by the meridian
-    convergence of the map, up to about 3 degrees in UTM.
+    travels over the ground, clockwise from grid north. Grid north differs from true north by up to about 3
+    degrees in UTM, and by any angle in polar maps: `on_grid` turns a view given from true north.
     """
 
     incidence_deg: float
@@ -70,7 +67,7 @@ class View:
         look: Literal["right", "left"] = "right",
         heading_deg: float | None = None,
     ) -> View:
-        """The view from an orbit; `heading_deg` is the flight direction (None: `HEADING_DEG` of the pass)."""
+        """The view from an orbit, from true north; `heading_deg` is that of flight (None: `HEADING_DEG`)."""
         if orbit_pass not in HEADING_DEG or look not in ("right", "left"):
             raise GeometryError(
                 f"a pass is 'ascending' or 'descending' and a look 'right' or 'left', not {orbit_pass!r} "
@@ -78,6 +75,10 @@ class View:
             )
         heading = HEADING_DEG[orbit_pass] if heading_deg is None else heading_deg
         return cls(incidence_deg, (heading + (90.0 if look == "right" else -90.0)) % 360.0)
+
+    def on_grid(self, grid: Grid) -> View:
+        """This view, given from true north, as seen from the grid north of a map (at the grid's middle)."""
+        return replace(self, look_azimuth_deg=(self.look_azimuth_deg - convergence_deg(grid)) % 360.0)
 
     def to_sensor(self) -> tuple[float, float, float]:
         """Unit vector from the ground to the sensor: east, north, up."""
@@ -142,21 +143,24 @@ def spacing_m(grid: Grid) -> Spacing:
     Raises GeometryError for a grid without coordinate reference system, or one that its coordinates contradict.
     """
     crs = _known_crs(grid)
-    a, b, _, d, e, _ = grid.transform[:6]
-    if not crs.is_geographic:
+    rows, columns = _ground_steps(grid, crs)
+    if crs.is_projected:
+        a, b, _, d, e, _ = grid.transform[:6]
         unit = float(crs.linear_units_factor[1])
         nominal = unit * float(np.hypot(b, e)), unit * float(np.hypot(a, d))
-        if min(nominal) < MIN_PIXEL_M:
-            raise GeometryError(
-                f"pixels of {min(nominal):.2g} m in {crs_name(crs)} look like degrees tagged as metres; assign "
-                "the true coordinate reference system (gdal_edit.py -a_srs EPSG:4326 FILE)."
-            )
-    rows, columns = _ground_steps(grid, crs)
-    if not crs.is_geographic:
         scales = np.concatenate([rows / nominal[0], columns / nominal[1]])
         if np.all(np.abs(scales - 1) <= NOMINAL_SCALE):
             return nominal
     return float(rows.mean()), columns[:, None]
+
+
+def convergence_deg(grid: Grid) -> float:
+    """Direction of grid north at the middle of a grid, degrees clockwise from true north, -180 to 180."""
+    crs = _known_crs(grid)
+    x, y = grid.transform @ (grid.width / 2, grid.height / 2)
+    step = 1e-4 if crs.is_geographic else 10.0
+    lon, lat, geod = _on_ellipsoid(np.array([(x, y), (x, y + step)]), crs)
+    return float(geod.inv(lon[0], lat[0], lon[1], lat[1])[0])
 
 
 def heights(dem: Scene) -> Array:
@@ -209,6 +213,7 @@ def terrain_layers(dem: Scene) -> Scene:
 
 
 def check_spacing(spacing: Spacing, rows: int) -> Spacing:
+    """The spacing of a raster of `rows` rows; GeometryError where it is not positive or does not fit."""
     for metres in spacing:
         if not np.all(np.asarray(metres) > 0) or np.shape(metres) not in ((), (1, 1), (rows, 1)):
             raise GeometryError(
@@ -224,33 +229,18 @@ def _known_crs(grid: Grid, name: str = "the grid") -> CRS:
             f"{name} has no coordinate reference system, so its slopes are unknown; assign one "
             "(gdal_edit.py -a_srs EPSG:... FILE)."
         )
-    if grid.crs.is_geographic:
-        west, south, east, north = bounds(grid)
-        if south < -90.01 or north > 90.01 or east - west > 360.01:
-            raise GeometryError(
-                f"{name}: coordinates up to {max(abs(south), abs(north)):.6g} in {crs_name(grid.crs)} are no degrees; "
-                "assign the true coordinate reference system (gdal_edit.py -a_srs EPSG:... FILE)."
-            )
     return grid.crs
 
 
 def _ground_steps(grid: Grid, crs: CRS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Length in metres of each row's step down and step to the right, on the ellipsoid in the middle column."""
-    system = pyproj.CRS(crs.to_wkt())
-    geod = system.get_geod()
-    if system.geodetic_crs is None or geod is None:
-        raise GeometryError(
-            f"{crs_name(crs)} has no place on Earth; assign the true coordinate reference system."
-        )
-    rows = np.arange(grid.height) + 0.5
-    middle = np.column_stack([np.full(grid.height, grid.width / 2), rows])
-    geodetic = CRS.from_wkt(system.geodetic_crs.to_wkt())
+    middle = np.column_stack([np.full(grid.height, grid.width / 2), np.arange(grid.height) + 0.5])
 
     def length(step: tuple[float, float]) -> NDArray[np.float64]:
-        ends: list[Points] = [apply_affine(grid.transform, middle + np.array(step) * s) for s in (-0.5, 0.5)]
-        (lon0, lat0), (lon1, lat1) = (transform_points(end, crs, geodetic).T for end in ends)
-        lat0, lat1 = np.clip(lat0, -90, 90), np.clip(lat1, -90, 90)
-        return np.asarray(geod.inv(lon0, lat0, lon1, lat1)[2])
+        ends = [apply_affine(grid.transform, middle + np.array(step) * part) for part in (-0.5, 0.5)]
+        lon, lat, geod = _on_ellipsoid(np.concatenate(ends), crs)
+        count = grid.height
+        return np.asarray(geod.inv(lon[:count], lat[:count], lon[count:], lat[count:])[2])
 
     steps = length((0.0, 1.0)), length((1.0, 0.0))
     if not all(np.all(np.isfinite(step) & (step > 0)) for step in steps):
@@ -259,6 +249,18 @@ def _ground_steps(grid: Grid, crs: CRS) -> tuple[NDArray[np.float64], NDArray[np
             "heights truly have."
         )
     return steps
+
+
+def _on_ellipsoid(points: Points, crs: CRS) -> tuple[NDArray[np.float64], NDArray[np.float64], pyproj.Geod]:
+    """Longitude and latitude of points in degrees, and the ellipsoid that they lie on."""
+    system = pyproj.CRS(crs.to_wkt())
+    geod = system.get_geod()
+    if system.geodetic_crs is None or geod is None:
+        raise GeometryError(
+            f"{crs_name(crs)} has no place on Earth; assign the true coordinate reference system."
+        )
+    lon, lat = transform_points(points, crs, CRS.from_wkt(system.geodetic_crs.to_wkt())).T
+    return lon, np.clip(lat, -90, 90), geod
 
 
 def _axes(dem: Scene) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,5 +1,7 @@
 """Slope, aspect and local incidence on planes and cones of known answer, on every kind of grid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -12,6 +14,7 @@ from sartutor.sar.terrain import (
     HEADING_DEG,
     View,
     aspect,
+    convergence_deg,
     dem_gradient,
     gradient,
     heights,
@@ -178,6 +181,42 @@ def test_spacing_of_web_mercator_is_that_of_the_ground():
     assert per_column == pytest.approx(10 * east / np.deg2rad(6378137), rel=1e-4)
     assert per_row == pytest.approx(10 * np.cos(np.deg2rad(47)) * north / np.deg2rad(6378137), rel=1e-4)
     assert per_row == pytest.approx(6.82, abs=0.03)
+
+
+@pytest.mark.parametrize("vertical", ["5773", "5703"])  # metres above EGM96 and NAVD88
+def test_a_vertical_system_in_metres_changes_nothing(vertical):
+    model = dem(
+        plane(0.2, 0), Affine(10, 0, 6e5, 0, -10, 5.2e6), CRS.from_user_input(f"EPSG:32632+{vertical}")
+    )
+    assert spacing_m(model.grid) == (10, 10)
+    assert terrain_layers(model).band("slope") == pytest.approx(np.rad2deg(np.arctan(0.2)), abs=1e-3)
+    degrees = replace(
+        model.grid,
+        crs=CRS.from_user_input(f"EPSG:4326+{vertical}"),
+        transform=Affine(1e-4, 0, 9, 0, -1e-4, 47),
+    )
+    assert spacing_m(degrees)[0] == pytest.approx(1e-4 * ellipsoid(47)[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("crs", "x", "y", "convergence"),
+    [
+        (
+            UTM,
+            6.1e5,
+            6.65e6,
+            np.rad2deg(np.arctan(np.tan(np.deg2rad(1.97085)) * np.sin(np.deg2rad(59.9725)))),
+        ),
+        (UTM, 5e5, 5.2e6, 0),
+        (DEGREES, 12, 47, 0),
+        (CRS.from_epsg(3413), -1e6, -1e6, -45),  # the pole lies to the upper right
+    ],
+)
+def test_grid_north_turns_with_the_map(crs, x, y, convergence):
+    step = 1e-4 if crs.is_geographic else 10.0
+    grid = Grid(Affine(step, 0, x, 0, -step, y), crs, 2, 2)
+    assert convergence_deg(grid) == pytest.approx(convergence, abs=1e-3)
+    assert View(35, 10).on_grid(grid).look_azimuth_deg == pytest.approx((10 - convergence) % 360, abs=1e-3)
 
 
 def test_a_plane_has_the_same_slope_on_degrees_as_in_metres():
