@@ -2,12 +2,13 @@
 # # ALOS-2: from digital numbers to backscatter
 #
 # **What you will do.** Open a tile of JAXA's yearly PALSAR-2 mosaic, turn its whole numbers into calibrated backscatter, compare
-# two ways of averaging on sea and land, and question the mask that comes with the tile.
+# two ways of averaging on sea and land, and question the mask that comes with the tile. Then go back to complex scenes, flatten
+# mountains, and weigh classes.
 #
-# **What you will learn.** What a digital number (DN) is, the calibration equation of ALOS-2, why the average must be taken before
-# the logarithm, and why a legend is a claim that you can test.
+# **What you will learn.** What a digital number (DN) is, the calibration equations of ALOS-2, why the average must be taken before
+# the logarithm, why a legend is a claim that you can test, and what slopes and rare classes do to a data set.
 #
-# **What you need.** About 15 minutes, no earlier notebook. `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real tile
+# **What you need.** About 30 minutes, no earlier notebook. `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real tile
 # around Lehua and the north tip of Niihau, Hawaii (3 MB, © JAXA).
 
 # %%
@@ -21,6 +22,7 @@ DATA = "synthetic"  # synthetic | sample | path of a folder with your own mosaic
 
 # %%
 import numpy as np
+from affine import Affine
 from rasterio.windows import Window
 
 from sartutor.lab import data, plots
@@ -128,8 +130,31 @@ for name in ("HH", "HV"):
         print(f"{name} {label:10}{right_db:9.2f}{wrong_db:9.2f}{wrong_db - right_db:9.2f}")
 
 # %% [markdown]
-# The error depends on what is mixed. An even surface is off by the little that speckle makes; waves, ships and a few very bright
-# pixels add to it, and land, a mixture of bright and dark, is off most. So no constant can mend it afterwards. Average in power.
+# The error depends on what is mixed. Part of it is **speckle**: with $L$ looks it makes the mean of decibels too low by
+# $\tfrac{10}{\ln 10}(\ln L - \psi(L))$, everywhere alike ([01](01_sar_basics.ipynb), section 3). The rest is **heterogeneity**: waves,
+# ships, and on land a mixture of bright and dark. Which is which? We take all the sea and all the land of the tile, and the looks
+# of the sea.
+
+# %%
+from sartutor.sar import speckle, speckle_law
+
+whole = geotiff.read_scene(hh_file, units="dn").pixels[0]
+sea_looks = speckle.estimate_looks(scene.band("HH"), scene.valid & (kind == 50))
+by_speckle = float(speckle_law.log_bias_db(sea_looks))
+print(f"{sea_looks:.1f} looks: speckle alone makes {by_speckle:.2f} dB")
+for label, value in (("ocean", 50), ("land", 255)):
+    values = dn_to_power(whole[(classes == value) & (whole > 1)])
+    found = [10 * np.log10(values.mean()), 10 * np.log10(np.median(values)), np.mean(10 * np.log10(values))]
+    numbers[f"HH_{label}_whole_tile"] = dict(
+        zip(("mean", "median", "mean_of_db"), map(float, found), strict=True)
+    )
+    print(f"{label:6} mean {found[0]:.2f}, median {found[1]:.2f}, mean of dB {found[2]:.2f};", end=" ")
+    print(
+        f"error {found[2] - found[0]:.2f} dB, of which {found[2] - found[0] - by_speckle:.2f} dB is heterogeneity"
+    )
+
+# %% [markdown]
+# No constant can mend a wrong average afterwards: speckle's share could be added back, the mixture's cannot. Average in power.
 #
 # ## 5 · When and at which angle
 #
@@ -184,6 +209,122 @@ if 150 in level and 255 in level:
 # In the real sample legend and physics disagree: the pixels called shadow lie on slopes that face the radar, and are no darker than
 # land. Both fit layover. We show both and trust neither silently. In the synthetic tile the word is right, because we drew it so. For
 # training, leave such pixels out.
+
+# %% [markdown]
+# ## 7 · Scenes: levels and looks
+#
+# A mosaic is the end of a long way. Scenes come earlier on it, and their names say where: level **1.1** holds complex numbers in radar
+# geometry, **1.5** and **2.1** detected amplitudes on a map. `open_alos2` reads all three, in CEOS format and as GeoTIFF. The name alone
+# tells a lot:
+
+# %%
+from sartutor.sar import alos2_products
+
+said = alos2_products.parse_alos2_name("IMG-HH-ALOS2458503210-221119-UBSR2.1GUD_12032_7680.tif")
+direction = {"A": "ascending", "D": "descending"}[said.orbit_direction]
+print(
+    f"{said.polarisation}, {said.date:%d %B %Y}, mode {said.mode}, looking {said.look}, level {said.level}, {direction}"
+)
+
+# %% [markdown]
+# At level 1.1 the power is $I^2 + Q^2$ of the complex number, and the equation has another constant, 32 dB lower:
+#
+# $$\sigma^0_{\mathrm{dB}} = 10 \log_{10} \langle I^2 + Q^2 \rangle + \mathrm{CF} - 32.0 .$$
+#
+# Scenes of level 1.1 are not free, so we simulate one: an even field of −10 dB and a wood of −7 dB, seen by a sensor like ALOS-2. Then
+# we **detect** it: take the power, average blocks of 4 x 4 (16 looks at most), and only then the logarithm.
+
+# %%
+from sartutor.sar.scene import Band, Grid, Scene
+from sartutor.sim import sensor
+
+rng = np.random.default_rng(SEED)
+truth_db = np.where(np.arange(256) < 128, -10.0, -7.0) * np.ones((1, 256, 1))
+radar = sensor.SENSORS["alos2"].only("HH")
+z = sensor.slc(rng, 10 ** (truth_db / 10), radar) * 10 ** ((83.0 + 32.0) / 20)
+plain = Grid(Affine.identity(), None, 256, 256)
+level11 = Scene(
+    z.astype(np.complex64), (Band("HH", "complex"),), plain, np.ones((256, 256), bool), "simulated L1.1"
+)
+detected = alos2_products.detect(level11, looks=(4, 4))
+blocks = (np.abs(z[0]).astype(np.float64) ** 2).reshape(64, 4, 64, 4).mean((1, 3)) * 10 ** (
+    (-83.0 - 32.0) / 10
+)
+assert np.allclose(blocks, detected.band("HH"), rtol=1e-3)
+field, wood = detected.band("HH")[:, :30], detected.band("HH")[:, 34:]
+numbers["field_db"], numbers["wood_db"] = (float(10 * np.log10(part.mean())) for part in (field, wood))
+numbers["looks_of_4x4"] = float(speckle.enl(field))
+print(f"field {numbers['field_db']:.2f} dB, wood {numbers['wood_db']:.2f} dB")
+print(f"16 pixels a block, but {numbers['looks_of_4x4']:.1f} looks: neighbouring pixels share echoes")
+
+# %% [markdown]
+# ## 8 · Slopes, and why a mosaic is flattened only once
+#
+# A slope that faces the radar puts more ground into one pixel and looks brighter, with the same wood on it. **Terrain flattening** [3] counts
+# that ground with a terrain model and divides by it:
+#
+# $$\gamma^0_T = \beta^0\, \frac{A_\beta}{A_\gamma},$$
+#
+# where $A_\gamma$ is the area, seen along the beam, of all facets that fall into a pixel. The older **cosine correction** knows how one facet is
+# tilted, but not how many share a pixel. To compare them we lay an even wood, $\gamma^0 = -8$ dB, over mountains and add speckle. The
+# brightness is made by the same law that flattening inverts: so this shows what each method *can* do, not how exact terrain
+# models are.
+
+# %%
+from sartutor.sar import flattening, terrain
+
+dem = data.height_model("synthetic", PRESET, SEED).scene.read()
+view, metres = terrain.View.of_pass("ascending", incidence_deg=36.0), terrain.spacing_m(dem.grid)
+area = flattening.area_ratio(terrain.heights(dem), metres, view)
+theta = np.radians(view.incidence_deg)
+grain = sensor.speckle(rng, dem.grid.shape, 16, 0.0)
+sigma0 = 10 ** (-8 / 10) * area * np.sin(theta) * grain
+raw = Scene(sigma0[None], (Band("HH", "power", "sigma0"),), dem.grid, dem.valid, "wood on mountains")
+flat = flattening.flatten_terrain(raw, dem, view)
+angle = terrain.local_incidence(terrain.dem_gradient(dem), view)
+legacy = flattening.cosine_correction(sigma0 / np.cos(theta), angle, view.incidence_deg)
+shown = {"not corrected": sigma0 / np.cos(theta), "cosine correction": legacy, "flattened": flat.band("HH")}
+for axes, (name, gamma0) in zip(plots.panels(3), shown.items(), strict=True):
+    decibels = radiometry.power_to_db(np.where(flat.valid, gamma0, np.nan))
+    plots.show_image(axes, decibels, name, "dB", flat.valid & np.isfinite(decibels), (-18, 4))
+    spread = float(np.nanstd(decibels[flat.valid]))
+    numbers[f"spread_db_{name}"] = spread
+    print(f"{name:18} standard deviation {spread:.2f} dB")
+
+# %% [markdown]
+# JAXA's mosaics have been through this already. Doing it twice makes bright slopes dark. The package knows the product and refuses:
+
+# %%
+from sartutor.errors import DataError
+
+try:
+    flattening.flatten_terrain(scene, dem, view)
+except DataError as error:
+    print("Refused:", error)
+
+# %% [markdown]
+# ## 9 · Labels, and the weight of a rare class
+#
+# The ALOS-2 study of this tutorial [4] learns land cover: JAXA's 10 m map is laid over the radar grid (the class that covers most of a pixel wins;
+# classes are never averaged), and its four forests become one. Then nine classes are left, very uneven ones. A loss that counts
+# pixels would learn forest and forget solar panels. The study weighs class $c$ with share $f_c$ by
+#
+# $$w_c = \frac{1 - f_c}{C - 1}.$$
+#
+# Its released code lists the weights alone; the law and the shares below are inferred from them.
+
+# %%
+from sartutor.sar import class_statistics
+
+released = np.array([0.11347487, 0.10774269, 0.10684644, 0.11319541, 0.06752731, 0.12183155, 0.12457897, 0.12064208, 0.12416070])  # fmt: skip
+shares = 1 - (len(released) - 1) * released
+assert np.isclose(shares.sum(), 1, atol=1e-4)
+again = class_statistics.class_weights(np.round(shares * 1e8).astype(np.int64))
+assert np.allclose(again, released, atol=1e-6)
+numbers["largest_share"], numbers["smallest_share"] = float(shares.max()), float(shares.min())
+print("shares in %:", *(f"{100 * share:.1f}" for share in shares))
+print(f"the most frequent class has {shares.max() / shares.min():.0f} times the pixels of the rarest,")
+print(f"but the rarest weighs only {released.max() / released.min():.1f} times as much")
 
 # %% [markdown]
 # ## Where it fails
@@ -278,3 +419,4 @@ data.write_numbers("02", PRESET, tile.key, SEED, numbers)
 #    geometric calibration*, IEEE TGRS 47(12), 2009, and JAXA's ALOS-2 calibration results. Data © JAXA.
 # 2. Shimada et al., *New global forest/non-forest maps from ALOS PALSAR data*, Remote Sensing of Environment 155, 2014.
 # 3. D. Small, *Flattening gamma: radiometric terrain correction for SAR imagery*, IEEE TGRS 49(8), 2011.
+# 4. The ALOS-2 tutorial of SAR-W-SimMIM, arXiv:2603.15119; its code lists the class weights.

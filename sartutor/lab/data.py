@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from scipy import ndimage
 
 from sartutor import catalog
@@ -17,12 +19,14 @@ from sartutor.errors import DataError
 from sartutor.presets import preset
 from sartutor.sar.geotiff import SceneFile, read_scene
 from sartutor.sar.radiometry import to_units
-from sartutor.sar.scene import Readable, Scene
+from sartutor.sar.scene import Band, Grid, Readable, Scene
 from sartutor.sar.sentinel1 import open_sentinel1
 from sartutor.sim import mosaic, shapes
+from sartutor.sim.terrain import fractal_terrain
 
 FLOOD_SAMPLE = "sen1floods11-spain"
 MOSAIC_SAMPLE = "palsar2-mosaic-n23w161"
+TERRAIN_SAMPLE = "avaframe-alr"
 MADE_UP = "Synthetic: made on the spot, no one's data."
 
 
@@ -81,6 +85,18 @@ def mosaic_tile(data: str, preset_name: str, seed: int) -> Tile:
     (archive,) = catalog.fetch(MOSAIC_SAMPLE).values()
     catalog.unpack(archive, folder)
     return Tile(folder, data, _credit(MOSAIC_SAMPLE))
+
+
+def height_model(data: str, preset_name: str, seed: int) -> Example:
+    """The terrain of a notebook, in metres: "sample" is a real Alpine model, all else a simulated mountain range."""
+    if data == "sample":
+        path = catalog.fetch(TERRAIN_SAMPLE)["avaAlr.tif"]
+        return Example(read_scene(path, units="m", names=("DEM",)), None, data, _credit(TERRAIN_SAMPLE))
+    side = preset(preset_name).scene_side
+    height = fractal_terrain(np.random.default_rng(seed), side, pixel_m=10.0)
+    grid = Grid(Affine(10, 0, 650_000, 0, -10, 5_230_000), CRS.from_epsg(32632), side, side)
+    scene = Scene(height[None], (Band("DEM", "m"),), grid, np.ones(grid.shape, bool), "simulated mountains")
+    return Example(scene, None, "synthetic", MADE_UP)
 
 
 def runs_folder(preset_name: str, key: str) -> Path:
