@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sartutor.errors import DataError
 
 
-def class_counts(labels: ArrayLike, classes: int, ignore: int = -1) -> NDArray[np.int64]:
+def class_counts(labels: ArrayLike, classes: int, ignore: int = -1) -> NDArray[np.intp]:
     """Pixels of each class 0, 1, ..., `classes` - 1; counts of several images add up.
 
     Args:
@@ -21,13 +21,15 @@ def class_counts(labels: ArrayLike, classes: int, ignore: int = -1) -> NDArray[n
     """
     values = np.asarray(labels).ravel()
     values = values[values != ignore]
-    inside = (values >= 0) & (values < classes) & (values == np.floor(values))
+    inside = (values >= 0) & (values < classes)
+    if np.issubdtype(values.dtype, np.floating):
+        inside &= values % 1 == 0
     if not inside.all():
         raise DataError(
             f"label {values[~inside][0]:g} is none of the classes 0 to {classes - 1}, nor {ignore} (ignored); "
             "map the labels to these first."
         )
-    return np.bincount(values.astype(np.int64), minlength=classes)
+    return np.bincount(values.astype(np.intp, copy=False), minlength=classes)
 
 
 def class_frequencies(counts: ArrayLike) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -40,7 +40,7 @@ IN_FLIGHT_BYTES = 2**30
 """Memory that the tiles worked on at a time may take together."""
 
 COPIES = 12
-"""Copies of a tile that reading, filtering and compressing hold at their worst, as measured."""
+"""Copies of a tile, as 32-bit numbers, that are held at the worst moment; about 8 were measured."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.speckle is not None and self.speckle not in FILTERS:
             raise DataError(f"no speckle filter is called {self.speckle!r}; use one of {', '.join(FILTERS)}.")
+        if self.size < 1 or self.size % 2 == 0:
+            raise DataError(f"a window of {self.size} pixels has no centre; use an odd number such as 7.")
         if self.units not in ("db", "power"):
             raise DataError(f"tiles are written in 'db' or 'power', not in {self.units!r}.")
 
@@ -111,7 +113,8 @@ def prepare(source: Readable, recipe: Recipe, out: str | Path, progress: bool = 
     recipe = with_looks(recipe, source)
     with _folder(out):
         _claim(out, _stated(source, recipe))
-        records = _computed(partial(_finish_tile, source, recipe, out / "images"), tiles, progress)
+        workers = tiles_in_flight(min(recipe.side, max(source.grid.shape)), len(source.bands))
+        records = _computed(partial(_finish_tile, source, recipe, out / "images"), tiles, workers, progress)
         found = [record for record in records if record is not None]
         _write_index(found, out / "tiles.csv")
     return found
@@ -197,14 +200,14 @@ def _valid_of(path: Path) -> NDArray[np.bool_] | None:
         return None
 
 
-def _computed(job: partial[Any], tiles: Sequence[Tile], progress: bool) -> list[TileRecord | None]:
-    """What `job` returns for each tile, a few at a time; tiles that were begun are finished even on an error."""
+def _computed(
+    job: Callable[[Tile], TileRecord | None], tiles: Sequence[Tile], workers: int, progress: bool
+) -> list[TileRecord | None]:
+    """What `job` returns for each tile, `workers` at a time; tiles once begun are finished even on an error."""
     import dask
     from tqdm.dask import TqdmCallback
 
-    bands = len(job.args[0].bands)
     work = dask.delayed(job, pure=False, traverse=False)
-    workers = tiles_in_flight(tiles[0].window.height, bands)
     with ThreadPoolExecutor(workers) as pool, TqdmCallback(desc="tiles", unit="tile", disable=not progress):
         return list(dask.compute(*(work(tile) for tile in tiles), scheduler="threads", pool=pool))
 

@@ -7,7 +7,7 @@ empty ground between them test what is new. Passes over one place belong togethe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from types import MappingProxyType
 
@@ -107,9 +107,7 @@ def check_disjoint(splits: NDArray[np.int8], reach: int) -> None:
             )
 
 
-def group_split(
-    groups: Sequence[Hashable], shares: Mapping[str, float] = SHARES, seed: int = 0
-) -> dict[Hashable, str]:
+def group_split(groups: Sequence[str], shares: Mapping[str, float] = SHARES, seed: int = 0) -> dict[str, str]:
     """The split of each group, so that what belongs together (passes over one place, one event) stays together.
 
     Args:
@@ -120,13 +118,13 @@ def group_split(
     Raises:
         DataError: fewer groups than splits.
     """
-    sizes = dict(sorted(Counter(groups).items(), key=lambda item: str(item[0])))
+    sizes = dict(sorted(Counter(groups).items()))
     owners = _drawn(np.array(list(sizes.values()), np.int64), shares, seed)
     names = list(shares)
     return {group: names[owner] for group, owner in zip(sizes, owners.tolist(), strict=True)}
 
 
-def leave_one_out(groups: Sequence[Hashable]) -> Iterator[tuple[Hashable, list[int], list[int]]]:
+def leave_one_out(groups: Sequence[str]) -> Iterator[tuple[str, list[int], list[int]]]:
     """Each group once as the test: its name, the indexes of all other samples, and of its own.
 
     Raises DataError where there is but one group, so that nothing would be left to train on.

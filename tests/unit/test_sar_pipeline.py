@@ -176,7 +176,8 @@ def test_calibration_is_neither_forgotten_nor_done_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"), [({"speckle": "median"}, "use one of boxcar"), ({"units": "dn"}, "'dn'")]
+    ("wrong", "words"),
+    [({"speckle": "median"}, "use one of boxcar"), ({"units": "dn"}, "'dn'"), ({"size": 6}, "odd")],
 )
 def test_impossible_recipes_are_refused(wrong, words):
     with pytest.raises(DataError, match=words):
@@ -208,3 +209,17 @@ def test_tiles_in_flight_keep_within_memory():
     assert tiles_in_flight(64, 2) == CPU_COUNT
     assert tiles_in_flight(16384, 2) == 1
     assert tiles_in_flight(2048, 6) <= max(1, 2**30 // (2048**2 * 24))
+
+
+@pytest.mark.mirror
+def test_the_real_sentinel1_chip_in_tiles_equals_the_chip_filtered_at_once(mirror, tmp_path):
+    chip = open_scene(mirror / "sen1floods11-spain/Spain_7370579_S1Hand.tif")
+    recipe = with_looks(Recipe(speckle="lee", side=200, overlap=20), chip)
+    assert 3 < recipe.looks < 12  # nominal 4.4, more where pixels are correlated
+    whole = filter_scene(chip.read(), "lee", recipe.looks, 7)
+    for record in prepare(chip, recipe, tmp_path, progress=False):
+        part = read_scene(tmp_path / "images" / f"{record.id}.tif")
+        there = np.s_[record.y : record.y + record.height, record.x : record.x + record.width]
+        assert (part.valid == whole.valid[there]).all()
+        expected = whole.pixels[:, *there][:, part.valid]
+        np.testing.assert_allclose(part.pixels[:, part.valid], expected, atol=1e-4)
