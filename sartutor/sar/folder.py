@@ -16,7 +16,7 @@ bar between two.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
@@ -369,7 +369,7 @@ class DatasetWriter:
         write_scene(scene, self.folder / "images" / f"{id}.tif")
 
     def finish(
-        self, entries: Iterable[Entry], image_labels: dict[str, Sequence[str]] | None = None
+        self, entries: Iterable[Entry], image_labels: Mapping[str, Sequence[str]] | None = None
     ) -> Dataset:
         """Write splits.csv, and labels.csv where whole images are labelled, and open the folder."""
         if image_labels is not None:
