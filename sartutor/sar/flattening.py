@@ -33,6 +33,9 @@ MIN_AREA = 0.03
 SHARPEST = 1e-3
 """Least extent in slant range of a facet, in radar pixels: one at right angles to the beam has none at all."""
 
+LINES_AT_ONCE = 256
+"""Lines of the beam that are worked on together, so that a large raster needs little memory besides its own."""
+
 _BETA0: dict[Quantity, Callable[[NDArray[Any], float], NDArray[Any]]] = {
     "beta0": lambda power, incidence_deg: power,
     "sigma0": beta0_from_sigma0,
@@ -94,11 +97,14 @@ def area_ratio(height: ArrayLike, spacing: Spacing, view: View) -> Array:
     sine = float(np.sin(np.deg2rad(view.incidence_deg)))
     cell = lines.step_m * sine
     profiles = lines.gather(height)
-    ground = _bridged(profiles)
-    facets = illuminated_facets(slant_range(ground, lines, view), ray_height(ground, lines, view), sine, cell)
-    slant = slant_range(profiles, lines, view)
-    density = np.stack([_density(*line, cell) for line in zip(slant, *facets, strict=True)])
-    return lines.scatter(density).astype(np.float32)
+    for begin in range(0, len(profiles), LINES_AT_ONCE):
+        block = profiles[begin : begin + LINES_AT_ONCE]
+        ground = _bridged(block)
+        ends = slant_range(ground, lines, view), ray_height(ground, lines, view)
+        facets = illuminated_facets(*ends, sine, cell)
+        slant = slant_range(block, lines, view)
+        block[...] = [_density(*line, cell) for line in zip(slant, *facets, strict=True)]
+    return lines.scatter(profiles).astype(np.float32)
 
 
 def area_ratio_of_plane(slope_deg: float, incidence_deg: float) -> float:

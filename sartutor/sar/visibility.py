@@ -24,6 +24,10 @@ Lines: TypeAlias = NDArray[np.float64]
 """(lines, samples) along the beam, away from the sensor; not-a-number outside the raster."""
 
 
+COLUMNS_AT_ONCE = 256
+"""Columns that are interpolated together, so that a large raster needs little memory besides its own."""
+
+
 @dataclass(frozen=True)
 class BeamLines:
     """Parallel lines through a raster in the direction of the beam, one sample in each column (or row).
@@ -70,15 +74,13 @@ class BeamLines:
         values[~np.isfinite(values)] = np.nan
         first, whole, part = self._offsets(values.shape)
         count = values.shape[0] - 2 + int(np.ptp(whole)) + 1
-        rows = 1 + first + np.arange(count)[:, None] + whole
-        return _between(values, _widened(values), rows, part, 1)
+        return _between(values, _widened(values), count, 1 + first + whole, part, 1)
 
     def scatter(self, lines: Lines) -> NDArray[np.float64]:
         """Values along the lines back on the raster: the inverse of `gather`, interpolated again."""
         rows = self.shape[1] if self.swapped else self.shape[0]
         first, whole, part = self._offsets((rows, lines.shape[1]))
-        at = np.arange(rows)[:, None] - first - whole
-        return self._turned(_between(lines, lines, at, part, -1), back=True)
+        return self._turned(_between(lines, lines, rows, -first - whole, part, -1), back=True)
 
     def _offsets(self, shape: tuple[int, ...]) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
         """The first line's row at sample 0, and each sample's offset from there: whole pixels and the part."""
@@ -161,21 +163,25 @@ def _widened(values: Lines) -> Lines:
 
 
 def _between(
-    values: Lines, others: Lines, rows: NDArray[np.int64], part: NDArray[np.float64], side: int
+    values: Lines, others: Lines, count: int, start: NDArray[np.int64], part: NDArray[np.float64], side: int
 ) -> Lines:
-    """Values at `rows` of each column, moved by `part` (0 to 1) towards the row `side` further on.
+    """`count` rows of each column from `start` on, moved by `part` (0 to 1) towards the row `side` further on.
 
     The nearer of the two rows decides whether there is a value; the other one, taken from `others`, counts
     where it has one.
     """
-    columns = np.arange(values.shape[1])
-    swap = part > 0.5
+    result = np.empty((count, values.shape[1]))
+    swap, weight = part > 0.5, np.minimum(part, 1 - part)
     to_nearest, to_other = np.where(swap, side, 0), np.where(swap, 0, side)
-    nearest, other = _at(values, rows + to_nearest, columns), _at(others, rows + to_other, columns)
-    weight = np.minimum(part, 1 - part)
-    with np.errstate(invalid="ignore"):
-        mixed = nearest + weight * (other - nearest)
-    return np.where(np.isfinite(other) & (weight > 0), mixed, nearest)
+    for begin in range(0, values.shape[1], COLUMNS_AT_ONCE):
+        columns = np.arange(begin, min(begin + COLUMNS_AT_ONCE, values.shape[1]))
+        rows = np.arange(count)[:, None] + start[columns]
+        nearest = _at(values, rows + to_nearest[columns], columns)
+        other = _at(others, rows + to_other[columns], columns)
+        with np.errstate(invalid="ignore"):
+            mixed = nearest + weight[columns] * (other - nearest)
+        result[:, columns] = np.where(np.isfinite(other) & (weight[columns] > 0), mixed, nearest)
+    return result
 
 
 def _at(values: Lines, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Lines:
