@@ -27,7 +27,7 @@ from sartutor.sar.resize import overview, resize
 from sartutor.sar.scene import Band, Grid, Scene, Units
 
 REVOLUTIONS_PER_CYCLE = 207
-"""Orbits until ALOS-2 repeats its ground track: 14 days of 15 3/14 revolutions (JAXA's orbit page)."""
+"""Orbits until ALOS-2 repeats its ground track: 14 days of 15 - 3/14 revolutions each (JAXA)."""
 
 _NAME = re.compile(
     r"""(?:(?P<kind>IMG|LED|TRL|VOL|BRS)-(?:(?P<polarisation>[HV]{2})-)?)?
@@ -238,7 +238,7 @@ def _open_ceos(files: list[Path], names: list[Alos2Name], factor_db: float | Non
     leader = _leader(files[0])
     units = _UNITS[said.level]
     bands = tuple(Band(name.polarisation, units, date=said.date) for name in names)
-    raw = CeosImages(files, bands, None if units == "complex" else leader.grid, said.scene_id)
+    raw = CeosImages(files, bands, None if units == "complex" else leader.grid, files[0].name)
     stated = ALOS2_CALIBRATION_FACTOR_DB if leader.factor_db is None else leader.factor_db
     factor = stated if factor_db is None else factor_db
     return Alos2Scene(raw, replace(said, polarisation=""), factor, _notes(said, factor, raw.grid))

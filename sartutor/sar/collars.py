@@ -98,7 +98,7 @@ def _fills(
     layer: Layer, stored: Stored, grid: Grid, unit: Units | None
 ) -> tuple[tuple[float, ...], list[str]]:
     values = np.concatenate([part.ravel() for _, part in stored])
-    never = [fill for fill in NEVER_MEASURED if fill != layer.nodata and np.any(is_fill(values, fill))]
+    never = [f for f in NEVER_MEASURED if np.any(is_fill(values, f)) and not _declared(layer, f)]
     notes = [f"{_share(values, fill)} are {fill:g}, no measurement: taken as no data." for fill in never]
     if layer.declares:
         return tuple(never), notes
@@ -160,6 +160,10 @@ def _border(window: Window, grid: Grid) -> NDArray[np.bool_]:
 def _corners(grid: Grid) -> list[Window]:
     rows, cols = (min(n, CORNER_SIDE) for n in grid.shape)
     return [Window(x, y, cols, rows) for x in (0, grid.width - cols) for y in (0, grid.height - rows)]
+
+
+def _declared(layer: Layer, fill: float) -> bool:
+    return layer.nodata is not None and bool(is_fill(np.array(layer.nodata), fill))
 
 
 def _any_fill(values: NDArray[Any], fills: Sequence[float]) -> NDArray[np.bool_]:

@@ -66,20 +66,22 @@ class Normalisation:
         return tuple(dict.fromkeys(channel.units for channel in self.channels.values()))
 
     def apply(self, scene: Scene) -> Scene:
-        """The scene normalised, in units "1"; pixels that are not valid hold each channel's fill.
+        """The scene normalised, in units "1"; pixels that are not valid, or not a number, hold the fill.
 
         Raises DataError when a band has no channel here, is in other units than its channel takes, or has
         been normalised before.
         """
         self._check_once(scene)
         channels = [self._channel(scene.name, band) for band in scene.bands]
+        valid = scene.valid & np.isfinite(scene.pixels).all(axis=0)
         layers = [
-            np.where(scene.valid, channel.apply(np.where(scene.valid, layer, channel.low)), channel.fill)
+            np.where(valid, channel.apply(np.where(valid, layer, channel.low)), channel.fill)
             for layer, channel in zip(scene.pixels, channels, strict=True)
         ]
         notes = (*_unmarked(scene.notes), f"{_MARK}{self.name}: {self.source}.")
         bands = tuple(replace(band, units="1") for band in scene.bands)
-        return replace(scene, pixels=np.stack(layers).astype(np.float32), bands=bands, notes=notes)
+        pixels = np.stack(layers).astype(np.float32)
+        return replace(scene, pixels=pixels, valid=valid, bands=bands, notes=notes)
 
     def invert(self, scene: Scene) -> Scene:
         """The scene in physical units again; DataError when it was not normalised by this."""

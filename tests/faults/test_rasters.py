@@ -240,6 +240,14 @@ def test_a_declared_no_data_value_decides(tmp_path):
     assert (scene.valid == (values > -9999)).all()
 
 
+@pytest.mark.parametrize("fill", [-9999, -3.4028234663852886e38, 0])
+def test_a_collar_with_a_tag_needs_no_sentence(tmp_path, fill):
+    path = write(tmp_path / "tagged.tif", np.where(swath(), np.float32(fill), db_values()), nodata=fill)
+    scene = read_scene(path, units="db")
+    assert (scene.valid == ~swath()).all()
+    assert scene.notes == ()
+
+
 def test_each_band_has_its_own_collar(tmp_path):
     values = np.stack([db_values(), db_values(seed=1)])
     values[0, :30], values[1, :, -20:] = 0, -9999

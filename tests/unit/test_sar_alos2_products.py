@@ -141,6 +141,7 @@ def test_level_1_1_stays_complex_until_detected(tmp_path):
     assert scene.pixels.dtype == np.complex64
     assert scene.bands[0] == Band("HH", "complex", date=date(2022, 11, 19))
     assert scene.grid.crs is None
+    assert scene.name == f"IMG-HH-{SCENE}-FBDR1.1__A"
     assert (scene.pixels[0] == z[3:33, 10:60]).all()
     assert not scene.valid[:, 40:].any()
     assert scene.valid[:, :40].all()

@@ -102,6 +102,14 @@ def test_no_data_holds_the_mean_and_stays_masked(fill):
     assert ranges.valid.tolist() == branch.valid.tolist() == [[False, True]]
 
 
+def test_not_a_number_becomes_no_data():
+    normalised = normalise(
+        scene([[np.nan, -12], [1000, 1000]], Band("VV0", "db"), Band("DEM", "m")), "avalanche-vv"
+    )
+    assert normalised.valid.tolist() == [[False, True]]
+    assert normalised.pixels[:, 0, 0].tolist() == [0, 0]
+
+
 def test_an_undated_band_is_filled_with_the_mean_of_both_dates():
     source = scene([[np.nan]], Band("VH", "db"))
     source.valid[:] = False
