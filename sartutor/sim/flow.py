@@ -44,9 +44,6 @@ REST_DEGREE = 25.0
 TRACK_SHARE = 0.003
 """Share of an avalanche's mass that must pass a pixel for it to count as track (assumed)."""
 
-SPREAD_EXPONENT = 3
-"""Power of the slope by which mass is shared among lower neighbours; larger ones spread less (assumed)."""
-
 STEPS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 """(rows, columns) to the eight neighbours, anticlockwise from the right."""
 
@@ -64,7 +61,7 @@ def release_areas(height: Array, pixel_m: float, rng: Rng, count: int) -> Labels
         return labels
     tops = rng.choice(candidates, (count, 2))
     centres = tops[np.arange(count), np.argmax(height.ravel()[tops], axis=1)]
-    widths = np.exp(rng.uniform(*np.log(WIDTH_M), count)) / pixel_m
+    widths = np.exp(rng.uniform(np.log(WIDTH_M[0]), np.log(WIDTH_M[1]), count)) / pixel_m
     for centre, width in zip(centres, widths, strict=True):
         where = np.unravel_index(centre, height.shape)
         _add_area(labels, steep, (int(where[0]), int(where[1])), rise[:, where[0], where[1]], width)
@@ -110,7 +107,7 @@ def beta_angle(height: Array, pixel_m: float, release: Labels) -> NDArray[np.flo
 
     A path that ends before its slope falls below 10 degrees (a hollow, the border) counts to its end.
     """
-    receiver = steepest(height, pixel_m)
+    receiver = steepest(height, pixel_m).tolist()
     heights = height.ravel()
     ids = np.arange(1, int(release.max()) + 1)
     tops = ndimage.maximum_position(height, release, ids) if ids.size else []
@@ -127,11 +124,11 @@ def steepest(height: Array, pixel_m: float) -> Ints:
     return np.where(drops[own, best] > 0, own + step[best], own)
 
 
-def descent(receiver: Ints, top: tuple[int, ...], shape: tuple[int, int]) -> Ints:
+def descent(receiver: list[int], top: tuple[int, ...], shape: tuple[int, int]) -> Ints:
     """Flat indices of the pixels on the way down from `top`."""
     here = int(np.ravel_multi_index(top, shape))
     path = [here]
-    while (after := int(receiver[here])) != here:
+    while (after := receiver[here]) != here:
         path.append(after)
         here = after
     return np.array(path)
@@ -166,9 +163,9 @@ def flow(height: Array, pixel_m: float, release: Labels, alpha_degree: ArrayLike
     """Let every release area run down the terrain; ids 1, 2, ... have the runout angles `alpha_degree`.
 
     In each step all moving mass goes on by one pixel: from slope s and heading u to neighbour i of direction d_i
-    the share is proportional to (s_i + 0.05)^`SPREAD_EXPONENT` times (max(0, u . d_i)^4, a little more where it is
-    lower), among neighbours that are not higher and that the energy line reaches. Mass with no way on stops;
-    so does what has become a negligible part of its avalanche, and mass at the border.
+    the share is proportional to (s_i + 0.05)^3 times (max(0, u . d_i)^4, a little more where it is lower), among
+    neighbours that are not higher and that the energy line reaches (form as in Flow-Py, numbers assumed). Mass with
+    no way on stops; so does what has become a negligible part of its avalanche, and mass at the border.
     """
     terrain = _Terrain.of(height, pixel_m)
     front = _Front.start(terrain, release)
@@ -183,7 +180,7 @@ def flow(height: Array, pixel_m: float, release: Labels, alpha_degree: ArrayLike
     return Flow(flux.reshape(shape), deposit.reshape(shape), energy.reshape(shape))
 
 
-LEAST_MASS = 2e-4
+LEAST_MASS = 5e-4
 """Share of an avalanche's mass below which a parcel stops (assumed)."""
 
 TURN = 0.1
@@ -206,8 +203,9 @@ class _Terrain:
         lengths = _lengths()
         drop = _drops(height)
         slopes = drop / (pixel_m * lengths)
-        allowed = drop >= 0
-        routing = np.where(allowed, np.maximum(slopes, 0) + np.float32(0.05), 0) ** SPREAD_EXPONENT
+        routing = slopes + np.float32(0.05)
+        routing *= routing * routing
+        routing[drop < 0] = 0
         direction = np.array(STEPS, np.float32).T / lengths
         step = np.array([row * height.shape[1] + col for row, col in STEPS])
         return cls(drop, routing, np.float32(TURN) * (drop > 0), step, pixel_m * lengths, direction)
@@ -284,11 +282,9 @@ def _drops(height: Array) -> Array:
     """Height of each pixel above its eight neighbours in m, (pixels, 8); minus infinity beyond the border."""
     rows, cols = height.shape
     padded = np.pad(height, 1, constant_values=np.inf)
-    drops = np.empty((rows, cols, 8), np.float32)
-    for way, (down, right) in enumerate(STEPS):
-        near = padded[1 + down : 1 + down + rows, 1 + right : 1 + right + cols]
-        np.subtract(height, near, out=drops[..., way])
-    return drops.reshape(-1, 8)
+    near = [padded[1 + down : 1 + down + rows, 1 + right : 1 + right + cols] for down, right in STEPS]
+    drops: Array = np.ascontiguousarray((height - np.stack(near)).reshape(8, -1).T)
+    return drops
 
 
 def debris(height: Array, pixel_m: float, run: Flow, least_m2: float) -> Labels:
@@ -301,12 +297,26 @@ def debris(height: Array, pixel_m: float, run: Flow, least_m2: float) -> Labels:
     gentle = slope(gradient(height, (pixel_m, pixel_m))) < REST_DEGREE
     labels = np.zeros(height.shape, np.uint16)
     for index, (flux, deposit) in enumerate(zip(run.flux, run.deposit, strict=True), start=1):
-        parts, found = ndimage.label(gentle & (flux >= TRACK_SHARE))
-        if not found:
-            continue
-        resting = np.bincount(parts.ravel(), deposit.ravel())
-        resting[0] = 0
-        body = ndimage.binary_opening(parts == resting.argmax())
-        if np.count_nonzero(body) * pixel_m**2 >= least_m2:
-            labels[body] = index
+        track = flux >= TRACK_SHARE
+        box = tuple(_extent(track.any(axis=axis)) for axis in (1, 0))
+        body = _body(gentle[box] & track[box], deposit[box])
+        if np.count_nonzero(body) * pixel_m**2 >= max(least_m2, 1):
+            labels[box][body] = index
     return labels
+
+
+def _extent(occupied: Mask) -> slice:
+    """From the first to behind the last True."""
+    where = np.flatnonzero(occupied)
+    return slice(int(where[0]), int(where[-1]) + 1) if where.size else slice(0, 0)
+
+
+def _body(gentle_track: Mask, deposit: Array) -> Mask:
+    """The part of a gentle track where most mass rests, without what is one pixel wide."""
+    parts, found = ndimage.label(gentle_track)
+    if not found:
+        return np.zeros_like(gentle_track)
+    resting = np.bincount(parts.ravel(), deposit.ravel())
+    resting[0] = 0
+    body: Mask = ndimage.binary_opening(np.pad(parts == resting.argmax(), 1))[1:-1, 1:-1]
+    return body

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from sartutor.sim.shapes import fractal_field
 
@@ -53,29 +53,42 @@ def fractal_terrain(
     height = mountain * (0.65 + 0.35 * spurs + roughness * fractal_field(rng, size, 4.2))
     height -= height.min()
     factor = relief_m / height.max() if relief_m is not None else _steepness_factor(height, pixel_m)
-    return np.float32(factor) * height
+    result: Array = np.float32(factor) * height
+    return result
 
 
 def smooth_field(rng: Rng, size: int, slope: float, coarse: int = COARSE) -> Array:
     """`fractal_field` without detail below `coarse` pixels, (size, size): quicker, and not periodic."""
+    count = _interpolation(size, coarse).shape[1]
+    field = fractal_field(rng, fft.next_fast_len(3 * count // 2), slope)
+    return _interpolated(field[:count, :count], size, coarse)
+
+
+def grain(rng: Rng, size: int, coarse: int = 2) -> Array:
+    """White noise of about `coarse` pixels' width, (size, size), standard deviation 1."""
+    count = _interpolation(size, coarse).shape[1]
+    field = _interpolated(rng.standard_normal((count, count), dtype=np.float32), size, coarse)
+    result: Array = field / field.std()
+    return result
+
+
+def _interpolated(field: Array, size: int, coarse: int) -> Array:
     weights = _interpolation(size, coarse)
-    count = weights.shape[1]
-    field = fractal_field(rng, 2 * count, slope)[:count, :count]
-    smooth: Array = weights @ field @ weights.T
-    return smooth
+    return (weights @ field @ weights.T).astype(np.float32, copy=False)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _interpolation(size: int, coarse: int) -> Array:
     """Cubic spline weights (size, coarse samples) of samples every `coarse` pixels."""
     count = -(-size // coarse) + 3
-    return ndimage.zoom(np.eye(count, dtype=np.float32), (coarse, 1), order=3)[coarse : coarse + size]
+    weights = ndimage.zoom(np.eye(count, dtype=np.float32), (coarse, 1), order=3)
+    return weights[coarse : coarse + size].astype(np.float32, copy=False)
 
 
 def _flanks(field: Array) -> Array:
     """Height above the valley: parabolic within `VALLEY_WIDTH` of the field's zero line, straight up to `CREST`."""
     folded = np.abs(CREST - np.abs(CREST - np.abs(field)))
-    return folded * folded / (folded + VALLEY_WIDTH)
+    return (folded * folded / (folded + VALLEY_WIDTH)).astype(np.float32, copy=False)
 
 
 def _steepness_factor(height: Array, pixel_m: float) -> float:
