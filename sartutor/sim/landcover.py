@@ -164,11 +164,11 @@ def reflectivity(rng: Rng, layout: Layout, sensor: Sensor, incidence_deg: Array)
     labels = layout.labels
     falloff = falloff_db(_local_incidence(layout, incidence_deg))
     shape = _shape_db(labels, sensor, float(np.mean(incidence_deg)))
-    wood = labels == FOREST
-    grain = texture(rng, labels.shape, FOREST_ORDER, max(FOREST_CORRELATION_M / sensor.pixel_m, 1))
     power = np.stack([_level_db(rng, layout, sensor.band, p, falloff) + shape for p in sensor.polarisations])
     power = db_to_power(power)
-    power[:, wood] *= grain[wood]
+    if (wood := labels == FOREST).any():
+        grain = texture(rng, wood.shape, FOREST_ORDER, max(FOREST_CORRELATION_M / sensor.pixel_m, 1))
+        power[:, wood] *= grain[wood]
     coherent = _double_bounce(rng, layout, power) + _masts(rng, labels, sensor)
     power[:, labels == BUILDING] *= np.float32(1 - WALL_SHARE)
     return power, coherent
