@@ -24,7 +24,15 @@ from typing import Annotated, Any, NamedTuple, Self
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from rasterio.io import MemoryFile
 from tqdm import tqdm
 
@@ -32,6 +40,7 @@ from sartutor.errors import DataError, OutputError
 from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_scene
 from sartutor.sar.layers import Layer, layers_of, opened, read_layers
+from sartutor.sar.radiometry import guess_units
 from sartutor.sar.scene import Band, Grid, Scene, Units
 
 IGNORE = -1
@@ -44,7 +53,7 @@ RANGE_SAMPLE = 500_000
 """Training pixels that ranges are computed from, drawn evenly from all valid ones."""
 
 Name = Annotated[str, StringConstraints(min_length=1)]
-Range = Annotated[tuple[float, float], Field(description="low, high")]
+Range = tuple[FiniteFloat, FiniteFloat]
 
 
 class _Strict(BaseModel):
@@ -228,12 +237,16 @@ class Dataset:
             given |= self._percentiles(missing)
         return {name: given[name] for name in self.description.band_names}
 
-    def check(self, progress: bool = True) -> None:
-        """Read every image and mask once; DataError at the first that is not as it should be."""
+    def check(self, progress: bool = True) -> list[str]:
+        """Read every image and mask once; DataError at the first that is not as it should be.
+
+        Returns sentences of doubt: bands of the first image whose values do not look like the units of dataset.yaml.
+        """
         for entry in tqdm(self.entries, desc="checking", unit="image", disable=not progress):
             self.scene(entry.id)
             if self.description.labels is not None:
                 self.mask(entry.id)
+        return _doubts(self.scene(self.entries[0].id))
 
     def _percentiles(self, names: list[str]) -> dict[str, tuple[float, float]]:
         sample = _even_sample(self.scene(id).select(names) for id in self.ids("train"))
@@ -499,6 +512,20 @@ def _as_classes(
             f"{path} holds the values {strange}, which dataset.yaml lists in neither labels nor ignore."
         )
     return classes
+
+
+def _doubts(scene: Scene) -> list[str]:
+    """Sentences about calibrated bands whose values look like other units than they are said to have."""
+    found = []
+    for band, layer in zip(scene.bands, scene.pixels, strict=True):
+        if band.units not in ("db", "power"):
+            continue
+        guess, reason = guess_units(layer[scene.valid])
+        if guess != band.units:
+            found.append(
+                f"{scene.name}: band {band.name} is said to be in {band.units}, but looks like {guess} ({reason})."
+            )
+    return found
 
 
 def _even_sample(scenes: Iterable[Scene], size: int = RANGE_SAMPLE, seed: int = 0) -> NDArray[np.float32]:

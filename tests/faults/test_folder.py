@@ -60,6 +60,7 @@ def test_a_missing_file(folder, name):
         ({"bands": []}, ["bands", "at least 1"]),
         ({"bands": [{"name": "VV", "units": "decibel"}]}, ["bands.0.units", "'db'"]),
         ({"bands": [{"name": "VV", "units": "db", "range": [-3, -23]}]}, ["range", "smaller"]),
+        ({"bands": [{"name": "VV", "units": "db", "range": [float("-inf"), 0]}]}, ["range", "finite"]),
         ({"bands": [{"name": "VV", "units": "db"}] * 2}, ["same name"]),
         ({"labels": {"background": [0], "object": [0, 1]}}, ["two things"]),
         ({"labels": {"object": [1]}}, ["two meanings"]),

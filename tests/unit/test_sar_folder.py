@@ -146,6 +146,13 @@ def test_named_bands_of_the_encoders_win():
     assert named.encoder_bands == (("7",), ("0", "1"))
 
 
+def test_units_that_the_values_contradict_are_doubted(folder):
+    assert open_dataset(folder).check(progress=False) == []
+    bands = [{"name": "VV", "units": "power"}, {"name": "VH", "units": "db"}]
+    (doubt,) = redescribe(folder, bands=bands).check(progress=False)
+    assert "band VV is said to be in power, but looks like db" in doubt
+
+
 def test_a_folder_without_labels_serves_pretraining(folder):
     (folder / "dataset.yaml").write_text(yaml.safe_dump({"bands": TWO_BANDS["bands"]}))
     dataset = open_dataset(folder)

@@ -76,6 +76,7 @@ def test_large_radar_pixels_get_the_class_of_most_of_their_area(tmp_path):
     coarse = grid(4 * MAP_PIXEL, (3, 5))
     assert pixel_ratio(coarse, grid(MAP_PIXEL, (12, 20))) == pytest.approx(16)
     assert np.unique(labels_on_grid([path], coarse)).tolist() == [CLASSES.index("forest")]
+    assert labels_on_grid([path], grid(4 * MAP_PIXEL, (1, 1))).tolist() == [[CLASSES.index("forest")]]
 
 
 def test_no_data_has_no_vote(tmp_path):

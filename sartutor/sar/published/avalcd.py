@@ -65,7 +65,8 @@ def plan(source: Path, test: tuple[str, ...], val: tuple[str, ...]) -> Plan:
 
     Leaving one event out (`test`; as published Tromso_20241220) leaves out its place: other events there form the
     test split `same_place`, never the training. `val` names events or places, whose whole place validates; when
-    empty, the place that comes before the tested one in the alphabet.
+    empty, the place that comes before the tested one in the alphabet. (The publisher validates on Nuuk_20210411 and
+    trains on Nuuk_20160413, which is the same place.)
     """
     _event.cache_clear()
     folders = {path.parent.name: path.parent for path in found_files(source, "*_GT.tif", "AvalCD")}

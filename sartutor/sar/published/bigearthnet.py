@@ -12,7 +12,6 @@ training patches that show ground of a held-out tile are set aside.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +50,21 @@ CLASSES = {
     "Marine waters": ("Coastal lagoons", "Estuaries", "Sea and ocean"),
 }
 """The 19 classes, and those of CORINE that each takes in; the other 11 have no class (Sumbul et al. 2021)."""
+
+WITHOUT_CLASS = (
+    "Road and rail networks and associated land",
+    "Port areas",
+    "Airports",
+    "Mineral extraction sites",
+    "Dump sites",
+    "Construction sites",
+    "Green urban areas",
+    "Sport and leisure facilities",
+    "Bare rock",
+    "Burnt areas",
+    "Intertidal flats",
+)
+"""Labels of version 1 that are in none of the 19 classes."""
 
 BANDS = (Band("VV", "db"), Band("VH", "db"))
 """Bands of a patch as written; the backscatter convention is not stated in the files."""
@@ -91,10 +105,11 @@ def plan_v2(source: Path, test: tuple[str, ...], val: tuple[str, ...]) -> Plan:
         labels, split = table[folder.name]
         own = tile(folder.name) if named else f"{tile(folder.name)} {split}"
         samples.append(_sample(folder, own, labels, split))
-    split_of: Callable[[Sample], str] = lambda sample: sample.split  # noqa: E731
     if named:
-        split_of = by_place([sample.place for sample in samples], test, val, source)
-    return Plan(_description(), samples, split_of)
+        return Plan(
+            _description(), samples, by_place([sample.place for sample in samples], test, val, source)
+        )
+    return Plan(_description(), samples, lambda sample: sample.split)
 
 
 def to_19_classes(labels: list[str]) -> tuple[str, ...]:
@@ -105,22 +120,6 @@ def to_19_classes(labels: list[str]) -> tuple[str, ...]:
         )
     found = {_MERGED[label] for label in labels if label in _MERGED}
     return tuple(name for name in CLASSES if name in found)
-
-
-WITHOUT_CLASS = (
-    "Road and rail networks and associated land",
-    "Port areas",
-    "Airports",
-    "Mineral extraction sites",
-    "Dump sites",
-    "Construction sites",
-    "Green urban areas",
-    "Sport and leisure facilities",
-    "Bare rock",
-    "Burnt areas",
-    "Intertidal flats",
-)
-"""Labels of version 1 that are in none of the 19 classes."""
 
 
 def tile(patch: str) -> str:
