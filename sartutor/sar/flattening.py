@@ -19,13 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sartutor.errors import DataError, GeometryError
+from sartutor.sar.alos2 import PRODUCT as MOSAIC
 from sartutor.sar.radiometry import RADAR_UNITS, beta0_from_gamma0, beta0_from_sigma0, from_linear, to_linear
 from sartutor.sar.scene import Grid, Quantity, Scene
 from sartutor.sar.terrain import Array, Spacing, View, heights, spacing_m
-from sartutor.sar.visibility import BeamLines, Lines, ray_height, shadow, slant_range
-
-FLATTENED_PRODUCTS = ("palsar2-mosaic",)
-"""Products that are corrected for slopes when they are delivered (JAXA's documents of the mosaics)."""
+from sartutor.sar.visibility import Lines, beam_lines, ray_height, shadow, slant_range
 
 MIN_AREA = 0.03
 """Smallest illuminated area, relative to flat ground, that is divided by: below is mostly noise (assumed)."""
@@ -43,10 +41,12 @@ _BETA0: dict[Quantity, Callable[[NDArray[Any], float], NDArray[Any]]] = {
 }
 
 _FLATTENED = re.compile(
-    r"(?<!not )(?:terrain|slope)[- ](?:flatten|correct)|radiometric(?:ally)? terrain|(?<![a-z])rtc(?![a-z])",
+    r"(?<!not )(?:terrain|gamma0)[- ]flatten|(?<!not )slope[- ]correct|radiometric(?:ally)? terrain"
+    r"|(?<![a-z])rtc(?![a-z])",
     re.IGNORECASE,
 )
-"""What names and notes of flattened products say: HyP3's `..._RTC30_...`, `iw-vv.rtc.tiff`, our own note."""
+"""What names and notes of flattened products say: HyP3's `..._RTC30_...`, `iw-vv.rtc.tiff`, our own note. Terrain
+correction without more is about places alone."""
 
 
 def flatten_terrain(scene: Scene, dem: Scene, view: View) -> Scene:
@@ -55,7 +55,8 @@ def flatten_terrain(scene: Scene, dem: Scene, view: View) -> Scene:
     Ground in radar shadow, and next to none illuminated, becomes not valid. A note says how it was done.
 
     Args:
-        scene: sigma0, beta0 or gamma0 of the ellipsoid, map-projected, in power, amplitude or dB.
+        scene: sigma0, beta0 or gamma0 of the ellipsoid, orthorectified (geocoded with heights), in power,
+            amplitude or dB.
         dem: heights in metres on the same north-up grid.
         view: where the beam comes from; its incidence is also the one that the scene was calibrated with.
 
@@ -92,11 +93,10 @@ def area_ratio(height: ArrayLike, spacing: Spacing, view: View) -> Array:
         spacing: metres per row and per column, as from `spacing_m`.
         view: where the beam comes from.
     """
-    rows, columns = np.shape(height)
-    lines = BeamLines.of((rows, columns), spacing, view)
+    lines = beam_lines(height, spacing, view)
     sine = float(np.sin(np.deg2rad(view.incidence_deg)))
     cell = lines.step_m * sine
-    profiles = lines.gather(height)
+    profiles = lines.gather(height)  # block by block, heights make way for ratios
     for begin in range(0, len(profiles), LINES_AT_ONCE):
         block = profiles[begin : begin + LINES_AT_ONCE]
         ground = _bridged(block)
@@ -148,10 +148,10 @@ def illuminated_facets(slant: Lines, ray: Lines, sine: float, cell: float) -> tu
 def cosine_correction(power: ArrayLike, local_incidence: ArrayLike, incidence: float) -> Array:
     """The legacy correction of slopes: power cos(theta) / cos(local incidence); angles in degrees.
 
-    It knows how a facet is turned, but not how many of them share a radar pixel. A slope a towards the sensor
-    stays too bright by sin(theta) / sin(theta - a), without limit as a nears theta, and layover stays as it
-    is. Not-a-number where the ground faces away from the sensor. Use `flatten_terrain` for data; this shows
-    why.
+    It knows how a facet is turned, but not how many of them share a radar pixel. A slope a in the plane of
+    incidence, positive towards the sensor, stays off by sin(theta) / sin(theta - a): without limit as a nears
+    theta, and layover stays as it is. Not-a-number where the ground faces away from the sensor. Use
+    `flatten_terrain` for data; this shows why.
     """
     cosine = np.cos(np.deg2rad(np.asarray(local_incidence, np.float64)))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -214,8 +214,9 @@ def _density(slant: Lines, start: Lines, end: Lines, area: Lines, cell: float) -
 
 
 def _check_radiometry(scene: Scene) -> None:
+    """Raise DataError for what is flattened at delivery, as JAXA's mosaics are, or is no calibrated backscatter."""
     stated = (scene.name, scene.product, *scene.notes)
-    if scene.product in FLATTENED_PRODUCTS or any(_FLATTENED.search(text) for text in stated):
+    if scene.product == MOSAIC or any(_FLATTENED.search(text) for text in stated):
         raise DataError(
             f"{scene.name} is corrected for slopes already and must not be flattened again; use it as it is."
         )

@@ -103,7 +103,7 @@ def shadow(height: ArrayLike, spacing: Spacing, view: View) -> Mask:
         spacing: metres per row and per column, as from `spacing_m`.
         view: where the beam comes from.
     """
-    lines = _lines(height, spacing, view)
+    lines = beam_lines(height, spacing, view)
     ray = ray_height(lines.gather(height), lines, view)
     before = np.fmax.accumulate(ray, axis=1)[:, :-1]
     return lines.scatter(_margin(before - ray[:, 1:], ray, first=True)) > 0
@@ -115,7 +115,7 @@ def layover(height: ArrayLike, spacing: Spacing, view: View) -> Mask:
     Whether that other ground is in shadow is not asked. Arguments are those of `shadow`; not-a-number is no
     ground.
     """
-    lines = _lines(height, spacing, view)
+    lines = beam_lines(height, spacing, view)
     slant = slant_range(lines.gather(height), lines, view)
     before = np.fmax.accumulate(slant, axis=1)[:, :-1] - slant[:, 1:]
     after = slant[:, :-1] - np.fmin.accumulate(slant[:, ::-1], axis=1)[:, -2::-1]
@@ -134,7 +134,8 @@ def slant_range(profiles: Lines, lines: BeamLines, view: View) -> Lines:
     return lines.ground_range * np.sin(theta) - profiles * np.cos(theta)
 
 
-def _lines(height: ArrayLike, spacing: Spacing, view: View) -> BeamLines:
+def beam_lines(height: ArrayLike, spacing: Spacing, view: View) -> BeamLines:
+    """The lines of a beam through a raster of heights; GeometryError where it has not two dimensions."""
     shape = np.shape(height)
     if len(shape) != 2:
         raise GeometryError(f"heights {shape} are no raster; give (rows, columns).")

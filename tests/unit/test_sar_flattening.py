@@ -309,6 +309,7 @@ def test_flattening_twice_is_refused_by_its_own_note():
         ({"name": "S1A_IW_20210101T000000_DVP_RTC30_G_gpuned_FD6A"}, "again"),
         ({"name": "iw-vv.rtc"}, "again"),
         ({"notes": ("slope-corrected by its maker.",)}, "again"),
+        ({"notes": ("gamma0 flattened by dem (sarsen, gamma_bilinear).",)}, "again"),
         ({"bands": (Band("VV", "power"),)}, "not calibrated backscatter"),
         ({"bands": (Band("VV", "dn", "sigma0"),)}, "not calibrated backscatter"),
         ({"bands": (Band("linci", "degree"),)}, "no band is radar"),
@@ -321,7 +322,9 @@ def test_what_must_not_be_flattened_is_refused(part, words):
 
 
 def test_a_note_that_says_not_flattened_is_no_obstacle():
-    take = scene_of(np.ones((40, 50)), notes=("Geocoded, not terrain-flattened.", "Starch article"))
+    take = scene_of(
+        np.ones((40, 50)), notes=("Range-Doppler terrain correction.", "Not terrain-flattened.", "Starch.")
+    )
     assert flatten_terrain(take, dem_of(plane(10, 90)), View(35, 90)).valid.all()
 
 
