@@ -1,7 +1,8 @@
 """All timings, one JSON object a line: `python -m bench`."""
 
-from bench import annotator_latency, large_scene
+from bench import annotator_latency, large_scene, speckle
 
 if __name__ == "__main__":
+    speckle.main()
     large_scene.main()
     annotator_latency.main()

@@ -53,22 +53,51 @@ def edge_side(block: Block) -> NDArray[np.uint8]:
     separates, the pixel belongs to the one whose 3 x 3 mean, on the gradient's axis, is closer to the
     mean around the pixel. Ties go to the first.
     """
-    mean = _nine_means(block)
-    gradients = (
-        mean[0, 2] + mean[1, 2] + mean[2, 2] - mean[0, 0] - mean[1, 0] - mean[2, 0],
-        mean[2, 0] + mean[2, 1] + mean[2, 2] - mean[0, 0] - mean[0, 1] - mean[0, 2],
-        mean[0, 1] + mean[0, 2] + mean[1, 2] - mean[1, 0] - mean[2, 0] - mean[2, 1],
-        mean[0, 0] + mean[0, 1] + mean[1, 0] - mean[1, 2] - mean[2, 1] - mean[2, 2],
-    )
+    mean = nine_means(block)
     sides = (((1, 0), (1, 2)), ((0, 1), (2, 1)), ((0, 2), (2, 0)), ((0, 0), (2, 2)))
-    strongest = np.full(gradients[0].shape, -1, np.float32)
+    strongest = np.full(mean[1, 1].shape, -1, np.float32)
     chosen = np.zeros(strongest.shape, np.uint8)
-    for number, (gradient, (one, other)) in enumerate(zip(gradients, sides, strict=True)):
+    for number, (gradient, (one, other)) in enumerate(zip(gradients(mean), sides, strict=True)):
         strength = np.abs(gradient)
         second = np.abs(mean[other] - mean[1, 1]) < np.abs(mean[one] - mean[1, 1])
         chosen = np.where(strength > strongest, np.uint8(2 * number) + second, chosen)
         np.maximum(strongest, strength, out=strongest)
     return chosen
+
+
+def nine_means(block: Block) -> dict[tuple[int, int], Array]:
+    """3 x 3 means around the centre and two pixels away from it, by (row, column) of 0, 1, 2.
+
+    One without a valid pixel takes the mean of the whole window, and so speaks for neither side.
+    """
+    sums = window_sum(block.values, 3)
+    rows, cols = sums.shape[0] - 4, sums.shape[1] - 4
+    if block.weight is None:
+        sums /= 9
+    else:
+        count = window_sum(block.weight, 3)
+        sums /= np.maximum(count, 1)
+    places = {
+        (r, c): (slice(2 * r, 2 * r + rows), slice(2 * c, 2 * c + cols)) for r in range(3) for c in range(3)
+    }
+    means = {place: sums[where] for place, where in places.items()}
+    if block.weight is None:
+        return means
+    whole, _ = block.moments()
+    return {place: np.where(count[places[place]] > 0, means[place], whole) for place in places}
+
+
+def gradients(mean: dict[tuple[int, int], Array]) -> tuple[Array, Array, Array, Array]:
+    """Differences of three 3 x 3 means each: right - left, bottom - top, and along both diagonals.
+
+    The third is upper right - lower left, the fourth upper left - lower right.
+    """
+    return (
+        mean[0, 2] + mean[1, 2] + mean[2, 2] - mean[0, 0] - mean[1, 0] - mean[2, 0],
+        mean[2, 0] + mean[2, 1] + mean[2, 2] - mean[0, 0] - mean[0, 1] - mean[0, 2],
+        mean[0, 1] + mean[0, 2] + mean[1, 2] - mean[1, 0] - mean[2, 0] - mean[2, 1],
+        mean[0, 0] + mean[0, 1] + mean[1, 0] - mean[1, 2] - mean[2, 1] - mean[2, 2],
+    )
 
 
 def half_moments(block: Block, side: NDArray[np.uint8]) -> tuple[Array, Array]:
@@ -119,25 +148,3 @@ def _chosen(candidates: Iterator[Array], side: NDArray[np.uint8]) -> Array:
     for number, candidate in enumerate(candidates):
         result += candidate * (side == number)
     return result
-
-
-def _nine_means(block: Block) -> dict[tuple[int, int], Array]:
-    """3 x 3 means around the centre and two pixels away from it, by (row, column) of 0, 1, 2.
-
-    One without a valid pixel takes the mean of the whole window, and so speaks for neither side.
-    """
-    sums = window_sum(block.values, 3)
-    rows, cols = sums.shape[0] - 4, sums.shape[1] - 4
-    if block.weight is None:
-        sums /= 9
-    else:
-        count = window_sum(block.weight, 3)
-        sums /= np.maximum(count, 1)
-    places = {
-        (r, c): (slice(2 * r, 2 * r + rows), slice(2 * c, 2 * c + cols)) for r in range(3) for c in range(3)
-    }
-    means = {place: sums[where] for place, where in places.items()}
-    if block.weight is None:
-        return means
-    whole, _ = block.moments()
-    return {place: np.where(count[places[place]] > 0, means[place], whole) for place in places}
