@@ -307,11 +307,11 @@ except DataError as error:
 #
 # The ALOS-2 study of this tutorial [4] learns land cover: JAXA's 10 m map is laid over the radar grid (the class that covers most of a pixel wins;
 # classes are never averaged), and its four forests become one. Then nine classes are left, very uneven ones. A loss that counts
-# pixels would learn forest and forget solar panels. The study weighs class $c$ with share $f_c$ by
+# pixels would learn the most frequent class and forget the rarest. The study weighs class $c$ with share $f_c$ by
 #
 # $$w_c = \frac{1 - f_c}{C - 1}.$$
 #
-# Its released code lists the weights alone; the law and the shares below are inferred from them.
+# Its released code lists the weights alone, without the names of the classes; the law and the shares below are inferred from them.
 
 # %%
 from sartutor.sar import class_statistics

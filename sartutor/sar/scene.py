@@ -23,7 +23,7 @@ Quantity = Literal["sigma0", "beta0", "gamma0", "none"]
 class Band:
     """What one layer of a scene measures.
 
-    `units` follow DESIGN (dn, amplitude, power, db, complex, m, degree, class, 1); `quantity` is the
+    `units` is one of dn, amplitude, power, db, complex, m, degree, class, 1; `quantity` is the
     backscatter convention, "none" for anything that is not calibrated backscatter.
     """
 

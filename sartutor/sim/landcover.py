@@ -1,7 +1,7 @@
 """Land cover under a radar: scenes of the seven classes of CrossEarth-SAR, in domains that differ as in its gaps.
 
 A domain says which region is seen, by which platform and radar band, in which polarisation, and whether as power or
-as one part of the complex image (METHODS 3.5). The radar looks along increasing columns. Limits: no layover, tree
+as one part of the complex image (arXiv 2603.12008). The radar looks along increasing columns. Limits: no layover, tree
 and house heights are constants, row direction and soil moisture act only as spread between fields.
 """
 
@@ -111,7 +111,7 @@ GAPS: dict[str, tuple[Domain, Domain]] = {
         Domain("north", "HH", None, "alos2", "L"),
     ),
 }
-"""The eight kinds of gap of METHODS 3.5, each as source and target domain."""
+"""The eight kinds of gap of arXiv 2603.12008, each as source and target domain."""
 
 DOMAINS = {domain.name: domain for pair in GAPS.values() for domain in pair}
 

@@ -21,7 +21,7 @@ Labels = NDArray[np.uint8]
 Rng = np.random.Generator
 
 BUILDING, ROAD, WATER, BARE, FOREST, CROPLAND, BACKGROUND = range(len(LAND_COVERS))
-"""Label values: positions in `LAND_COVERS`, the order of METHODS 3.4."""
+"""Label values: positions in `LAND_COVERS`, the classes of CrossEarth-SAR-200K (arXiv 2603.12008)."""
 
 STREET_M, HIGHWAY_M = 9.0, 16.0
 """Widths of streets and main roads in m; nothing is drawn narrower than 1.2 px."""

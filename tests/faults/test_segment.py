@@ -149,7 +149,7 @@ def test_boxes_that_cannot_be(refused, boxes, says):
     [
         ("complex.tif", (decibels() * 1j).astype(np.complex64), HERE, "complex"),
         ("constant.tif", np.full((1, 200, 300), -12, np.float32), HERE, "one value"),
-        ("zero.tif", np.zeros((1, 200, 300), np.uint16), HERE, "one value"),
+        ("zero.tif", np.zeros((1, 200, 300), np.uint16), HERE, "nothing but zeros"),
         ("large.tif", decibels().astype(np.float64) * 1e200, HERE, "no data"),
         ("nowhere.tif", decibels(), Affine(10, 0, np.nan, 0, -10, 5200000), "geotransform"),
         ("four.tif", decibels(4), HERE, "at most 3"),
