@@ -274,7 +274,8 @@ print(f"16 pixels a block, but {numbers['looks_of_4x4']:.1f} looks: neighbouring
 from sartutor.sar import flattening, terrain
 
 dem = data.height_model("synthetic", PRESET, SEED).scene.read()
-view, metres = terrain.View.of_pass("ascending", incidence_deg=36.0), terrain.spacing_m(dem.grid)
+view = terrain.View.of_pass("ascending", incidence_deg=36.0).on_grid(dem.grid)
+metres = terrain.spacing_m(dem.grid)
 area = flattening.area_ratio(terrain.heights(dem), metres, view)
 theta = np.radians(view.incidence_deg)
 grain = sensor.speckle(rng, dem.grid.shape, 16, 0.0)
