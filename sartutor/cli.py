@@ -78,6 +78,25 @@ def fetch(
         Path | None, typer.Option("--from", help="Take a local file or folder instead of downloading.")
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Show the catalogue.")] = False,
+    stac: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLLECTION", help="List scenes of the Planetary Computer: sentinel-1-rtc, say."
+        ),
+    ] = None,
+    asf: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL", help="List Sentinel-1 scenes of the Alaska Satellite Facility: GRD_HD, say."
+        ),
+    ] = None,
+    bbox: Annotated[
+        str | None, typer.Option(metavar="W S E N", help="Box in degrees that scenes must touch.")
+    ] = None,
+    dates: Annotated[
+        str | None, typer.Option(metavar="A/B", help="First and last day, 2023-01-01/2023-01-31.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most scenes to list.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Get data or a model into the cache: from the mirror (SARTUTOR_MIRROR), else from its publisher, and checked."""
@@ -85,6 +104,8 @@ def fetch(
 
     if list_all:
         return _print_catalogue(as_json)
+    if stac is not None or asf is not None:
+        return _print_found(stac, asf, bbox, dates, limit, as_json)
     if name is None:
         raise typer.BadParameter("name an item of the catalogue, or see them all with --list")
     bars = sys.stderr.isatty()
@@ -118,13 +139,14 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 
 def _with_boxes_joined(arguments: list[str]) -> list[str]:
-    """Make `--box W S E N` one argument, since typer repeats options of one value only."""
+    """Make `--box W S E N` (and `--bbox`) one argument, since typer repeats options of one value only."""
     joined: list[str] = []
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
-        taken = list(takewhile(lambda part: not part.startswith("--"), rest[:4])) if word == "--box" else []
-        joined.append(f"--box={' '.join(taken)}" if word == "--box" else word)
+        is_box = word in ("--box", "--bbox")
+        taken = list(takewhile(lambda part: not part.startswith("--"), rest[:4])) if is_box else []
+        joined.append(f"{word}={' '.join(taken)}" if is_box else word)
         del rest[: len(taken)]
     return joined
 
@@ -174,6 +196,34 @@ def _print_catalogue(as_json: bool) -> None:
         size = human(one.bytes) if one.files else ""
         here = "here" if catalog.is_here(one) else ""
         typer.echo(f"{one.name:<26}{one.status:<12}{one.access:<14}{size:>9}  {here:<6}{one.title}")
+
+
+def _print_found(
+    stac: str | None, asf: str | None, bbox: str | None, dates: str | None, limit: int, as_json: bool
+) -> None:
+    """The scenes that a search finds, as a table or with their addresses as JSON."""
+    from sartutor.catalog import search
+    from sartutor.catalog.disk import human
+
+    if bbox is None:
+        raise typer.BadParameter("name the place with --bbox W S E N")
+    if stac is not None:
+        found = search.search_stac(stac, _box(bbox), dates, limit)
+    else:
+        found = search.search_asf(str(asf), _box(bbox), dates, limit)
+    if as_json:
+        return _print_json({"found": [{**vars(one), "date": one.date and str(one.date)} for one in found]})
+    for one in found:
+        track = "" if one.relative_orbit is None else str(one.relative_orbit)
+        size = human(one.bytes) if one.bytes else ""
+        facts = (
+            f"{one.date or ''!s:<12}{one.orbit_pass or '':<12}{track:>4}  {' '.join(one.polarisations):<8}"
+        )
+        typer.echo(f"{facts}{size:>9}  {one.id}")
+    typer.echo(
+        "Columns: date, pass, relative orbit, polarisations, size, name; --json adds the files' addresses.",
+        err=True,
+    )
 
 
 def _print_item(entry: Item, paths: dict[str, Path], as_json: bool) -> None:
