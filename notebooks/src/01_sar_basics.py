@@ -113,12 +113,12 @@ explorers.speckle_explorer(SEED)
 # pixel keeps its law, but neighbours are no longer independent. So averaging 5 x 5 pixels buys less than 25 looks:
 
 # %%
-for psf in (0.0, 0.85):
+for name, psf in (("perfectly sharp", 0.0), ("like Sentinel-1", sensor.SENSORS["sentinel1"].psf_px)):
     grain = sensor.speckle(rng, (256, 256), 4, psf)
     smooth = ndimage.uniform_filter(grain, 5)[4:-4, 4:-4]
-    numbers[f"gain_of_5x5_at_psf_{psf}"] = float(enl(smooth) / enl(grain))
+    numbers[f"gain_of_5x5_{name}"] = float(enl(smooth) / enl(grain))
     print(
-        f"sensor blur {psf} px: ENL {enl(grain):.1f} becomes {enl(smooth):5.1f}, {enl(smooth) / enl(grain):.1f} times as much"
+        f"{name}: ENL {enl(grain):.1f} becomes {enl(smooth):5.1f}, {enl(smooth) / enl(grain):.1f} times as much"
     )
 
 # %% [markdown]
