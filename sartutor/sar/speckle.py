@@ -8,8 +8,6 @@ decibels into power first.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,7 +17,6 @@ from scipy.ndimage import gaussian_filter1d
 
 from sartutor.errors import DataError
 from sartutor.sar.adaptive import (
-    TINY,
     check_looks,
     enhanced_lee_weight,
     gamma_map_estimate,
@@ -31,7 +28,7 @@ from sartutor.sar.radiometry import RADAR_UNITS, from_linear, to_linear
 from sartutor.sar.refined_lee import SIZE, refined_lee
 from sartutor.sar.resize import refuse_complex
 from sartutor.sar.scene import Scene
-from sartutor.sar.windows import Array, Block, Formula, checked, moving, window_sum
+from sartutor.sar.windows import Array, Block, Formula, checked, decaying_average, moving, window_sum
 
 Mask = NDArray[np.bool_] | None
 Filter = Callable[[ArrayLike, float, int, Mask], Array]
@@ -44,7 +41,6 @@ LOG_STEP = 0.02
 
 LOG_SMOOTHING = 0.1
 """Standard deviation, in ln ENL, of the smoothing before the mode is read."""
-
 
 FLAT = np.float32(1e-6)
 """Variance below this part of the squared mean is rounding of 32-bit sums: nothing varies."""
@@ -170,7 +166,7 @@ def frost(power: ArrayLike, size: int = 7, valid: Mask = None, damping: float = 
         mean, variance = block.moments()
         contrast = np.full(mean.shape, STEEPEST)
         np.divide(variance, np.square(mean), out=contrast, where=mean > 0)
-        return _decaying_average(block, np.float32(damping) * np.minimum(contrast, STEEPEST))
+        return decaying_average(block, np.float32(damping) * np.minimum(contrast, STEEPEST))
 
     return moving(formula, power, size, valid)
 
@@ -280,35 +276,3 @@ def _mode(logs: Array) -> float:
     smooth = gaussian_filter1d(counts.astype(float), LOG_SMOOTHING / (edges[1] - edges[0]), mode="constant")
     peak = int(smooth.argmax())
     return float(edges[peak] + edges[peak + 1]) / 2
-
-
-def _decaying_average(block: Block, rate: Array) -> Array:
-    """Average with weights exp(-rate |t|), summed ring by ring of equal distance |t| from the centre."""
-    total = block.centre.copy()
-    weights = (
-        np.ones_like(total) if block.weight is None else _shifted(block.weight, 0, 0, block.margin).copy()
-    )
-    for distance, offsets in _rings(block.margin).items():
-        decay = np.exp(-rate * np.float32(distance))
-        total += decay * sum(_shifted(block.values, r, c, block.margin) for r, c in offsets)
-        if block.weight is None:
-            decay *= np.float32(len(offsets))
-        else:
-            decay *= sum(_shifted(block.weight, r, c, block.margin) for r, c in offsets)
-        weights += decay
-    total /= np.maximum(weights, TINY)
-    return total
-
-
-def _rings(margin: int) -> dict[float, list[tuple[int, int]]]:
-    """The offsets (rows, columns) of a window by their distance from its centre, the centre left out."""
-    rings: dict[float, list[tuple[int, int]]] = {}
-    for row, col in itertools.product(range(-margin, margin + 1), repeat=2):
-        if row or col:
-            rings.setdefault(math.hypot(row, col), []).append((row, col))
-    return rings
-
-
-def _shifted(values: Array, row: int, col: int, margin: int) -> Array:
-    rows, cols = values.shape[0] - margin, values.shape[1] - margin
-    return values[margin + row : rows + row, margin + col : cols + col]

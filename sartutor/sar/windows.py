@@ -11,6 +11,8 @@ left out of every sum and of the number of pixels.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +92,23 @@ def line_sum(values: Array, size: int, axis: int) -> Array:
     return total
 
 
+def decaying_average(block: Block, rate: Array) -> Array:
+    """Average with weights exp(-rate |t|), summed ring by ring of equal distance |t| from the centre."""
+    total = block.centre.copy()
+    weights = (
+        np.ones_like(total) if block.weight is None else _shifted(block.weight, 0, 0, block.margin).copy()
+    )
+    for distance, offsets in _rings(block.margin).items():
+        decay = np.exp(-rate * np.float32(distance))
+        total += decay * sum(_shifted(block.values, r, c, block.margin) for r, c in offsets)
+        if block.weight is None:
+            decay *= np.float32(len(offsets))
+        else:
+            decay *= sum(_shifted(block.weight, r, c, block.margin) for r, c in offsets)
+        weights += decay
+    return np.divide(total, weights, where=weights > 0, out=total)
+
+
 def moving(formula: Formula, power: ArrayLike, size: int, valid: NDArray[np.bool_] | None) -> Array:
     """`formula` applied to an image (rows, columns) strip by strip, with windows of `size` x `size` pixels.
 
@@ -124,16 +143,19 @@ def checked(
         raise DataError("complex values have no window statistics here; take their power |z|^2 first.")
     if image.ndim != 2 or image.size == 0:
         raise DataError(f"a window moves over an image (rows, columns), not over shape {image.shape}.")
-    if valid is not None and valid.shape != image.shape:
+    if valid is None:
+        return image, None
+    if valid.shape != image.shape:
         raise DataError(f"the valid mask {valid.shape} does not fit the image {image.shape}.")
-    return image, None if valid is None or valid.all() else valid
+    return image, None if valid.all() else valid.astype(bool, copy=False)
 
 
 def _block(image: NDArray[Any], valid: NDArray[np.bool_] | None, rows: slice, margin: int) -> Block:
     """The strip `rows` with its margin: neighbouring rows, or the mirror image beyond the border."""
     first, last = max(0, rows.start - margin), min(len(image), rows.stop + margin)
     beyond = ((first - rows.start + margin, rows.stop + margin - last), (margin, margin))
-    values = image[first:last].astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # fill values outside the valid mask
+        values = image[first:last].astype(np.float32, copy=False)
     weight = None
     if valid is not None and not valid[first:last].all():
         values = np.where(valid[first:last], values, np.float32(0))
@@ -152,3 +174,17 @@ def _strips(shape: tuple[int, int], size: int) -> Iterator[slice]:
 
 def _cut(values: Array, start: int, length: int, axis: int) -> Array:
     return values[start : start + length] if axis == 0 else values[:, start : start + length]
+
+
+def _rings(margin: int) -> dict[float, list[tuple[int, int]]]:
+    """The offsets (rows, columns) of a window by their distance from its centre, the centre left out."""
+    rings: dict[float, list[tuple[int, int]]] = {}
+    for row, col in itertools.product(range(-margin, margin + 1), repeat=2):
+        if row or col:
+            rings.setdefault(math.hypot(row, col), []).append((row, col))
+    return rings
+
+
+def _shifted(values: Array, row: int, col: int, margin: int) -> Array:
+    rows, cols = values.shape[0] - margin, values.shape[1] - margin
+    return values[margin + row : rows + row, margin + col : cols + col]
