@@ -1,8 +1,9 @@
 """All timings, one JSON object a line: `python -m bench`."""
 
-from bench import annotator_latency, large_scene, speckle
+from bench import annotator_latency, large_scene, simulation, speckle
 
 if __name__ == "__main__":
     speckle.main()
+    simulation.main()
     large_scene.main()
     annotator_latency.main()

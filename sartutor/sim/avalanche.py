@@ -67,6 +67,12 @@ DEBRIS_TEXTURE_DB = 1.2
 BRIGHTEST_DB = 8.0
 """Most that the terrain's slope adds; in layover the pixel area would have no bound."""
 
+LAYOVER_FACTOR = np.float32(2)
+"""Least brightness factor where ground shares its slant range with other ground: the sum of two equal parts."""
+
+LEAST_ALPHA_DEGREE = 12.0
+"""Smallest runout angle; paths that soon end in a hollow have no meaningful beta."""
+
 CONFUSER_CHANCE = 0.6
 """Share of scenes in which each confuser takes part."""
 
@@ -339,7 +345,7 @@ def _canvas(rng: Rng, height: Array, settings: Settings) -> tuple[Canvas, View]:
     deposits, track = _avalanches(rng, half, 2 * pixel, height.shape)
     hidden = _doubled(shadow(half, (2 * pixel, 2 * pixel), view), height.shape)
     folded = _doubled(layover(half, (2 * pixel, 2 * pixel), view), height.shape)
-    bright = power_to_db(np.maximum(terrain_brightness(rise, view), np.where(folded, np.float32(2), 0)))
+    bright = power_to_db(np.maximum(terrain_brightness(rise, view), np.where(folded, LAYOVER_FACTOR, 0)))
     canvas = Canvas(
         height=height,
         slope=slopes,
@@ -373,7 +379,7 @@ def _avalanches(rng: Rng, half: Array, pixel_m: float, shape: tuple[int, ...]) -
     release = flow.release_areas(smooth, pixel_m, rng, count)
     beta = flow.beta_angle(smooth, pixel_m, release)
     alpha = flow.runout_angle(beta) + rng.uniform(*EARLY_STOP_DEGREE, len(beta))
-    run = flow.flow(smooth, pixel_m, release, np.maximum(alpha, 12.0))
+    run = flow.flow(smooth, pixel_m, release, np.maximum(alpha, LEAST_ALPHA_DEGREE))
     deposits = flow.debris(smooth, pixel_m, run, LEAST_DEBRIS_M2)
     track = (run.flux >= flow.TRACK_SHARE).any(axis=0) | (deposits > 0)
     return _roughened(rng, deposits, shape), _doubled(track, shape)

@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 Rng = np.random.Generator
 
 RELEASE_DEGREE = (28.0, 55.0)
-"""Slopes that release; slabs mostly do at 30 to 45 degrees (Schweizer et al. 2003), the bounds are assumed."""
+"""Slopes that release; slabs typically do at 30 to 50 degrees (Schweizer et al. 2003), the bounds are assumed."""
 
 RIDGE_CURVATURE = -0.004
 """Curvature in 1/m (Laplacian of the height) below which ground is a ridge that collects no slab (assumed)."""
@@ -164,8 +164,9 @@ def flow(height: Array, pixel_m: float, release: Labels, alpha_degree: ArrayLike
 
     In each step all moving mass goes on by one pixel: from slope s and heading u to neighbour i of direction d_i
     the share is proportional to (s_i + 0.05)^3 times (max(0, u . d_i)^4, a little more where it is lower), among
-    neighbours that are not higher and that the energy line reaches (form as in Flow-Py, numbers assumed). Mass with
-    no way on stops; so does what has become a negligible part of its avalanche, and mass at the border.
+    neighbours that are not higher and that the energy line reaches (akin to Flow-Py, D'Amboise et al. 2022;
+    numbers assumed). Mass with no way on stops; so does what has become a negligible part of its avalanche, and
+    mass at the border.
     """
     terrain = _Terrain.of(height, pixel_m)
     front = _Front.start(terrain, release)

@@ -284,3 +284,14 @@ def test_avalanches_run_down_a_real_mountain(mirror):
         if labels.any():
             assert scene.band("DEM")[labels > 0].mean() < dem.pixels[0][dem.valid].max() - 200
     assert sum(counts) >= 3
+
+
+@pytest.mark.parametrize(
+    ("band", "low", "high", "mean", "std"),
+    [("VV0", -23, -3, 0.5431, 0.2603), ("VV1", -23, -3, 0.5184, 0.2646), ("VH0", -27, -7, 0.4225, 0.2327)],
+)
+def test_levels_resemble_those_of_the_norwegian_images(scenes, band, low, high, mean, std):
+    """Statistics of arXiv 2601.01213's released code, on its scale from 0 to 1: alike, not fitted."""
+    scaled = np.stack([np.clip((scene.band(band) - low) / (high - low), 0, 1) for scene, _ in scenes])
+    assert scaled.mean() == pytest.approx(mean, abs=0.1)
+    assert scaled.std() == pytest.approx(std, abs=0.06)
