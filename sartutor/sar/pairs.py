@@ -71,7 +71,8 @@ def pair(
         before: the reference, calibrated (power, dB or amplitude), with bands named by polarisation.
         after: the activity image, taken later.
         grid: where the result lies; None: the grid of the scene with the smaller pixels.
-        acquisitions: of both; None: what the scenes' names say (`acquisition_of`).
+        acquisitions: of both, as a SAFE folder states them (`open_safe(...).acquisition`) or a search does; None: what
+            the scenes' names say (`acquisition_of`), which leaves the pass open.
         same_geometry: states that what is not known of the acquisitions (track, mode, pass, look) is the same.
 
     Returns:

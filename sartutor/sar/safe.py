@@ -264,7 +264,9 @@ def _table(vectors: Sequence[dict[str, Any]], values: str, path: Path) -> LookUp
             tuple(_integers(vector["pixel"]) for vector in ordered),
             tuple(_numbers(vector[values]) for vector in ordered),
         )
-    except (DataError, KeyError, TypeError, ValueError) as error:
+    except DataError as error:
+        raise DataError(f"{path}, {values}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} holds no complete table of {values} ({error}); {_AGAIN}.") from error
 
 

@@ -120,13 +120,17 @@ def test_products_of_old_processors_say_how_to_go_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [("<line>20</line>", "<line>0</line>"), ("sigmaNought", "sigma"), ('count="3">0 ', 'count="3">')],
+    ("old", "new", "word"),
+    [
+        ("<line>20</line>", "<line>0</line>", "must ascend"),
+        ("sigmaNought", "sigma", "no complete table of sigmaNought"),
+        ('count="3">0 ', 'count="3">', "as many values as pixels"),
+    ],
 )
-def test_tables_that_do_not_fit_are_refused(tmp_path, old, new):
+def test_tables_that_do_not_fit_are_refused(tmp_path, old, new, word):
     folder = product(tmp_path)
     edit(folder, "annotation/calibration/calibration-*-vv-*.xml", old, new)
-    refused(folder, "calibration-s1a-iw-grd-vv", "no complete table")
+    refused(folder, "calibration-s1a-iw-grd-vv", "sigmaNought", word)
 
 
 def test_a_missing_extra_names_the_cure(tmp_path, monkeypatch):

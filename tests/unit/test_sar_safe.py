@@ -106,7 +106,7 @@ def dem(path, metres=20.0, height=-45.0, crs=None, rows=84, columns=130):
     step = metres / 111_000
     east = step / np.cos(np.radians(lat))
     corner = Affine(east, 0, lon - east * columns / 2, 0, -step, lat + step * rows / 2)
-    values = np.full((rows, columns), height, np.float32)
+    values = np.broadcast_to(height, (rows, columns)).astype(np.float32)
     return write(path, values, corner, CRS.from_epsg(4326) if crs is None else crs)
 
 
@@ -149,6 +149,19 @@ def test_the_grid_is_that_of_the_height_model(corrected):
     assert corrected.name == NAME
     assert "flattened by dem" in corrected.notes[0]
     assert corrected.valid[8:-8, 8:-8].all()
+
+
+@pytest.mark.parametrize("tilt", [-12, 12])
+def test_a_slope_has_the_tangent_of_its_own_incidence(tmp_path, tilt):
+    product = write_safe(tmp_path, Product({"VV": np.full(SHAPE, 200, np.uint16)}))
+    east = (np.arange(130) - 64.5) * 20.0
+    model = dem(tmp_path / "dem.tif", height=east * np.tan(np.radians(tilt)))
+    scene = terrain_correct(product, model, radiometry="gamma_nearest")
+    middle = scene.pixels[0][20:-20, 50:-50]
+    local = np.radians(
+        incidence(100, [150])[0] - tilt
+    )  # rising eastwards is towards the satellite in the west
+    assert middle.mean() == pytest.approx((200 / 400) ** 2 * np.tan(local), rel=0.02)
 
 
 def test_the_border_where_areas_are_cut_is_left_out(corrected):
