@@ -129,6 +129,33 @@ def mirror(
     typer.echo(f"On the other machine: SARTUTOR_MIRROR={folder}")
 
 
+@app.command()
+def convert(
+    name: Annotated[
+        str, typer.Argument(help="avalcd, bigearthnet-v1, bigearthnet-v2, sen12-flood, sen1floods11.")
+    ],
+    source: Annotated[Path, typer.Argument(help="The unpacked original; it is only read.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: images/, masks/, splits.csv, dataset.yaml.")],
+    test: Annotated[
+        list[str] | None, typer.Option(metavar="PLACE", help="Hold out for testing; repeat it.")
+    ] = None,
+    val: Annotated[
+        list[str] | None, typer.Option(metavar="PLACE", help="Use for validation; repeat it.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a published data set as a folder of your own data, split by place; it goes on where it was stopped."""
+    from sartutor.sar import published
+
+    made = published.convert(name, source, out, test=test or (), val=val or (), progress=sys.stderr.isatty())
+    counts = {split: len(made.ids(split)) for split in made.splits}
+    if as_json:
+        return _print_json({"folder": str(made.folder), "images": counts})
+    typer.echo(
+        f"{made.folder}: " + ", ".join(f"{count} images for {split}" for split, count in counts.items())
+    )
+
+
 def _box(text: str) -> tuple[float, float, float, float]:
     """Four numbers from one argument."""
     try:

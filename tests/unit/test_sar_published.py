@@ -11,6 +11,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasters import HERE, UTM, write
 
+from sartutor import cli
 from sartutor.errors import DataError, GeometryError
 from sartutor.sar.folder import IGNORE, Entry, open_dataset
 from sartutor.sar.published import NAMES, avalcd, convert
@@ -211,6 +212,16 @@ def test_sen1floods11_holds_countries_out(flood_chips, tmp_path):
     assert dataset.scene("Ghana_1").pixels == pytest.approx(db(1, (2, 20, 30)))
     assert [(band.units, band.quantity) for band in dataset.scene("Ghana_1").bands] == [("db", "sigma0")] * 2
     assert dataset.mask("Ghana_1")[0, :4].tolist() == [1, IGNORE, 1, 0]
+
+
+def test_the_command_line_converts_and_counts(flood_chips, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["convert", "sen1floods11", str(flood_chips), str(out), "--test", "Ghana", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["folder"] == str(out)
+    assert sum(report["images"].values()) == len(open_dataset(out).entries)
+    assert cli.main(["convert", "sen1floods11", str(tmp_path / "nowhere"), str(out)]) == cli.BAD_INPUT
+    assert "is no folder" in capsys.readouterr().err
 
 
 def test_chips_without_data_are_left_out_and_without_label_named(flood_chips, tmp_path):
