@@ -94,5 +94,5 @@ class ShapesRecipe:
 
 SHAPES_RECIPES = {
     "smoke": ShapesRecipe(4, 1, 2, 1e-3, 0.05, 1, 1.0, 2),
-    "laptop": ShapesRecipe(2800, 2, 4, 8e-4, 0.05, 200, 1.0, 250),
+    "laptop": ShapesRecipe(4500, 2, 4, 8e-4, 0.05, 200, 1.0, 250),
 }

@@ -26,6 +26,7 @@ from sartutor.lab import data, plots
 from sartutor.lab.checks import check
 from sartutor.learn.sam import evaluate, inputs
 from sartutor.learn.sam.baselines import fill_box, iou, otsu_box
+from sartutor.learn.sam.contrast import box_contrast
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.sam.prompts import tight_box
@@ -108,22 +109,36 @@ assert (
 )  # the cache keeps embeddings in half precision: a border pixel may flip
 
 # %% [markdown]
-# Left, the model's input. In the middle, a probability for every pixel. Right, the mask, beside the label where there is one.
+# The decoder of this small model does not start from nothing. In every channel it gets a **first guess**: how far a pixel lies from the
+# threshold that best splits the box's histogram in two (Otsu's [3]), in standard deviations $\sigma_b$ of the box,
+#
+# $$c_b(x) = \pm\,\frac{x - t_b}{\sigma_b},$$
+#
+# with the sign that makes the *border* of the box negative. There is nothing to learn in it, and it works for bright and for dark objects.
+# The network learns when to follow it and when not: speckle, neighbours and fuzzy edges fool a threshold.
+#
+# First the model's input, then the guess in its first channel, a probability for every pixel, and the mask, beside the label where there
+# is one.
 
 # %%
-pictures = plots.panels(3)
+pictures = plots.panels(4, columns=2)
 local = np.subtract(box, (window.col_off, window.row_off) * 2)
+guess = box_contrast(image[None], torch.tensor([frame.box(box, window)]))[0]
 plots.show_color(pictures[0], image.numpy().transpose(1, 2, 0), "what the encoder sees")
 plots.draw_box(pictures[0], frame.box(box, window))
-plots.show_image(pictures[1], probability, "what the decoder says", "probability", limits=(0, 1))
+plots.show_image(
+    pictures[1], frame.back(guess)[0].numpy(), "first guess", "standard deviations", limits=(-2, 2)
+)
 plots.draw_box(pictures[1], local)
-plots.show_image(pictures[2], piece.pixels[0], "mask and label", "dB", piece.valid)
-plots.outline(pictures[2], mask, plots.ORANGE, "model")
+plots.show_image(pictures[2], probability, "what the decoder says", "probability", limits=(0, 1))
+plots.draw_box(pictures[2], local)
+plots.show_image(pictures[3], piece.pixels[0], "mask and label", "dB", piece.valid)
+plots.outline(pictures[3], mask, plots.ORANGE, "model")
 if objects:
-    plots.outline(pictures[2], truth[window.toslices()], plots.BLUE, "label")
-plots.draw_box(pictures[2], local, plots.GREEN, "box")
-plots.zoom(pictures[2], local)
-plots.legend(pictures[2])
+    plots.outline(pictures[3], truth[window.toslices()], plots.BLUE, "label")
+plots.draw_box(pictures[3], local, plots.GREEN, "box")
+plots.zoom(pictures[3], local)
+plots.legend(pictures[3])
 
 # %% [markdown]
 # The decoder answers for the whole window; only what lies inside your box is kept. That is a rule of this package: a box is a

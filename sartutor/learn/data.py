@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from affine import Affine
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sartutor.learn.sam.contrast import box_mask
 from sartutor.learn.sam.inputs import Box, model_image, prompt_window
 from sartutor.learn.sam.prompts import MAX_POINTS, corrective_points, loosen, random_box, tight_box
 from sartutor.sar.scene import Band, Grid, Scene
@@ -76,14 +78,6 @@ def _share(labels: NDArray[np.uint16], box: Box) -> float:
     return float((labels[y0:y1, x0:x1] > 0).mean())
 
 
-def box_mask(boxes: Tensor, side: int) -> Tensor:
-    """Pixels (N, side, side), bool, whose centre lies in each of the boxes (N, 4)."""
-    centre = torch.arange(side, device=boxes.device) + 0.5
-    x = (centre > boxes[:, :1]) & (centre < boxes[:, 2:3])
-    y = (centre > boxes[:, 1:2]) & (centre < boxes[:, 3:])
-    return y[:, :, None] & x[:, None, :]
-
-
 def training_scene(rng: np.random.Generator) -> tuple[Scene, NDArray[np.uint16]]:
     """One drawn scene of 1-3 bands: in power, or as an 8-bit picture of amplitude or decibels with clipped ends."""
     family = "fractal" if rng.random() < 0.25 else None
@@ -96,8 +90,16 @@ def training_scene(rng: np.random.Generator) -> tuple[Scene, NDArray[np.uint16]]
     valid = np.ones(drawing.labels.shape, bool)
     if rng.random() < 0.15:
         valid &= ~_collar(rng, _SCENE_SIDE)
-    labels = np.where(valid, drawing.labels, 0).astype(np.uint16)
+    outlines = _by_hand(rng, drawing.labels) if rng.random() < 0.35 else drawing.labels
+    labels = np.where(valid, outlines, 0).astype(np.uint16)
     return Scene(pixels, described, Grid(Affine.identity(), None, _SCENE_SIDE, _SCENE_SIDE), valid), labels
+
+
+def _by_hand(rng: np.random.Generator, labels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Object ids as people outline them: smoother than what shows, and rather around it than inside it."""
+    shown = labels > 0
+    smooth = ndimage.gaussian_filter(shown.astype(np.float32), rng.uniform(0.5, 2)) > rng.uniform(0.2, 0.5)
+    return np.where(smooth | shown, ndimage.grey_dilation(labels, 7), 0)
 
 
 def _eight_bit(rng: np.random.Generator, power: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -134,8 +134,9 @@ def _row(family: str, seeds: list[dict[str, Any]]) -> str:
 CARD = """# sam_tiny_base
 
 A small promptable segmenter for radar scenes: Segment Anything's own image encoder, prompt encoder and mask decoder at
-256 px, with a convolutional stem whose full-resolution features join the mask upscaler. Draw a box; it marks what
-stands out from the border of the box, brighter or darker.
+256 px, with a convolutional stem whose full-resolution features join the mask upscaler, and a first guess by Otsu's
+threshold in the box, which the decoder is free to mend. Draw a box; it marks what stands out from the border of the
+box, brighter or darker.
 
 - **Input**: {bands}; radar bands are resampled in power and stretched in decibels; a window around the box is encoded.
 - **Data**: drawn shapes under gamma speckle of nominally 1-16 looks (`sartutor/sim/shapes.py`); no real scene.

@@ -53,14 +53,15 @@ def test_one_image_per_box_equals_image_by_image():
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_points_and_full_resolution_details_change_the_mask():
+def test_points_details_and_contrast_in_the_box_change_the_mask():
     sam = tiny()
     box = torch.tensor([[64.0, 64, 192, 192]])
     with torch.inference_mode():
         embedding = sam.encode(torch.rand(1, 3, 256, 256))
         plain, _ = sam.decode(embedding, box)
         clicked, _ = sam.decode(embedding, box, torch.tensor([[[100.0, 100, 1]]]))
-        tokens, *details = embedding
-        blind, _ = sam.decode((tokens, *(torch.zeros_like(part) for part in details)), box)
-    assert (plain - clicked).abs().max() > 1e-4
-    assert (plain - blind).abs().max() > 1e-4
+        tokens, image, *details = embedding
+        blind, _ = sam.decode((tokens, image, *(torch.zeros_like(part) for part in details)), box)
+        flat, _ = sam.decode((tokens, torch.zeros_like(image), *details), box)
+    for other in (clicked, blind, flat):
+        assert (plain - other).abs().max() > 1e-4

@@ -13,11 +13,13 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
+from torch.nn import functional
 
+from sartutor.learn.sam.contrast import CONTRAST_CHANNELS, box_contrast
 from sartutor.presets import SamSize
 
 Embedding = tuple[Tensor, ...]
-"""An encoded image: tokens (B, C, h, w), then detail features at strides 1, 2 and 4 where the size has them."""
+"""An encoded image: tokens (B, C, h, w); where the size has details, the image and features at strides 1, 2 and 4."""
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -25,14 +27,14 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class DetailStem(nn.Module):
-    """Convolutional features (B, c, H/s, W/s) of an image (B, 3, H, W) at strides s = 1, 2, 4."""
+    """Convolutional features (B, c, H/s, W/s) of layers (B, inputs, H, W) at strides s = 1, 2, 4."""
 
     channels = (16, 32, 48)
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int) -> None:
         super().__init__()
         full, half, quarter = self.channels
-        self.stride1 = nn.Sequential(_conv(3, full), _conv(full, full))
+        self.stride1 = nn.Sequential(_conv(inputs, full), _conv(full, full))
         self.stride2 = nn.Sequential(_conv(full, half, 2), _conv(half, half))
         self.stride4 = nn.Sequential(_conv(half, quarter, 2), _conv(quarter, quarter))
 
@@ -68,26 +70,28 @@ class DetailUpscaler(nn.Module):
 
 
 class DetailMaskDecoder(MaskDecoder):
-    """SAM's mask decoder whose upscaler also sees the image's full-resolution features."""
+    """SAM's mask decoder whose upscaler also sees, at full resolution, the image and what stands out in the box."""
 
     def __init__(self, transformer_dim: int, transformer: nn.Module) -> None:
         super().__init__(
             transformer_dim=transformer_dim, transformer=transformer, iou_head_hidden_dim=transformer_dim
         )
         channels = DetailStem.channels[0]
+        self.contrast_stem = DetailStem(CONTRAST_CHANNELS)
         self.output_upscaling = DetailUpscaler(transformer_dim)
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP(transformer_dim, transformer_dim, channels, 3) for _ in range(self.num_mask_tokens)
         )
 
     def decode(
-        self, embedding: Embedding, image_pe: Tensor, sparse: Tensor, dense: Tensor
+        self, embedding: Embedding, contrast: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mask logits (N, 4, H, W) and quality (N, 4) of N prompts, one per embedded image or all on one image."""
-        prompts = sparse.shape[0]
-        tokens, *details = (part.expand(prompts, -1, -1, -1) for part in embedding)
+        tokens, _, *details = embedding
+        details = [both[0] + both[1] for both in zip(details, self.contrast_stem(contrast), strict=True)]
+        tokens = tokens.expand(len(sparse), -1, -1, -1)
         queries = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        queries = torch.cat([queries.expand(prompts, -1, -1), sparse], 1)
+        queries = torch.cat([queries.expand(len(sparse), -1, -1), sparse], 1)
         answers, prompted = self.transformer(tokens + dense, image_pe.expand_as(tokens), queries)
         prompted = prompted.transpose(1, 2).reshape(tokens.shape)
         features = self.output_upscaling(prompted, tuple(details))
@@ -134,7 +138,7 @@ class RadarSam(nn.Module):
         )
         self.mask_decoder: MaskDecoder
         if size.detail:
-            self.detail_stem = DetailStem()
+            self.detail_stem = DetailStem(3)
             self.mask_decoder = DetailMaskDecoder(size.embedding, transformer)
         else:
             self.mask_decoder = MaskDecoder(transformer_dim=size.embedding, transformer=transformer)
@@ -148,9 +152,9 @@ class RadarSam(nn.Module):
 
     def encode(self, image: Tensor) -> Embedding:
         """Embed images (B, 3, S, S) in [0, 1]."""
-        image = (image - self.pixel_mean) / self.pixel_std
-        details = self.detail_stem(image) if self.size.detail else ()
-        return (self.image_encoder(image), *details)
+        normal = (image - self.pixel_mean) / self.pixel_std
+        details = (image, *self.detail_stem(normal)) if self.size.detail else ()
+        return (self.image_encoder(normal), *details)
 
     def decode(
         self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None
@@ -161,11 +165,14 @@ class RadarSam(nn.Module):
         label (1 inside, 0 outside, -1 none) of corrections. Output 0 is the single mask, 1-3 the alternatives.
         """
         prompt = None if points is None else (points[..., :2], points[..., 2])
-        sparse, dense = self.prompt_encoder(points=prompt, boxes=boxes, masks=None)
         image_pe = self.prompt_encoder.get_dense_pe()
-        if isinstance(self.mask_decoder, DetailMaskDecoder):
-            return self.mask_decoder.decode(embedding, image_pe, sparse, dense)
-        return self._decode_each(embedding[0], image_pe, sparse, dense)
+        if not isinstance(self.mask_decoder, DetailMaskDecoder):
+            sparse, dense = self.prompt_encoder(points=prompt, boxes=boxes, masks=None)
+            return self._decode_each(embedding[0], image_pe, sparse, dense)
+        contrast = box_contrast(embedding[1].expand(len(boxes), -1, -1, -1), boxes)
+        guess = functional.avg_pool2d(contrast[:, :3].mean(1, keepdim=True), self.size.patch // 4)
+        sparse, dense = self.prompt_encoder(points=prompt, boxes=boxes, masks=guess)
+        return self.mask_decoder.decode(embedding, contrast, image_pe, sparse, dense)
 
     def _decode_each(
         self, tokens: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
