@@ -11,9 +11,9 @@ from PIL import Image
 
 from sartutor.lab import plots
 from sartutor.learn.models import load_model
-from sartutor.learn.sam.evaluate import connected_objects, loose_box, pixel_polygon
+from sartutor.learn.sam.evaluate import pixel_polygon
 from sartutor.learn.sam.predictor import Predictor
-from sartutor.learn.sam.prompts import tight_box
+from sartutor.sar.boxes import connected_objects, loose_box, tight_box
 from sartutor.sim import shapes
 
 TARGET = Path(__file__).with_name("box-to-mask.png")

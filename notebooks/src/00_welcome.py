@@ -34,11 +34,11 @@ import time
 start = time.perf_counter()
 from sartutor.lab import data, plots
 from sartutor.lab.checks import check
-from sartutor.learn.sam.baselines import fill_box, iou
-from sartutor.learn.sam.evaluate import loose_box, pixel_polygon
+from sartutor.learn.sam.baselines import iou
+from sartutor.learn.sam.evaluate import pixel_polygon
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.predictor import Predictor
-from sartutor.learn.sam.prompts import tight_box
+from sartutor.sar.boxes import fill_box, loose_box, tight_box
 
 numbers = {}
 example = data.sentinel1(DATA, PRESET, SEED)

@@ -25,13 +25,12 @@ import torch
 from sartutor.lab import data, plots
 from sartutor.lab.checks import check
 from sartutor.learn.sam import evaluate, inputs
-from sartutor.learn.sam.baselines import fill_box, iou, otsu_box
+from sartutor.learn.sam.baselines import iou, otsu_box
 from sartutor.learn.sam.contrast import box_contrast
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.predictor import Predictor
-from sartutor.learn.sam.prompts import tight_box
 from sartutor.presets import preset
-from sartutor.sar import warp
+from sartutor.sar import boxes, warp
 
 numbers = {}
 example = data.sentinel1(DATA, PRESET, SEED)
@@ -52,7 +51,7 @@ print(
 # %%
 small = warp.overview(scene, preset(PRESET).picture_side)
 truth = None if example.label is None else example.label > 0
-objects = [] if truth is None else evaluate.connected_objects(truth)
+objects = [] if truth is None else boxes.connected_objects(truth)
 numbers["objects"] = len(objects)
 pictures = plots.panels(2 if objects else 1)
 plots.show_image(pictures[0], small.pixels[0], scene.band_names[0], "dB", small.valid)
@@ -81,7 +80,7 @@ height, width = scene.grid.shape
 box = (0.375 * width, 0.375 * height, 0.625 * width, 0.625 * height)
 if objects:
     chosen = data.clearest_object(scene, example.label)
-    box = evaluate.loose_box(tight_box(chosen), scene.grid.shape)
+    box = boxes.loose_box(boxes.tight_box(chosen), scene.grid.shape)
 segment = predictor.segment(evaluate.pixel_polygon(box, scene.grid))
 print("box in pixels:", tuple(round(v, 1) for v in box))
 print(f"mask: {segment.pixels} px, score {segment.score:.2f}, {1000 * segment.seconds:.0f} ms")
@@ -211,10 +210,10 @@ print(f"{np.sum(written == 1):,} px in {len(outlines)} objects; values {np.uniqu
 # %%
 if objects:
     values = np.asarray(scene.pixels[0], np.float32)
-    guesses = {"model": scene.valid & False, "fill the box": fill_box(scene.grid.shape, box)}
+    guesses = {"model": scene.valid & False, "fill the box": boxes.fill_box(scene.grid.shape, box)}
     guesses["model"][segment.window.toslices()] = segment.mask
     guesses["Otsu in the box"] = otsu_box(values, scene.valid, box)
-    own = fill_box(scene.grid.shape, tight_box(chosen)) & scene.valid
+    own = boxes.fill_box(scene.grid.shape, boxes.tight_box(chosen)) & scene.valid
     by_hand = {name: iou(guess & own, truth & own) for name, guess in guesses.items()}
     (score,) = evaluate.score_objects(predictor, scene, truth, [chosen])
     assert np.allclose(list(by_hand.values()), (score.model, score.fill_box, score.otsu_box))
@@ -268,7 +267,7 @@ means = []
 for push in pushes if some else ():
     found = []
     for part in some:
-        x0, y0, x1, y1 = tight_box(part)
+        x0, y0, x1, y1 = boxes.tight_box(part)
         loose = (max(x0 - push, 0), max(y0 - push, 0), min(x1 + push, width), min(y1 + push, height))
         one = predictor.segment(evaluate.pixel_polygon(loose, scene.grid))
         found.append(iou(one.mask, part[one.window.toslices()]))

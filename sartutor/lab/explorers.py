@@ -52,7 +52,7 @@ def picture_html(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    alt = html.escape(figure.get_label() or "picture", quote=True)
+    alt = html.escape(str(figure.get_label()) or "picture", quote=True)
     return f'<img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sartutor.learn.sam.contrast import box_mask
-from sartutor.learn.sam.inputs import Box, model_image, prompt_window
-from sartutor.learn.sam.prompts import MAX_POINTS, corrective_points, loosen, random_box, tight_box
+from sartutor.learn.sam.inputs import model_image, prompt_window
+from sartutor.learn.sam.prompts import MAX_POINTS, corrective_points, loosen, random_box
+from sartutor.sar.boxes import Box, tight_box
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sim import shapes
 

@@ -20,16 +20,10 @@ from sartutor.learn.models import load_model
 from sartutor.learn.records import mean_interval, read_records, write_record
 from sartutor.learn.sam import base
 from sartutor.learn.sam.baselines import iou
-from sartutor.learn.sam.evaluate import (
-    ObjectScore,
-    connected_objects,
-    loose_box,
-    pixel_polygon,
-    score_objects,
-)
+from sartutor.learn.sam.evaluate import ObjectScore, pixel_polygon, score_objects
 from sartutor.learn.sam.predictor import Predictor
-from sartutor.learn.sam.prompts import tight_box
 from sartutor.presets import SHAPES_RECIPES
+from sartutor.sar.boxes import connected_objects, loose_box, tight_box
 from sartutor.sim import shapes
 
 SEED = 1

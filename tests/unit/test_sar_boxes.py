@@ -11,6 +11,7 @@ from sartutor.sar.boxes import (
     connected_objects,
     enlarge,
     evaluation_boxes,
+    fill_box,
     full_box,
     jittered,
     loose_box,
@@ -37,6 +38,12 @@ def overlap(one, other):
 def test_boxes_are_in_pixel_corners():
     assert object_boxes(mask((20, 30), ((3, 5), (2, 7)))) == [(2, 3, 7, 5)]
     assert tight_box(mask((20, 30), ((3, 5), (2, 7)))) == (2, 3, 7, 5)
+
+
+def test_filling_a_box_counts_pixel_centres():
+    assert fill_box((10, 10), (2, 3, 5, 7)).sum() == 12
+    assert fill_box((10, 10), (2.4, 3, 5.6, 7)).sum() == 16
+    assert fill_box((10, 10), (2.6, 3, 5.4, 7)).sum() == 8
 
 
 def test_diagonal_neighbours_are_one_object_and_gaps_make_two():

@@ -6,15 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
-from sartutor.learn.sam.inputs import Box
-
-Mask = NDArray[np.bool_]
-
-
-def fill_box(shape: tuple[int, int], box: Box) -> Mask:
-    """Every pixel of (rows, columns) whose centre lies in the box."""
-    x, y = np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5
-    return np.outer((y > box[1]) & (y < box[3]), (x > box[0]) & (x < box[2]))
+from sartutor.sar.boxes import Box, Mask, fill_box
 
 
 def otsu_box(values: NDArray[np.floating], valid: Mask, box: Box) -> Mask:

@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sartutor.errors import DataError
+from sartutor.sar.boxes import Box
 from sartutor.sar.radiometry import POWER_FLOOR, RADAR_UNITS, to_linear
 from sartutor.sar.scene import Scene
-
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in pixels: columns and rows of pixel corners, not centres."""
 
 SMALLEST_WINDOW = 64
 NO_DATA_LEVEL = 0.5

@@ -15,9 +15,10 @@ from shapely.geometry import Polygon
 from sartutor.errors import DataError, GeometryError
 from sartutor.learn.embeddings import EmbeddingCache, embedding_key
 from sartutor.learn.models import SamModel
-from sartutor.learn.sam.inputs import Box, Frame, model_image, prompt_window
+from sartutor.learn.sam.inputs import Frame, model_image, prompt_window
 from sartutor.learn.sam.model import Embedding
 from sartutor.sar import footprint
+from sartutor.sar.boxes import Box
 from sartutor.sar.resize import refuse_complex
 from sartutor.sar.scene import Readable, Scene
 

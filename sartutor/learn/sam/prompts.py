@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sartutor.learn.sam.inputs import Box
+from sartutor.sar.boxes import Box
 
 MAX_POINTS = 2
-
-
-def tight_box(mask: NDArray[np.bool_]) -> Box:
-    """Bounding box (x0, y0, x1, y1) in pixel corners of a mask that is not empty."""
-    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1)
 
 
 def loosen(rng: np.random.Generator, box: Box, shape: tuple[int, int]) -> Box:
