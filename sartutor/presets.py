@@ -96,3 +96,36 @@ SHAPES_RECIPES = {
     "smoke": ShapesRecipe(4, 1, 2, 1e-3, 0.05, 1, 1.0, 2),
     "laptop": ShapesRecipe(4500, 2, 4, 8e-4, 0.05, 200, 1.0, 250),
 }
+
+
+@dataclass(frozen=True)
+class SwinSize:
+    """Architecture of one Swin Transformer of four stages; `image_size`, `patch` in pixels, `window` in tokens.
+
+    `mask_patch` is the side in pixels of the patches that masked pretraining hides, unless told otherwise.
+    """
+
+    name: str
+    image_size: int
+    patch: int
+    width: int
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    window: int
+    mask_patch: int
+
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """Channels of the four stages."""
+        return self.width, 2 * self.width, 4 * self.width, 8 * self.width
+
+
+SWIN_SIZES = {
+    size.name: size
+    for size in (
+        SwinSize("smoke", 64, 4, 16, (1, 2, 1, 1), (1, 2, 4, 8), 4, 16),
+        SwinSize("laptop", 128, 4, 32, (2, 2, 4, 1), (1, 2, 4, 8), 4, 16),
+        # Swin-B (arXiv 2103.14030) at the input and window of SAR-W-SimMIM (arXiv 2603.15119)
+        SwinSize("paper", 256, 4, 128, (2, 2, 18, 2), (4, 8, 16, 32), 8, 16),
+    )
+}
