@@ -129,3 +129,28 @@ SWIN_SIZES = {
         SwinSize("paper", 256, 4, 128, (2, 2, 18, 2), (4, 8, 16, 32), 8, 16),
     )
 }
+
+
+@dataclass(frozen=True)
+class MixMaeSize:
+    """Architecture of one MixMAE: an encoder of four stages, and a plain transformer that decodes both streams.
+
+    `width` is that of the first stage and doubles with every stage; `windows` are sides in tokens.
+    """
+
+    name: str
+    width: int
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    windows: tuple[int, int, int, int]
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+
+
+MIXMAE_SIZES = {
+    "smoke": MixMaeSize("smoke", 16, (1, 1, 1, 1), (1, 1, 2, 4), (8, 8, 8, 4), 32, 1, 2),
+    "laptop": MixMaeSize("laptop", 32, (2, 2, 4, 2), (1, 2, 4, 8), (8, 8, 8, 4), 128, 2, 4),
+    # Swin-B as SAR-W-MixMAE trains it on chips of 128 px (arXiv 2503.01181)
+    "paper": MixMaeSize("paper", 128, (2, 2, 18, 2), (4, 8, 16, 32), (8, 8, 8, 4), 512, 8, 16),
+}
