@@ -86,15 +86,17 @@ class BandStatistics:
 
     def standardise(self, values: Tensor, valid: Tensor) -> Tensor:
         """(value - mean) / std of values (..., C, H, W), 0 where `valid` (..., 1, H, W) is False."""
-        return torch.where(valid, (values - self._column(self.mean)) / self._column(self.std), 0.0)
+        mean, std = self._columns(values)
+        return torch.where(valid, (values - mean) / std, 0.0)
 
     def decibels(self, image: Tensor) -> Tensor:
         """The inverse of `standardise` (..., C, H, W): radar bands in dB, others in their own units."""
-        return torch.addcmul(self._column(self.mean, image), image, self._column(self.std, image))
+        mean, std = self._columns(image)
+        return torch.addcmul(mean, image, std)
 
-    @staticmethod
-    def _column(values: tuple[float, ...], like: Tensor | None = None) -> Tensor:
-        return torch.tensor(values, device=None if like is None else like.device)[:, None, None]
+    def _columns(self, like: Tensor) -> Tensor:
+        """Mean and standard deviation (2, C, 1, 1)."""
+        return torch.tensor((self.mean, self.std), dtype=like.dtype, device=like.device)[..., None, None]
 
 
 def backscatter_weights(
@@ -142,19 +144,28 @@ def upper_percentile(filled: Tensor, valid: Tensor, percentile: float) -> Tensor
         valid: bool (B, 1, H, W).
         percentile: from 0 to 100; the nearer to 100, the less there is to sort.
 
-    Images without a valid pixel give minus infinity.
+    Images without a valid pixel give not-a-number.
     """
-    raise NotImplementedError
+    share = 1 - percentile / 100
+    values = filled.flatten(2)
+    count = valid.flatten(2).sum(dim=2, keepdim=True)
+    rank = (share * (count - 1)).clamp(min=0)
+    largest = values.topk(min(values.shape[2], int(share * (values.shape[2] - 1)) + 2)).values
+    upper = rank.floor().long()
+    lower = torch.minimum(upper + 1, (count - 1).clamp(min=0))
+    above, below = (largest.gather(2, i.expand(*largest.shape[:2], 1)) for i in (upper, lower))
+    return torch.lerp(above, below, (rank - upper).to(values.dtype))[..., None]
 
 
 @dataclass(frozen=True)
 class WeightRule:
-    """How the pixels of a chip are weighted in the loss of pretraining.
+    """How the pixels of a chip are weighted in the loss of pretraining; SarTutorError for what is unknown.
 
     Args:
-        mode: "none" (all valid pixels 1), "per_channel" (arXiv 2603.15119) or "shared_avg" (arXiv 2503.01181).
-        domain: "physical" weighs by power; "zscore" by 10^(z / 10) of standardised decibels, as the released code of
-            both papers does; "clipped" by power up to its 99th percentile.
+        mode: "none" (all valid pixels 1), "per_channel" (default of the released code) or "shared_avg"
+            (arXiv 2503.01181); the same for one band (arXiv 2603.15119).
+        domain: "physical" weighs by power; "zscore" by 10^(z / 10) of standardised decibels z, as the released loaders
+            of arXiv 2503.01181 do; "clipped" by power up to its 99th percentile.
         strength: s in exp(s (1 - n)), 0 or more.
         control: what tells the cause of a gain from its side effects, on radar bands: "unit_mean" divides by the mean
             over the valid pixels of each image and band, "shuffled" moves the weights to other valid pixels of the
@@ -166,21 +177,91 @@ class WeightRule:
     strength: float = 1.0
     control: Control = "none"
 
+    def __post_init__(self) -> None:
+        for what, known in (("mode", Mode), ("domain", Domain), ("control", Control)):
+            if (value := getattr(self, what)) not in get_args(known):
+                raise SarTutorError(
+                    f"There is no weighting {what} {value!r}; use one of {', '.join(get_args(known))}."
+                )
+        if not (math.isfinite(self.strength) and self.strength >= 0):
+            raise SarTutorError(f"A weighting strength of {self.strength:g} is none; use 0 or more.")
+
+    @torch.no_grad()
     def weights(
         self, image: Tensor, valid: Tensor, statistics: BandStatistics, generator: Generator | None = None
     ) -> Tensor:
         """Weights (B, C, H, W) of an `image` standardised by `statistics`, `valid` bool (B, 1, H, W).
 
-        `generator` (on the CPU) draws the order of "shuffled", torch's own where None.
+        `generator` (on the CPU) draws the order of "shuffled", torch's own where None. Raises DataError where valid
+        pixels are not finite.
         """
-        raise NotImplementedError
+        weights = valid.to(image.dtype).repeat(1, image.shape[1], 1, 1)
+        radar = list(statistics.radar_bands)
+        if self.mode == "none" or not radar:
+            return weights
+        seen = despeckle(image, valid, statistics) if self.control == "despeckled" else image
+        seen = seen if self.domain == "zscore" else statistics.decibels(seen)
+        linear = torch.exp(NEPERS_PER_DB * seen[:, radar])
+        clip = CLIP_PERCENTILE if self.domain == "clipped" else None
+        found = backscatter_weights(linear, valid, self.mode, self.strength, clip)
+        weights[:, radar] = self._controlled(found, valid, generator)
+        return weights
+
+    def _controlled(self, weights: Tensor, valid: Tensor, generator: Generator | None) -> Tensor:
+        match self.control:
+            case "unit_mean":
+                return divided_by_mean(weights, valid)
+            case "shuffled":
+                return shuffled(weights, valid, generator)
+            case "inverted":
+                return torch.where(valid, math.exp(self.strength) / weights, 0.0)
+        return weights
+
+
+def divided_by_mean(weights: Tensor, valid: Tensor) -> Tensor:
+    """Weights (B, C, H, W) of mean 1 over the valid pixels (B, 1, H, W) of each image and band."""
+    mean = weights.sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True)
+    return torch.where(valid, weights / mean, 0.0)
+
+
+def shuffled(weights: Tensor, valid: Tensor, generator: Generator | None = None) -> Tensor:
+    """Weights (B, C, H, W) in a random order within the valid pixels (B, 1, H, W) of each image, bands together."""
+    outside = ~valid.flatten(1)
+    keys = torch.rand(outside.shape, generator=generator).to(weights.device)
+    source = keys.masked_fill(outside, 2).argsort(dim=1)[:, None].expand(*weights.shape[:2], -1)
+    target = outside.byte().argsort(dim=1, stable=True)[:, None].expand_as(source)
+    flat = weights.flatten(2)
+    return torch.zeros_like(flat).scatter(2, target, flat.gather(2, source)).view(weights.shape)
 
 
 def despeckle(image: Tensor, valid: Tensor, statistics: BandStatistics) -> Tensor:
-    """The standardised image (B, C, H, W) with its radar bands averaged over valid pixels, in power."""
-    raise NotImplementedError
+    """The standardised image (B, C, H, W) with its radar bands averaged over `DESPECKLE_PX` squared, in power.
+
+    Only valid pixels (B, 1, H, W) count in an average; other pixels and other bands stay as they are.
+    """
+    db = statistics.decibels(image)
+    power = torch.where(valid, torch.exp(NEPERS_PER_DB * db), 0.0)
+    sums, counts = (avg_pool2d(x, DESPECKLE_PX, 1, DESPECKLE_PX // 2) for x in (power, valid.to(power.dtype)))
+    averaged = statistics.standardise(torch.log(sums / counts) / NEPERS_PER_DB, valid)
+    radar = torch.tensor(statistics.radar, device=image.device)[:, None, None]
+    return torch.where(radar & valid, averaged, image)
 
 
 def weighted_mean_shift_db(db: Tensor, weights: Tensor) -> float:
-    """E[w x] / E[w] - E[x] in dB: by how much the constant of least weighted squared error is off the mean of x."""
-    raise NotImplementedError
+    """E[w x] / E[w] - E[x] in dB over pixels of weight above 0, `db` and `weights` of one shape.
+
+    The constant of least weighted squared error lies by so much above the plain mean: below it, since dark pixels
+    weigh more, although speckle in dB is as wide at every level.
+    """
+    seen = weights > 0
+    x, w = db[seen].double(), weights[seen].double()
+    return float((w * x).sum() / w.sum() - x.mean())
+
+
+def _refuse_not_finite(low: Tensor, high: Tensor, valid: Tensor) -> None:
+    """Raise DataError where the least or greatest power of an image with valid pixels is not finite."""
+    finite = torch.isfinite(low) & torch.isfinite(high) | ~valid.any(dim=(2, 3), keepdim=True)
+    if not finite.all():
+        raise DataError(
+            "a chip holds power that is not finite at pixels said to be valid; mark those pixels as no data."
+        )
