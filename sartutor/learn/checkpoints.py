@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file whose header says what it is. No pickled code ever runs.
 
 The header key `sartutor` is JSON: format, kind, architecture, phases, bands, preset, seed, version, parent. Training
-state (optimizer, step) lies beside it in `<name>.state.safetensors` until the run is complete.
+state (weights, optimizer, step) lies beside it in `<name>.state.safetensors` until the run is complete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from sartutor import __version__
 from sartutor.errors import CheckpointError
@@ -59,6 +59,47 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} was not written by sartutor (no header of format {FORMAT}); use a checkpoint that was."
         )
     return tensors, about
+
+
+def state_path(out: Path) -> Path:
+    """Where the training state of a run lies until its checkpoint `out` is complete."""
+    return out.with_name(f"{out.stem}.state.safetensors")
+
+
+def save_state(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, header: Mapping[str, Any]
+) -> None:
+    """Write weights and optimizer moments at once or not at all."""
+    state = {f"weights.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        state |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    save_tensors(path, state, header)
+
+
+def load_state(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, header: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Put weights and optimizer moments of an interrupted run back; its header.
+
+    Raises CheckpointError for the state of a run whose header differs from `header`.
+    """
+    tensors, about = load_tensors(path)
+    if any(about.get(key) != value for key, value in json.loads(json.dumps(header)).items()):
+        raise CheckpointError(
+            f"{path} belongs to a run with other settings; delete it or choose another output."
+        )
+    weights, moments = _split(tensors, "weights."), _split(tensors, "optimizer.")
+    model.load_state_dict(weights)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in moments.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return about
+
+
+def _split(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def load_pickle(path: Path) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ class Squared:
     def __init__(self, stop: int = 10**9) -> None:
         self.left = stop
 
-    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> Tensor:
         if self.left == 0:
             raise Killed
         self.left -= 1
@@ -59,7 +59,7 @@ def test_a_run_ends_with_a_checkpoint_and_without_training_state(tmp_path):
     weights = train(tmp_path / "a.safetensors")
     assert set(weights) == {"weight", "bias"}
     assert load_tensors(tmp_path / "a.safetensors")[1]["step"] == 12
-    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "a.curve.json"}
 
 
 def test_longer_training_learns_the_line(tmp_path):

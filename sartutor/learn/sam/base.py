@@ -51,7 +51,7 @@ def base_header(recipe: ShapesRecipe, seed: int) -> dict[str, Any]:
     }
 
 
-def _loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def _loss(model: nn.Module, batch: dict[str, Tensor], step: int) -> Tensor:
     """Mask loss of the single mask, of the best of three alternatives, and the error of the predicted IoU."""
     image, boxes, points, target = (batch[key].flatten(0, 1) for key in ("image", "box", "points", "target"))
     logits, quality = model(image.float().contiguous(memory_format=torch.channels_last), boxes, points)
