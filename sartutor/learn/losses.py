@@ -1,9 +1,11 @@
-"""Losses for prompted masks; every function takes logits and targets (..., H, W) and a weight of the same shape."""
+"""Losses for prompted masks, which take logits, targets and weights (..., H, W), and for maps of many classes."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional
+
+from sartutor.sar.folder import IGNORE
 
 
 def dice_loss(logits: Tensor, target: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
@@ -25,3 +27,56 @@ def mask_iou(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     overlap = (mask * target).sum((-2, -1))
     union = (mask + target * weight).sum((-2, -1)) - overlap
     return (overlap + 1e-6) / (union + 1e-6)
+
+
+def class_dice_loss(logits: Tensor, target: Tensor, ignore: int = IGNORE, eps: float = 1e-5) -> Tensor:
+    """Mean over the classes in the labels of 1 - (2 sum p g + eps) / (sum p + sum g + eps), a scalar.
+
+    Sums run over all pixels of the batch that are not ignored; p is the softmax of the logits, g is 1 in the pixels
+    of a class. 0 where every pixel is ignored (Dice loss of arXiv 1606.04797 with plain denominators).
+
+    Args:
+        logits: scores (B, C, H, W).
+        target: class numbers (B, H, W).
+        ignore: label of pixels that count nowhere.
+        eps: keeps the ratio finite.
+    """
+    known = (target != ignore)[:, None]
+    truth = functional.one_hot(target * known[:, 0], logits.shape[1]).movedim(-1, 1) * known
+    p = logits.softmax(1) * known
+    overlap, size = (p * truth).sum((0, 2, 3)), (p + truth).sum((0, 2, 3))
+    each = 1 - (2 * overlap + eps) / (size + eps)
+    present = truth.sum((0, 2, 3)) > 0
+    return (each * present).sum() / present.sum().clamp_min(1)
+
+
+def focal_loss(
+    logits: Tensor, target: Tensor, alpha: Tensor, gamma: float = 2.0, ignore: int = IGNORE
+) -> Tensor:
+    """Mean over labelled pixels of -alpha_c (1 - p_t)^gamma ln p_t, a scalar; 0 where every pixel is ignored.
+
+    p_t is the softmax probability of the pixel's own class c (arXiv 1708.02002). With gamma 0 it is cross-entropy
+    weighted by alpha, divided by the number of pixels (not, as in torch, by the sum of their weights).
+
+    Args:
+        logits: scores (B, C, H, W).
+        target: class numbers (B, H, W).
+        alpha: weight of each class (C,).
+        gamma: how much less pixels count that are already right.
+        ignore: label of pixels that count nowhere.
+    """
+    surprise = functional.cross_entropy(logits, target, reduction="none", ignore_index=ignore)
+    known = target != ignore
+    weight = alpha.to(logits)[target * known] * known
+    return (weight * (1 - (-surprise).exp()) ** gamma * surprise).sum() / known.sum().clamp_min(1)
+
+
+def land_cover_loss(logits: Tensor, target: Tensor, class_weights: Tensor) -> Tensor:
+    """0.5 Dice + 0.5 focal with gamma 2 and alpha = 0.5 x class weight, a scalar (arXiv 2603.15119, released code).
+
+    Args:
+        logits: scores (B, C, H, W).
+        target: class numbers (B, H, W), IGNORE where there is none.
+        class_weights: `sartutor.sar.class_statistics.class_weights` of the training labels (C,).
+    """
+    return 0.5 * class_dice_loss(logits, target) + 0.5 * focal_loss(logits, target, 0.5 * class_weights)

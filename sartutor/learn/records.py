@@ -13,17 +13,24 @@ import numpy as np
 from scipy import stats
 
 import sartutor
+from sartutor.sar.files import replacing
+
+
+def record_path(folder: Path, experiment: str, configuration: str, data: str, seed: int) -> Path:
+    """Where the record of one cell lies."""
+    return folder / experiment / f"{configuration}-{data}-{seed}.json"
 
 
 def write_record(
     folder: Path, experiment: str, configuration: str, data: str, seed: int, values: dict[str, Any]
 ) -> Path:
-    """Write one record, replacing an older one of the same name; returns its path."""
-    path = folder / experiment / f"{configuration}-{data}-{seed}.json"
+    """Write one record at once or not at all, replacing an older one of the same name; returns its path."""
+    path = record_path(folder, experiment, configuration, data, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"experiment": experiment, "configuration": configuration, "data": data, "seed": seed}
     made = {"version": sartutor.__version__, "machine": platform.machine(), "cores": os.cpu_count()}
-    path.write_text(json.dumps({**about, **made, "values": values}, indent=1, sort_keys=True) + "\n")
+    with replacing(path) as part:
+        part.write_text(json.dumps({**about, **made, "values": values}, indent=1, sort_keys=True) + "\n")
     return path
 
 
