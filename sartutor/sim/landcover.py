@@ -127,7 +127,7 @@ def landcover_scene(seed: int, domain: Domain, size: int = 256) -> tuple[Scene, 
     place = np.random.default_rng((seed, 0, list(REGIONS).index(domain.region)))
     layout = draw_layout(place, REGIONS[domain.region], size, sensor.pixel_m)
     rng = np.random.default_rng((seed, 1))
-    power, coherent = reflectivity(rng, layout, sensor, _incidence(rng, domain, size))
+    power, coherent = reflectivity(rng, layout, sensor, column_incidence(rng, domain, size))
     pixels = _acquired(rng, power, coherent, sensor, domain)
     bands = tuple(_band(polarisation, domain) for polarisation in sensor.polarisations)
     transform = Affine(sensor.pixel_m, 0, 600000, 0, -sensor.pixel_m, 5200000)
@@ -172,6 +172,14 @@ def reflectivity(rng: Rng, layout: Layout, sensor: Sensor, incidence_deg: Array)
     coherent = _double_bounce(rng, layout, power) + _masts(rng, labels, sensor)
     power[:, labels == BUILDING] *= np.float32(1 - WALL_SHARE)
     return power, coherent
+
+
+def column_incidence(rng: Rng, domain: Domain, size: int) -> Array:
+    """Incidence on level ground for every column, in degrees."""
+    airborne = domain.platform == "airborne"
+    low, high = AIRBORNE_DEGREE if airborne else INCIDENCE_DEGREE[domain.platform]
+    half = AIRBORNE_SPAN_DEGREE / 2 if airborne else 0
+    return (rng.uniform(low, high) + np.linspace(-half, half, size)).astype(np.float32)
 
 
 def street_gain(street_deg: float) -> float:
@@ -259,14 +267,6 @@ def _masts(rng: Rng, labels: Labels, sensor: Sensor) -> Complex:
         weight = db_to_power(0.0 if polarisation in ("HH", "VV") else MAST_CROSS_DB)
         layer[rows, cols] = np.sqrt(weight * section) / sensor.pixel_m * np.exp(1j * phase)
     return coherent
-
-
-def _incidence(rng: Rng, domain: Domain, size: int) -> Array:
-    """Incidence on level ground for every column, in degrees."""
-    airborne = domain.platform == "airborne"
-    low, high = AIRBORNE_DEGREE if airborne else INCIDENCE_DEGREE[domain.platform]
-    half = AIRBORNE_SPAN_DEGREE / 2 if airborne else 0
-    return (rng.uniform(low, high) + np.linspace(-half, half, size)).astype(np.float32)
 
 
 def _acquired(

@@ -64,13 +64,15 @@ class Layout:
 
     `labels` are positions in `LAND_COVERS`; `deviation` is by how many standard deviations a field, house, lake or
     stand of trees differs from the mean of its class; `slope_deg` is the ground's rise towards larger columns;
-    `street_deg` is the angle between streets and the columns' direction, 0 to 90 degrees.
+    `street_deg` is the angle between streets and the columns' direction, 0 to 90 degrees; `height` is that of the
+    ground in its own standard deviations.
     """
 
     labels: Labels
     deviation: Array
     slope_deg: Array
     street_deg: float
+    height: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ def draw_layout(rng: Rng, region: Region, size: int, pixel_m: float) -> Layout:
     natural = np.where(farmed, _second_level(levels), fractal_field(rng, size, 2.5))
     deviation = np.where(labels == BUILDING, town.deviation, natural).astype(np.float32)
     slope = np.gradient(height, axis=1)
-    return Layout(labels, deviation, region.relief_deg / slope.std() * slope, town.street_deg)
+    return Layout(labels, deviation, region.relief_deg / slope.std() * slope, town.street_deg, height)
 
 
 def _fields(region: Region, levels: Array) -> Labels:

@@ -36,7 +36,8 @@ def rng(seed=5):
 def plan(labels, slope=0.0, street=45.0):
     shape = (64, 64)
     labels = np.broadcast_to(labels, shape).astype(np.uint8)
-    return Layout(labels, np.zeros(shape, np.float32), np.full(shape, slope, np.float32), street)
+    level = np.zeros(shape, np.float32)
+    return Layout(labels, level, level + np.float32(slope), street, level)
 
 
 @pytest.fixture
@@ -306,7 +307,8 @@ def test_simulated_levels_beside_the_palsar2_tile(mirror):
 def test_masts_are_point_targets_on_land_with_their_cross_section(monkeypatch):
     monkeypatch.setattr(landcover, "MASTS_PER_KM2", 40.0)
     sensor = SENSORS["airborne_x"].only("HH", "HV")
-    wide = Layout(*(np.zeros((400, 400), t) for t in (np.uint8, np.float32, np.float32)), 45.0)
+    flat = np.zeros((400, 400), np.float32)
+    wide = Layout(flat.astype(np.uint8), flat, flat, 45.0, flat)
     wide.labels[:] = CROPLAND
     wide.labels[200:] = WATER
     _, coherent = reflectivity(rng(), wide, sensor, np.full(400, 40.0, np.float32))
