@@ -10,6 +10,7 @@ gamma0 = sigma0 / cos(theta) = beta0 tan(theta).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -38,7 +39,7 @@ RADAR_UNITS = ("power", "db", "amplitude")
 
 def db_to_power(db: ArrayLike) -> NDArray[Any]:
     """Power of decibels: 10^(dB / 10)."""
-    return np.power(10.0, np.asarray(db) / 10.0, dtype=_floating(db))
+    return np.exp(np.asarray(db) * (math.log(10) / 10), dtype=_floating(db))
 
 
 def power_to_db(power: ArrayLike, floor: float = POWER_FLOOR) -> NDArray[Any]:

@@ -201,7 +201,7 @@ class AvalancheWorld:
         labels: ids 1, 2, ... of fresh debris; not where shadow hides it.
         contrast_db: VV contrast of each avalanche, by id - 1.
         power: sigma0 without speckle and noise, (4, rows, columns): VV0, VH0, VV1, VH1.
-        coherent: amplitudes of huts in the bands of `power`, the same on both dates.
+        coherent: amplitudes of huts (2, rows, columns) in VV and VH, the same on both dates.
         confused: what confusers changed.
     """
 
@@ -493,10 +493,9 @@ def _huts(rng: Rng, canvas: Canvas) -> Complex | None:
     strength = rng.uniform(3, 13, len(places))
     phase = np.exp(2j * np.pi * rng.random((2, len(places))))
     amplitude = np.sqrt(db_to_power(np.stack([strength, strength - 8]))) * phase
-    coherent = np.zeros((4, canvas.height.size), np.complex64)
-    for band in range(4):
-        coherent[band, places] = amplitude[band % 2]
-    return coherent.reshape(4, *canvas.height.shape)
+    coherent = np.zeros((2, canvas.height.size), np.complex64)
+    coherent[:, places] = amplitude
+    return coherent.reshape(2, *canvas.height.shape)
 
 
 def _field(rng: Rng, shape: tuple[int, ...], slope_: float, coarse: int) -> Array:

@@ -240,7 +240,8 @@ class _Front:
         cell = self.key % terrain.size
         friction = np.multiply.outer(tangent[self.key // terrain.size], terrain.length)
         energy = self.energy[:, None] + terrain.drop[cell] - friction
-        weight = np.maximum(self.heading.T @ terrain.direction, 0) ** 4 + terrain.turn[cell]
+        along = np.square(np.maximum(self.heading.T @ terrain.direction, 0))
+        weight = np.square(along) + terrain.turn[cell]
         weight *= terrain.routing[cell]
         weight[energy < 0] = 0
         total = weight.sum(axis=1)

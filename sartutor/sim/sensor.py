@@ -10,7 +10,6 @@ side lobes, no ambiguities, the same response for signal and thermal noise; date
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import EllipsisType
 from typing import Literal
 
 import numpy as np
@@ -133,7 +132,8 @@ def observe(rng: Rng, power: Array, sensor: Sensor, coherent: Complex | None = N
         power: sigma0 without speckle (linear).
         sensor: gives looks, point-spread function and noise floor.
         coherent: complex amplitudes of point targets and double bounce (bands, rows, columns), the same in all
-            looks; a target of amplitude A spreads the power |A|^2 over its response.
+            looks; a target of amplitude A spreads the power |A|^2 over its response. Given for one date only,
+            they are the same at all dates.
     """
     amplitude = _amplitude(power, sensor)
     steady = _steady(coherent, sensor.psf_px)
@@ -142,7 +142,9 @@ def observe(rng: Rng, power: Array, sensor: Sensor, coherent: Complex | None = N
     for band in range(len(power)):
         for _ in range(sensor.looks):
             field = _field(rng, work, sensor.psf_px, amplitude[band])
-            _add_power(seen[band], field if steady is None else field + steady[band])
+            if steady is not None:
+                field += steady[band % len(steady)]
+            _add_power(seen[band], field)
     seen /= np.float32(sensor.looks)
     return seen
 
@@ -221,12 +223,11 @@ def _white(rng: Rng, work: Array) -> Array:
     """
     real, imaginary = work[0]
     radius, phase = work[1]
-    rng.random(out=radius, dtype=np.float32)
-    np.subtract(1, radius, out=radius)
-    np.log(radius, out=radius)
-    np.sqrt(np.negative(radius, out=radius), out=radius)
-    rng.random(out=phase, dtype=np.float32)
-    phase *= np.float32(2 * np.pi)
+    pairs = rng.bit_generator.random_raw(radius.size).view(np.uint32).reshape(2, *radius.shape)
+    np.add(pairs[0], 1, out=radius, dtype=np.float32, casting="unsafe")
+    radius *= np.float32(2**-32)
+    np.sqrt(np.negative(np.log(radius, out=radius), out=radius), out=radius)
+    np.multiply(pairs[1], np.float32(2 * np.pi * 2**-32), out=phase, dtype=np.float32, casting="unsafe")
     np.multiply(radius, np.cos(phase, out=real), out=real)
     np.multiply(radius, np.sin(phase, out=imaginary), out=imaginary)
     return work[0]
@@ -236,15 +237,22 @@ def _through_psf(field: Array, psf_px: float, spare: Array | None = None) -> Arr
     """Correlate the last two axes with the point-spread function; they lose its border, `field` is overwritten."""
     taps = psf_taps(psf_px)
     between, pair = np.empty((2, *field.shape), np.float32) if spare is None else spare
-    return _correlate(_correlate(field, taps, -2, between, pair), taps, -1, field, pair)
+    rows, columns = (length - len(taps) + 1 for length in field.shape[-2:])
+    flat, scratch = field.reshape(-1), pair.reshape(-1)
+    down = _correlate(flat, taps, field.shape[-1], between.reshape(-1), scratch)
+    _correlate(down, taps, 1, flat, scratch)
+    return field[..., :rows, :columns]
 
 
-def _correlate(source: Array, taps: Array, axis: Literal[-2, -1], total: Array, pair: Array) -> Array:
-    """Correlate one axis with symmetric taps, into a corner of `total`; `pair` is scratch space."""
-    length = source.shape[axis] - len(taps) + 1
-    parts = [source[_span(axis, start, length)] for start in range(len(taps))]
-    corner = tuple(slice(n) for n in parts[0].shape)
-    total, pair = total[corner], pair[corner]
+def _correlate(source: Array, taps: Array, stride: int, total: Array, pair: Array) -> Array:
+    """Correlate values `stride` apart with symmetric taps, into the start of `total`; `pair` is scratch space.
+
+    All arrays are flat, which is three times as fast as row by row; what runs over the ends of rows and columns
+    falls into their border.
+    """
+    length = len(source) - (len(taps) - 1) * stride
+    parts = [source[start * stride :][:length] for start in range(len(taps))]
+    total, pair = total[:length], pair[:length]
     middle = len(taps) // 2
     np.multiply(parts[middle], taps[middle], out=total)
     for i in range(middle):
@@ -254,15 +262,10 @@ def _correlate(source: Array, taps: Array, axis: Literal[-2, -1], total: Array, 
     return total
 
 
-def _span(axis: Literal[-2, -1], start: int, length: int) -> tuple[EllipsisType | slice, ...]:
-    cut = slice(start, start + length)
-    return (..., cut, slice(None)) if axis == -2 else (..., cut)
-
-
 def _add_power(total: Array, planes: Array) -> None:
-    """Add the power of real and imaginary part (2, ...) to `total`."""
-    for plane in planes:
-        total += np.square(plane)
+    """Add the power of real and imaginary part (2, ...) to `total`; `planes` are overwritten."""
+    for plane in np.square(planes, out=planes):
+        total += plane
 
 
 def _complex(planes: Array) -> Complex:

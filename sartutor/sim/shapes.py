@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
@@ -32,11 +33,18 @@ Rng = np.random.Generator
 
 def fractal_field(rng: Rng, size: int, slope: float) -> Array:
     """Gaussian random field (size, size) with amplitude spectrum k^(-slope/2), mean 0, standard deviation 1."""
-    k = np.hypot(fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :]).astype(np.float32)
-    k[0, 0] = np.inf
-    spectrum = fft.rfft2(rng.standard_normal((size, size), dtype=np.float32)) * k ** (-slope / 2)
+    spectrum = fft.rfft2(rng.standard_normal((size, size), dtype=np.float32)) * _amplitudes(size, slope)
     field = fft.irfft2(spectrum, s=(size, size))
     return ((field - field.mean()) / field.std()).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _amplitudes(size: int, slope: float) -> Array:
+    """Amplitude k^(-slope/2) of each wave of a real Fourier transform, 0 for the mean."""
+    k = np.hypot(fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :]).astype(np.float32)
+    k[0, 0] = np.inf
+    amplitudes: Array = k ** (-slope / 2)
+    return amplitudes
 
 
 def parcels(rng: Rng, size: int, width: float) -> Array:
