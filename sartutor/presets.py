@@ -135,10 +135,12 @@ SWIN_SIZES = {
 class MixMaeSize:
     """Architecture of one MixMAE: an encoder of four stages, and a plain transformer that decodes both streams.
 
-    `width` is that of the first stage and doubles with every stage; `windows` are sides in tokens.
+    `image_size` is the side of a chip in pixels; `width` that of the first stage, which doubles with every stage;
+    `windows` are sides in tokens.
     """
 
     name: str
+    image_size: int
     width: int
     depths: tuple[int, int, int, int]
     heads: tuple[int, int, int, int]
@@ -147,10 +149,75 @@ class MixMaeSize:
     decoder_depth: int
     decoder_heads: int
 
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """Channels of the four stages."""
+        return self.width, 2 * self.width, 4 * self.width, 8 * self.width
+
 
 MIXMAE_SIZES = {
-    "smoke": MixMaeSize("smoke", 16, (1, 1, 1, 1), (1, 1, 2, 4), (8, 8, 8, 4), 32, 1, 2),
-    "laptop": MixMaeSize("laptop", 32, (2, 2, 4, 2), (1, 2, 4, 8), (8, 8, 8, 4), 128, 2, 4),
-    # Swin-B as SAR-W-MixMAE trains it on chips of 128 px (arXiv 2503.01181)
-    "paper": MixMaeSize("paper", 128, (2, 2, 18, 2), (4, 8, 16, 32), (8, 8, 8, 4), 512, 8, 16),
+    size.name: size
+    for size in (
+        MixMaeSize("smoke", 64, 16, (1, 2, 1, 1), (1, 2, 4, 8), (8, 8, 4, 2), 32, 1, 2),
+        MixMaeSize("laptop", 128, 32, (2, 2, 4, 1), (1, 2, 4, 8), (8, 8, 8, 4), 128, 2, 4),
+        # Swin-B as SAR-W-MixMAE trains it (arXiv 2503.01181)
+        MixMaeSize("paper", 128, 128, (2, 2, 18, 2), (4, 8, 16, 32), (8, 8, 8, 4), 512, 8, 16),
+    )
 }
+
+
+@dataclass(frozen=True)
+class DownstreamRecipe:
+    """How an encoder is fine-tuned for one task, and on how many simulated chips.
+
+    Steps are the same for every share of labels. `tile` is the side in pixels of what the encoder sees at once,
+    `side` that of a chip: they differ for pairs, which are cut into tiles. `channels` and `dropout` belong to the
+    decoder of maps. Every `check_every` steps the model is scored on validation.
+    """
+
+    steps: int
+    warmup: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    layer_decay: float
+    clip: float
+    check_every: int
+    channels: int
+    dropout: float
+    side: int
+    tile: int
+    train: int
+    val: int
+    test: int
+
+
+DOWNSTREAM_RECIPES = {
+    "smoke": {
+        "land_cover": DownstreamRecipe(4, 1, 2, 1e-3, 0.05, 0.8, 5.0, 2, 16, 0.1, 64, 64, 8, 4, 4),
+        "multilabel": DownstreamRecipe(4, 1, 4, 1e-3, 0.05, 0.7, 5.0, 2, 16, 0.0, 64, 64, 8, 4, 4),
+        "flood": DownstreamRecipe(4, 1, 2, 1e-3, 0.05, 0.7, 5.0, 2, 16, 0.0, 128, 64, 8, 4, 4),
+    },
+    "laptop": {
+        "land_cover": DownstreamRecipe(200, 20, 8, 1e-3, 0.05, 0.8, 5.0, 50, 64, 0.1, 128, 128, 256, 48, 96),
+        "multilabel": DownstreamRecipe(
+            200, 20, 16, 1e-3, 0.05, 0.7, 5.0, 50, 64, 0.0, 128, 128, 512, 96, 192
+        ),
+        "flood": DownstreamRecipe(150, 15, 8, 1e-3, 0.05, 0.7, 5.0, 50, 64, 0.0, 256, 128, 128, 48, 96),
+    },
+    # arXiv 2603.15119 (land cover: 100 epochs, 20 of warm-up, batch 1024, 1.25e-4 per 512) and arXiv 2503.01181 (many
+    # labels: 50 epochs, 5 of warm-up, batch 1024, 5e-4 per 256; flood: its rates are not published, those of many
+    # labels are taken); numbers of chips are assumed
+    "paper": {
+        "land_cover": DownstreamRecipe(
+            5000, 1000, 1024, 2.5e-4, 0.05, 0.8, 5.0, 50, 256, 0.5, 256, 256, 51200, 5120, 5120
+        ),
+        "multilabel": DownstreamRecipe(
+            13000, 1300, 1024, 2e-3, 0.05, 0.7, 5.0, 260, 256, 0.0, 128, 128, 266240, 20480, 20480
+        ),
+        "flood": DownstreamRecipe(
+            4300, 430, 128, 2.5e-4, 0.05, 0.7, 5.0, 86, 256, 0.0, 512, 128, 11078, 1331, 2662
+        ),
+    },
+}
+"""Sizes of fine-tuning by preset and task."""

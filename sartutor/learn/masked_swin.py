@@ -22,6 +22,7 @@ from timm.models.swin_transformer import (
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sartutor.learn.masks import upsample_mask
 from sartutor.presets import MixMaeSize
 
 CELL = 32
@@ -42,17 +43,13 @@ def fitting_window(side: int, most: int) -> int:
     return max(window for window in range(1, most + 1) if side % window == 0)
 
 
-def upsampled(mask: Tensor, side: int) -> Tensor:
-    """A mask (cells, cells) repeated to a map of `side` x `side` tokens, whose cells are side / cells wide."""
-    times = side // len(mask)
-    return mask.repeat_interleave(times, 0).repeat_interleave(times, 1)
-
-
 def may_attend(mask: Tensor | None, side: int, window: int) -> Tensor | None:
     """Which tokens of a window are of one image: boolean (windows, N, N), N = window^2, or None for all of them."""
     if mask is None or side // len(mask) % window == 0:
         return None
-    tokens = window_partition(upsampled(mask, side)[None, ..., None], (window, window)).flatten(1)
+    tokens = window_partition(
+        upsample_mask(mask, side // len(mask))[None, ..., None], (window, window)
+    ).flatten(1)
     return tokens[:, :, None] == tokens[:, None, :]
 
 
@@ -129,17 +126,16 @@ class MaskedSwin(nn.Module):
 
     def __init__(self, size: MixMaeSize, channels: int) -> None:
         super().__init__()
-        self.widths = tuple(size.width * 2**stage for stage in range(4))
         self.patch_embed = PatchEmbed(
             None, PATCH, channels, size.width, norm_layer=nn.LayerNorm, output_fmt="NHWC"
         )
         self.layers = nn.ModuleList(
             Stage(width, depth, heads, window, merge=stage > 0)
             for stage, (width, depth, heads, window) in enumerate(
-                zip(self.widths, size.depths, size.heads, size.windows, strict=True)
+                zip(size.widths, size.depths, size.heads, size.windows, strict=True)
             )
         )
-        self.norm = nn.LayerNorm(self.widths[-1])
+        self.norm = nn.LayerNorm(size.widths[-1])
 
     def embed(self, image: Tensor) -> Tensor:
         """Tokens (B, H/4, W/4, C) of images (B, channels, H, W), without positions: what is mixed."""

@@ -7,24 +7,25 @@ each pixel by a function of its backscatter.
 Partners are neighbours, chips 2i and 2i + 1 of the global batch. The released program takes chips i and B - 1 - i
 instead, by flipping the batch: the same objective, as the order of a shuffled batch means nothing. Neighbours stay
 together when a batch is split between processes, as long as every process gets an even share; the mask is drawn from
-seed and step, the same everywhere; and the loss is a mean over chips. So several processes compute what one would.
+seed and step, the same everywhere; and the mean is over the valid pixels of all processes. So several processes
+compute what one would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from sartutor.errors import DataError
-from sartutor.learn.masked_swin import CELL, MaskedSwin, fixed_positions, upsampled
+from sartutor.learn.distributed import global_mean
+from sartutor.learn.masked_swin import CELL, MaskedSwin, fixed_positions
+from sartutor.learn.masks import token_mask, upsample_mask
+from sartutor.learn.weighting import BandStatistics, WeightRule
 from sartutor.presets import MixMaeSize
-
-if TYPE_CHECKING:
-    from sartutor.learn.weighting import BandStatistics, WeightRule
 
 MASK_RATIO = 0.5
 """Share of the cells of a mixed chip that come from the partner (arXiv 2205.13137, section 4.1)."""
@@ -36,8 +37,9 @@ def partner(values: Tensor) -> Tensor:
 
 
 def mix(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Tokens (B, side, side, C), those of the partner where the mask (cells, cells) is True."""
-    return torch.where(upsampled(mask, tokens.shape[1])[..., None], partner(tokens), tokens)
+    """Tokens or pixels (B, side, side, C), those of the partner where the mask (cells, cells) is True."""
+    masked = upsample_mask(mask, tokens.shape[1] // len(mask))
+    return torch.where(masked[..., None], partner(tokens), tokens)
 
 
 def unmix(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
@@ -83,9 +85,9 @@ def targets(pixels: Tensor, valid: Tensor, normalise: bool) -> Targets:
 
 
 def weighted_square_error(prediction: Tensor, target: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
-    """Mean over chips of the mean over valid pixels of W (prediction - target)^2; all are (B, ...) of one shape."""
-    error = torch.where(valid, weight * (prediction - target).square(), 0).flatten(1).sum(1)
-    return (error / valid.flatten(1).sum(1).clamp_min(1)).mean()
+    """Mean of W (prediction - target)^2 over the valid pixels of all processes; all four are of one shape."""
+    error = torch.where(valid, weight * (prediction - target).square(), 0)
+    return global_mean(error.sum(), valid.sum())
 
 
 class TwoStreamDecoder(nn.Module):
@@ -93,7 +95,7 @@ class TwoStreamDecoder(nn.Module):
 
     def __init__(self, size: MixMaeSize, channels: int) -> None:
         super().__init__()
-        self.embed = nn.Linear(8 * size.width, size.decoder_width)
+        self.embed = nn.Linear(size.widths[-1], size.decoder_width)
         self.mask_token = nn.Parameter(torch.empty(size.decoder_width))
         self.blocks = nn.Sequential(
             *(
@@ -137,28 +139,90 @@ class MixMAE(nn.Module):
         channels = len(statistics.names)
         self.encoder = MaskedSwin(size, channels)
         self.decoder = TwoStreamDecoder(size, channels)
-        self.widths = self.encoder.widths
         self.apply(_initialise)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the maps that `features` gives."""
+        return self.size.widths
+
     def mask(self, side: int, step: int) -> Tensor:
-        """The mask (cells, cells) of one step for chips of `side` px: one for the whole batch."""
-        raise NotImplementedError
+        """The mask (cells, cells) of one step for chips of `side` pixels: one for the whole batch."""
+        return token_mask(side, CELL, MASK_RATIO, self.seed, step)
 
     def loss(self, batch: Mapping[str, Tensor], step: int) -> Tensor:
         """Weighted error of one batch with `image` (B, C, H, W) and `valid` (B, 1, H, W), B even.
 
-        Raises DataError for an odd batch and for chips that are not square with a side of whole cells of 32 px.
+        Raises DataError for an odd batch, for chips that are no squares of whole cells of 32 px or have other bands
+        than `statistics`, and for valid pixels that are not finite.
         """
-        raise NotImplementedError
+        valid = batch["valid"]
+        image = known_pixels(batch["image"], valid)
+        mask = self.mask(self._checked_side(image), step).to(image.device)
+        weight = self.rule.weights(image, valid, self.statistics)
+        restored = unmix(*self._streams(image, mask), mask).float()
+        everywhere = patchify(valid.expand_as(image))
+        wanted = targets(patchify(image), everywhere, self.normalise_targets).tokens
+        return weighted_square_error(restored, wanted, patchify(weight), everywhere)
 
+    @torch.no_grad()
     def reconstruct(self, image: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Chips (B, C, H, W) as restored from each other's mixtures, in the units of the input."""
-        raise NotImplementedError
+        """Chips (B, C, H, W) restored from mixtures with their partners, in the units of the input; B is even.
+
+        Where targets are normalised, each cell takes its mean and standard deviation from the image itself, over
+        `valid` (B, 1, H, W).
+        """
+        first, second = self.streams(image, mask, valid)
+        return torch.where(upsample_mask(mask, CELL), first, second)
+
+    @torch.no_grad()
+    def streams(self, image: Tensor, mask: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Each chip restored twice, from its share of its own mixture and of its partner's; as `reconstruct`."""
+        self._checked_side(image)
+        valid = torch.ones_like(image[:, :1], dtype=torch.bool) if valid is None else valid
+        image = known_pixels(image, valid)
+        first, second = self._streams(image, mask)
+        _, mean, std = targets(patchify(image), patchify(valid.expand_as(image)), self.normalise_targets)
+        return unpatchify(first.float() * std + mean), unpatchify(partner(second.float()) * std + mean)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Feature maps (B, C, H, W) at strides 4, 8, 16 and 32 of unmixed images, in which all tokens attend."""
-        _checked_side(image)
+        self._checked_side(image)
         return [each.permute(0, 3, 1, 2) for each in self.encoder(self.encoder.embed(image))]
+
+    def _streams(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What the decoder makes of the mixture at each place, (B, cells, cells, P): chip 2i, and its partner."""
+        if len(image) % 2:
+            raise DataError(
+                f"MixMAE mixes chips in pairs, and this batch has {len(image)}; use a batch size that is even in every "
+                "process, and drop a last batch that is not full."
+            )
+        encoded = self.encoder(mix(self.encoder.embed(image), mask), mask)[-1]
+        return self.decoder(encoded, mask)
+
+    def _checked_side(self, image: Tensor) -> int:
+        channels, height, width = image.shape[1:]
+        if channels != len(self.statistics.names):
+            raise DataError(
+                f"The model is of the {len(self.statistics.names)} bands {', '.join(self.statistics.names)}, and these "
+                f"chips have {channels}; give it the same bands in this order."
+            )
+        if height != width or height % CELL:
+            raise DataError(
+                f"MixMAE needs square chips whose side is a multiple of {CELL} pixels, and these have {height} x "
+                f"{width}; cut them to one."
+            )
+        return height
+
+
+def known_pixels(image: Tensor, valid: Tensor) -> Tensor:
+    """The image with 0 (the mean) where it is not valid; DataError where a valid pixel is not finite."""
+    image = torch.where(valid, image, 0)
+    if not torch.isfinite(image).all():
+        raise DataError(
+            "A chip has pixels that are said to be valid and are not finite; mark those pixels as no data."
+        )
+    return image
 
 
 def _initialise(module: nn.Module) -> None:
@@ -166,13 +230,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _checked_side(image: Tensor) -> int:
-    height, width = image.shape[-2:]
-    if height != width or height % CELL or not height:
-        raise DataError(
-            f"MixMAE needs square chips with a side that is a multiple of {CELL} px, and these have {height} x "
-            f"{width} px; cut or resize them."
-        )
-    return height
