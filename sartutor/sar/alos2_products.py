@@ -84,17 +84,24 @@ def parse_alos2_name(name: str | Path) -> Alos2Name:
 
     Raises DataError when there is no such name.
     """
-    text = Path(name).name
-    found = _NAME.search(text)
-    try:
-        if not found:
-            raise ValueError(text)
-        taken = datetime.strptime(found["date"], "%y%m%d").date()
-    except ValueError as error:
+    said = find_alos2_name(name)
+    if said is None:
         raise DataError(
-            f"{text} is no name of an ALOS-2 scene, such as IMG-HH-ALOS2458503210-221119-UBSR2.1GUD; "
+            f"{Path(name).name} is no name of an ALOS-2 scene, such as IMG-HH-ALOS2458503210-221119-UBSR2.1GUD; "
             "keep the names that JAXA gave."
-        ) from error
+        )
+    return said
+
+
+def find_alos2_name(name: str | Path) -> Alos2Name | None:
+    """As `parse_alos2_name`, but None when there is no such name."""
+    found = _NAME.search(Path(name).name)
+    if found is None:
+        return None
+    try:
+        taken = datetime.strptime(found["date"], "%y%m%d").date()
+    except ValueError:
+        return None
     tile = (int(found["first"]), int(found["second"])) if found["first"] else None
     words = ("polarisation", "mode", "look", "level", "option", "projection", "scan")
     said = {word: (found[word] or "").strip("_") for word in words}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
 
 from sartutor.errors import DataError, GeometryError
+from sartutor.sar.alos2_products import find_alos2_name
 from sartutor.sar.radiometry import RADAR_UNITS, power_to_db, to_linear
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.sentinel1 import POLARISATIONS, parse_s1_name
@@ -30,13 +31,16 @@ SHIFT_STEPS = 10
 MIN_SHIFT_PIXELS = 64
 """Fewest rows and columns from which a residual shift is estimated."""
 
+_LOOKS = {"R": "right", "L": "left"}
+_PASSES = {"A": "ascending", "D": "descending"}
+
 
 @dataclass(frozen=True)
 class Acquisition:
     """From where and when an image was taken; None where it is not known.
 
-    `relative_orbit` is the track (Sentinel-1: 1 to 175, ALOS-2: the path), `mode` the beam mode (IW), `look` is
-    "right" or "left", `orbit_pass` is "ascending" or "descending".
+    `relative_orbit` is the track (Sentinel-1: 1 to 175; ALOS-2: orbit within the 14-day cycle, 0 to 206), `mode`
+    the beam mode (IW, UBS), `look` is "right" or "left", `orbit_pass` is "ascending" or "descending".
     """
 
     relative_orbit: int | None = None
@@ -47,13 +51,15 @@ class Acquisition:
 
 
 def acquisition_of(scene: Scene) -> Acquisition:
-    """What the scene's name and dates say; Sentinel-1 always looks to the right."""
+    """What the scene's name and dates say; Sentinel-1 always looks to the right, its names leave the pass open."""
     days = {band.date for band in scene.bands if band.name.upper().startswith(POLARISATIONS) and band.date}
     day = days.pop() if len(days) == 1 else None
-    named = parse_s1_name(scene.name)
-    if named is None:
-        return Acquisition(date=day)
-    return Acquisition(named.relative_orbit, named.mode, "right", None, day or named.start.date())
+    if named := parse_s1_name(scene.name):
+        return Acquisition(named.relative_orbit, named.mode, "right", None, day or named.start.date())
+    if said := find_alos2_name(scene.name):
+        look, orbit_pass = _LOOKS.get(said.look), _PASSES.get(said.orbit_direction)
+        return Acquisition(said.repeat_orbit, said.mode or None, look, orbit_pass, day or said.date)
+    return Acquisition(date=day)
 
 
 def pair(
@@ -72,7 +78,7 @@ def pair(
         after: the activity image, taken later.
         grid: where the result lies; None: the grid of the scene with the smaller pixels.
         acquisitions: of both, as a SAFE folder states them (`open_safe(...).acquisition`) or a search does; None: what
-            the scenes' names say (`acquisition_of`), which leaves the pass open.
+            the scenes' names say (`acquisition_of`).
         same_geometry: states that what is not known of the acquisitions (track, mode, pass, look) is the same.
 
     Returns:

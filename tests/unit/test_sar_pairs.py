@@ -90,6 +90,28 @@ def test_names_of_products_tell_the_view():
     assert acquisition_of(scene("chip", day=date(2020, 3, 1))) == Acquisition(date=date(2020, 3, 1))
 
 
+def alos2(orbit, day, mode="UBSR2.1GUD"):
+    return scene(f"IMG-HH-ALOS2{orbit:05}3210-{day}-{mode}", bands=("HH",))
+
+
+def test_alos2_names_tell_the_whole_view():
+    said = acquisition_of(alos2(45850, "221119"))
+    assert said == Acquisition(45850 % 207, "UBS", "right", "descending", date(2022, 11, 19))
+    assert pair(alos2(45850, "221119"), alos2(46057, "221203")).band_names == ("HH0", "HH1")
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (alos2(46058, "221203"), "relative orbit 103 and 104"),
+        (alos2(46057, "221203", "UBSL2.1GUD"), "look right and left"),
+        (alos2(46057, "221203", "FBDR2.1GUD"), "mode UBS and FBD"),
+    ],
+)
+def test_alos2_passes_of_another_view_are_refused(after, words):
+    refused(DataError, words, before=alos2(45850, "221119"), after=after)
+
+
 def test_stated_acquisitions_need_no_further_word():
     both = pair(scene("a"), scene("b"), acquisitions=(seen(5), seen(17)))
     assert both.bands[0].date == date(2023, 1, 5)
