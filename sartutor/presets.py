@@ -167,6 +167,50 @@ MIXMAE_SIZES = {
 
 
 @dataclass(frozen=True)
+class PretrainRecipe:
+    """How an encoder is pretrained: `size` names its architecture, and `batch` counts the chips of all processes.
+
+    `warmup`, `milestones` (falls of the rate to a tenth; none: half a cosine) and `save_every` are in steps.
+    """
+
+    size: str
+    steps: int
+    batch: int
+    learning_rate: float
+    betas: tuple[float, float]
+    weight_decay: float
+    warmup: int
+    milestones: tuple[int, ...]
+    clip: float
+    save_every: int
+
+
+PRETRAIN_RECIPES = {
+    "simmim-swin": {
+        "smoke": PretrainRecipe("smoke", 8, 4, 1e-3, (0.9, 0.999), 0.05, 2, (), 5.0, 4),
+        "laptop": PretrainRecipe("laptop", 600, 16, 1e-3, (0.9, 0.999), 0.05, 60, (), 5.0, 100),
+        # arXiv 2603.15119: 800 epochs of 25 steps (51,200 chips, assumed), 40 of warm-up, a fall after 700;
+        # batch 256 on each of 8 GPUs, rate 1e-4 per 512 chips
+        "paper": PretrainRecipe("paper", 20000, 2048, 4e-4, (0.9, 0.999), 0.05, 1000, (17500,), 5.0, 250),
+    },
+    "simmim-sam": {
+        "smoke": PretrainRecipe("tiny", 4, 2, 8e-4, (0.9, 0.999), 0.05, 1, (), 5.0, 2),
+        "laptop": PretrainRecipe("tiny", 200, 8, 8e-4, (0.9, 0.999), 0.05, 20, (), 5.0, 50),
+        # no paper trains this: the rate is that of arXiv 2603.15119 for 256 chips a step
+        "paper": PretrainRecipe("vit_b", 20000, 256, 5e-5, (0.9, 0.999), 0.05, 1000, (17500,), 5.0, 250),
+    },
+    "mixmae-swin": {
+        "smoke": PretrainRecipe("smoke", 8, 4, 1e-3, (0.9, 0.95), 0.05, 2, (), 5.0, 4),
+        "laptop": PretrainRecipe("laptop", 600, 16, 1e-3, (0.9, 0.95), 0.05, 60, (), 5.0, 100),
+        # arXiv 2503.01181: a cosine over 1024 epochs left after 64, when it has not fallen yet; 140 steps an epoch
+        # (assumed), 40 epochs of warm-up; batch 256 on each of 8 GPUs, rate 1.5e-4 per 256 chips; no clipping
+        "paper": PretrainRecipe("paper", 8960, 2048, 1.2e-3, (0.9, 0.95), 0.05, 5600, (8960,), 1e9, 140),
+    },
+}
+"""Sizes of masked pretraining by method and backbone, and by preset."""
+
+
+@dataclass(frozen=True)
 class DownstreamRecipe:
     """How an encoder is fine-tuned for one task, and on how many simulated chips.
 
