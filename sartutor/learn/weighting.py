@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, pad
 
 from sartutor.errors import CheckpointError, DataError, SarTutorError
 
@@ -86,15 +86,15 @@ class BandStatistics:
 
     def standardise(self, values: Tensor, valid: Tensor) -> Tensor:
         """(value - mean) / std of values (..., C, H, W), 0 where `valid` (..., 1, H, W) is False."""
-        mean, std = self._columns(values)
+        mean, std = self.columns(values)
         return torch.where(valid, (values - mean) / std, 0.0)
 
     def decibels(self, image: Tensor) -> Tensor:
         """The inverse of `standardise` (..., C, H, W): radar bands in dB, others in their own units."""
-        mean, std = self._columns(image)
-        return torch.addcmul(mean, image, std)
+        mean, std = self.columns(image)
+        return (image * std).add_(mean)
 
-    def _columns(self, like: Tensor) -> Tensor:
+    def columns(self, like: Tensor) -> Tensor:
         """Mean and standard deviation (2, C, 1, 1)."""
         return torch.tensor((self.mean, self.std), dtype=like.dtype, device=like.device)[..., None, None]
 
@@ -124,16 +124,16 @@ def backscatter_weights(
         Weights of the shape and number type of `linear`. Raises DataError where valid power is not finite.
     """
     power = linear.mean(dim=1, keepdim=True) if mode == "shared_avg" else linear
-    low = power.masked_fill(~valid, torch.inf).amin((2, 3), keepdim=True)
-    filled = power.masked_fill(~valid, -torch.inf)
-    high = filled.amax((2, 3), keepdim=True)
-    _refuse_not_finite(low, high, valid)
+    # in place from here on: fresh memory for each step would cost more than the arithmetic
+    weights = power.clone()
+    low = weights.masked_fill_(~valid, torch.inf).amin((2, 3), keepdim=True)
+    high = weights.masked_fill_(~valid, -torch.inf).amax((2, 3), keepdim=True)
+    _refuse_not_finite(low, high)
     if clip_percentile is not None:
-        high = upper_percentile(filled, valid, clip_percentile)
-    scale = high - low + RANGE_EPSILON * high.abs() + torch.finfo(linear.dtype).tiny
-    scaled = ((power - low) / scale).clamp(0, 1)
-    weights = torch.where(valid, torch.exp(strength * (1 - scaled)), 0.0)
-    return weights.expand(linear.shape)
+        high = upper_percentile(weights, valid, clip_percentile)
+    scale = high - low + RANGE_EPSILON * high.abs() + torch.finfo(power.dtype).tiny
+    weights.sub_(low).div_(scale).clamp_(0, 1).mul_(-strength).add_(strength).exp_()
+    return weights.masked_fill_(~valid, 0.0).expand(linear.shape)
 
 
 def upper_percentile(filled: Tensor, valid: Tensor, percentile: float) -> Tensor:
@@ -150,7 +150,7 @@ def upper_percentile(filled: Tensor, valid: Tensor, percentile: float) -> Tensor
     values = filled.flatten(2)
     count = valid.flatten(2).sum(dim=2, keepdim=True)
     rank = (share * (count - 1)).clamp(min=0)
-    largest = values.topk(min(values.shape[2], int(share * (values.shape[2] - 1)) + 2)).values
+    largest = _largest(values, min(values.shape[2], int(share * (values.shape[2] - 1)) + 2))
     upper = rank.floor().long()
     lower = torch.minimum(upper + 1, (count - 1).clamp(min=0))
     above, below = (largest.gather(2, i.expand(*largest.shape[:2], 1)) for i in (upper, lower))
@@ -195,17 +195,19 @@ class WeightRule:
         `generator` (on the CPU) draws the order of "shuffled", torch's own where None. Raises DataError where valid
         pixels are not finite.
         """
-        weights = valid.to(image.dtype).repeat(1, image.shape[1], 1, 1)
-        radar = list(statistics.radar_bands)
-        if self.mode == "none" or not radar:
+        weights = valid.to(image.dtype).expand(image.shape)
+        radar = torch.tensor(statistics.radar_bands, dtype=torch.long, device=image.device)
+        if self.mode == "none" or not len(radar):
             return weights
         seen = despeckle(image, valid, statistics) if self.control == "despeckled" else image
-        seen = seen if self.domain == "zscore" else statistics.decibels(seen)
-        linear = torch.exp(NEPERS_PER_DB * seen[:, radar])
+        linear = seen.index_select(1, radar)
+        if self.domain != "zscore":
+            mean, std = statistics.columns(image)
+            linear.mul_(std[radar]).add_(mean[radar])
+        linear.mul_(NEPERS_PER_DB).exp_()
         clip = CLIP_PERCENTILE if self.domain == "clipped" else None
         found = backscatter_weights(linear, valid, self.mode, self.strength, clip)
-        weights[:, radar] = self._controlled(found, valid, generator)
-        return weights
+        return weights.index_copy(1, radar, self._controlled(found, valid, generator))
 
     def _controlled(self, weights: Tensor, valid: Tensor, generator: Generator | None) -> Tensor:
         match self.control:
@@ -258,10 +260,17 @@ def weighted_mean_shift_db(db: Tensor, weights: Tensor) -> float:
     return float((w * x).sum() / w.sum() - x.mean())
 
 
-def _refuse_not_finite(low: Tensor, high: Tensor, valid: Tensor) -> None:
-    """Raise DataError where the least or greatest power of an image with valid pixels is not finite."""
-    finite = torch.isfinite(low) & torch.isfinite(high) | ~valid.any(dim=(2, 3), keepdim=True)
-    if not finite.all():
+def _refuse_not_finite(low: Tensor, high: Tensor) -> None:
+    """Raise DataError where the least or greatest valid power is not finite; without a valid pixel low > high."""
+    if not (torch.isfinite(low) & torch.isfinite(high) | (low > high)).all():
         raise DataError(
             "a chip holds power that is not finite at pixels said to be valid; mark those pixels as no data."
         )
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """The `count` largest of the last axis, falling: sought in groups of 8 with the largest maxima."""
+    groups = pad(values, (0, -values.shape[-1] % 8), value=-torch.inf).unflatten(-1, (-1, 8))
+    chosen = groups.amax(-1).topk(min(count, groups.shape[-2]), sorted=False).indices
+    few = groups.gather(-2, chosen[..., None].expand(*chosen.shape, 8)).flatten(-2)
+    return few.topk(count).values
