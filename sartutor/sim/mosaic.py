@@ -26,7 +26,7 @@ LEVELS_DB = {
     "HH": {OCEAN: -18.0, LAND: -9.0, SHADOW: -24.0},
     "HV": {OCEAN: -31.0, LAND: -17.0, SHADOW: -32.0},
 }
-"""Typical gamma0 at L-band by class, in dB."""
+"""Gamma0 at L-band by class in dB (assumed, near the means of the real tile among the samples)."""
 
 LEGEND = """<?xml version="1.0" encoding="utf-8"?>
 <Metadata><PerPixelMetadata><DataMask><BitValues>
