@@ -58,7 +58,7 @@ class Domain:
 
     Args:
         region: a name in `sartutor.sim.layout.REGIONS`.
-        polarisation: "VV", "HH", "HV", "VH", or "full" for HH, HV and VV.
+        polarisation: "VV", "HH", "HV", "VH", two of them as "VV+VH", or "full" for HH, HV and VV.
         complex_part: "real" or "imag" part of the single-look complex image; None for detected power.
         platform: a satellite in `INCIDENCE_DEGREE`, or "airborne".
         band: radar band; a satellite has only one.
@@ -124,8 +124,7 @@ def landcover_scene(seed: int, domain: Domain, size: int = 256) -> tuple[Scene, 
     size are the same.
     """
     sensor = domain_sensor(domain)
-    place = np.random.default_rng((seed, 0, list(REGIONS).index(domain.region)))
-    layout = draw_layout(place, REGIONS[domain.region], size, sensor.pixel_m)
+    layout = domain_layout(seed, domain, size)
     rng = np.random.default_rng((seed, 1))
     power, coherent = reflectivity(rng, layout, sensor, column_incidence(rng, domain, size))
     pixels = _acquired(rng, power, coherent, sensor, domain)
@@ -136,6 +135,12 @@ def landcover_scene(seed: int, domain: Domain, size: int = 256) -> tuple[Scene, 
     valid = np.ones((size, size), bool)
     scene = Scene(pixels, bands, grid, valid, f"landcover-{domain.name}-{seed}", "synthetic", (note,))
     return scene, layout.labels
+
+
+def domain_layout(seed: int, domain: Domain, size: int) -> Layout:
+    """The plan of the scene of that seed, `size` x `size` pixels."""
+    place = np.random.default_rng((seed, 0, list(REGIONS).index(domain.region)))
+    return draw_layout(place, REGIONS[domain.region], size, domain_sensor(domain).pixel_m)
 
 
 def domain_sensor(domain: Domain) -> Sensor:
@@ -149,7 +154,7 @@ def domain_sensor(domain: Domain) -> Sensor:
     sensor = SENSORS[f"airborne_{domain.band.lower()}" if airborne else domain.platform]
     if sensor.band != domain.band:
         raise DataError(f"domain {domain.name}: {sensor.name} is a {sensor.band}-band radar.")
-    return sensor.only(*(FULL if domain.polarisation == "full" else (domain.polarisation,)))
+    return sensor.only(*(FULL if domain.polarisation == "full" else domain.polarisation.split("+")))
 
 
 def reflectivity(rng: Rng, layout: Layout, sensor: Sensor, incidence_deg: Array) -> tuple[Array, Complex]:
