@@ -6,6 +6,8 @@ neither in the labels nor in the predictions (for its IoU), or not in the labels
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torchmetrics.functional import classification
@@ -78,28 +80,26 @@ def segmentation_scores(confusion: Tensor) -> dict[str, float]:
 
 
 def multilabel_scores(probability: Tensor, target: Tensor) -> dict[str, float]:
-    """Average precision and F1 at probability 0.5, `ap_macro`, `ap_micro`, `f1_macro`, `f1_micro`.
+    """Average precision, and F1 at probability 0.5: `ap_macro`, `ap_micro`, `f1_macro`, `f1_micro`.
+
+    Macro means leave out classes that no sample has; all scores are nan where no sample has any.
 
     Args:
         probability: of each class (samples, classes), in 0..1.
-        target: 1 where a sample has the class, else 0 (samples, classes); macro means leave out classes that no
-            sample has.
+        target: 1 where a sample has the class, else 0 (samples, classes).
     """
     truth = target.long()
     seen = truth.any(0)
-    scores = {}
-    for name, metric in (
-        ("ap", classification.multilabel_average_precision),
-        ("f1", classification.multilabel_f1_score),
-    ):
-        each = (
-            metric(probability[:, seen], truth[:, seen], int(seen.sum()), average="none")
-            if seen.any()
-            else seen
-        )
-        scores[f"{name}_macro"] = float(each.double().mean()) if seen.any() else float("nan")
-        scores[f"{name}_micro"] = float(metric(probability, truth, truth.shape[1], average="micro"))
-    return scores
+    if not seen.any():
+        return dict.fromkeys(("ap_macro", "ap_micro", "f1_macro", "f1_micro"), math.nan)
+    each = (probability[:, seen], truth[:, seen], int(seen.sum()))
+    every = (probability, truth, truth.shape[1])
+    return {
+        "ap_macro": float(classification.multilabel_average_precision(*each, average="macro")),
+        "ap_micro": float(classification.multilabel_average_precision(*every, average="micro")),
+        "f1_macro": float(classification.multilabel_f1_score(*each, average="macro")),
+        "f1_micro": float(classification.multilabel_f1_score(*every, average="micro")),
+    }
 
 
 def binary_scores(probability: Tensor, target: Tensor) -> dict[str, float]:

@@ -15,8 +15,8 @@ from torch.nn import functional
 POOLS = (1, 2, 3, 6)
 """Sides of the pooled maps of the pyramid."""
 
-GROUPS = 16
-"""Groups of the group norms; decoder channels are a multiple of it."""
+GROUP = 16
+"""Channels a group of the group norms: 16 groups at 256 channels; fewer would leave little of a map of one pixel."""
 
 
 class Encoder(Protocol):
@@ -34,7 +34,7 @@ def block(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """Convolution, group norm, GELU; the size of the map stays."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-        nn.GroupNorm(GROUPS, outputs),
+        nn.GroupNorm(outputs // GROUP, outputs),
         nn.GELU(),
     )
 
