@@ -2,22 +2,41 @@
 
 A sample holds `image` float32 (C, H, W), every band standardised, radar bands in dB, 0 (the mean) without data; `valid`
 bool (1, H, W); and where there are labels `label`, int64 (H, W) with -1 for what does not count, or float32 (K,), 1 for
-each label of the whole image. Chips without any valid pixel are given as they are: their pixels weigh 0 and count in no
-loss. Item i of a seed is always the same, so that a run resumes without sampler state.
+each label of the whole image. A chip without a single valid pixel is not passed over: it stays in its batch, where its
+pixels weigh 0 and count in no loss. Item i of a seed is always the same, so that a run resumes without sampler state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.windows import Window
 from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
 
+from sartutor import sim
+from sartutor.errors import CheckpointError, DataError
+from sartutor.learn.checkpoints import load_tensors, save_tensors
 from sartutor.learn.weighting import BandStatistics
-from sartutor.sar.folder import Dataset as Folder
-from sartutor.sim.landcover import Domain
+from sartutor.sar import folder as own
+from sartutor.sar.layers import opened
+from sartutor.sar.normalisation import NORMALISATIONS, Channel
+from sartutor.sar.radiometry import RADAR_UNITS, power_to_db, to_linear
+from sartutor.sar.scene import Scene, Units
+from sartutor.sar.tiles import tile_grid
+from sartutor.sim.backscatter import LAND_COVERS
+from sartutor.sim.landcover import Domain, domain_sensor, landcover_scene
 
+Array = NDArray[np.float32]
 Sample = dict[str, Tensor]
 
 ALOS2_HH = Domain("plains", "HH", None, "alos2", "L")
@@ -25,6 +44,15 @@ ALOS2_HH = Domain("plains", "HH", None, "alos2", "L")
 
 SENTINEL1_DUAL = Domain("plains", "VV+VH", None, "sentinel1", "C")
 """Two channels as in arXiv 2503.01181: Sentinel-1, C-band, VV and VH."""
+
+SHARD = 16
+"""Simulated chips that are made and kept together: so many are lost when a run is interrupted."""
+
+SCENES_PER_SEED = 1_000_000
+"""Simulated scenes that one seed has for itself."""
+
+IMAGE_MEMORY = 512 * 2**20
+"""Bytes of images of a folder that are kept in memory."""
 
 
 class Chips(Protocol):
@@ -38,16 +66,23 @@ class Chips(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-class SimulatedChips:
+class SimulatedChips(Dataset[Sample]):
     """Simulated land cover: chip i is scene i of the seed, with the seven classes of arXiv 2603.12008.
 
+    All chips are made at the start, since a chip costs about as much as a step of training on it, and are kept as half
+    precision decibels (steps of 1/64 dB at -20 dB). The first chips of a seed are the same for every `count`.
+
     Args:
-        domain: what is seen, and by which radar.
+        domain: what is seen, and by which radar; detected power, no part of a complex image.
         seed: chips of different seeds share no scene; take one for training and others for testing.
-        count: number of chips; the first ones of a seed are the same for every count.
+        count: number of chips, 1 to `SCENES_PER_SEED`.
         side: rows and columns in pixels.
-        statistics: those of the training chips or of a product (`named_statistics`); None measures these chips.
-        cache: folder in which simulated chips are kept for later runs; None keeps them in memory alone.
+        statistics: those of the training chips, of a checkpoint or of a product (`named_statistics`), whose order of
+            bands is taken over; None measures these chips.
+        cache: folder in which chips are kept for later runs; it may be deleted at any time. None keeps none.
+
+    Raises DataError for a domain that cannot be simulated as chips, CheckpointError for statistics of other bands,
+    OutputError where the cache cannot be written.
     """
 
     def __init__(
@@ -59,46 +94,279 @@ class SimulatedChips:
         statistics: BandStatistics | None = None,
         cache: Path | None = None,
     ) -> None:
-        raise NotImplementedError
+        if domain.complex_part or not 1 <= count <= SCENES_PER_SEED:
+            raise DataError(
+                f"{count} chips of {domain.name} cannot be made; take detected power and 1 to {SCENES_PER_SEED} chips."
+            )
+        names = domain_sensor(domain).polarisations
+        if statistics is not None:
+            check_bands(statistics, names)
+        self.domain, self.seed, self.side = domain, seed, side
+        self._folder = None if cache is None else cache / f"{domain.name}-{side}px-{seed}-{_simulator()}"
+        numbers = tqdm(range(math.ceil(count / SHARD)), desc="simulated chips", unit="shard", leave=False)
+        shards = [self._shard(number) for number in numbers]
+        self._db, self._labels = (
+            torch.cat([shard[key] for shard in shards])[:count] for key in ("db", "label")
+        )
+        if statistics is None:
+            statistics = _measured(names, [True] * len(names), (chip.flatten(1).numpy() for chip in self._db))
+        self.statistics = statistics
+        self.classes = LAND_COVERS
+        self._order = [names.index(name) for name in statistics.names]
+
+    def __len__(self) -> int:
+        return len(self._db)
+
+    def __getitem__(self, index: int) -> Sample:
+        db = self._db[index][self._order].float()
+        valid = torch.ones(1, self.side, self.side, dtype=torch.bool)
+        return {
+            "image": self.statistics.standardise(db, valid),
+            "valid": valid,
+            "label": self._labels[index].long(),
+        }
+
+    def _shard(self, number: int) -> dict[str, Tensor]:
+        """Chips `number` * SHARD and following, from the cache or made anew where it has no whole file of them."""
+        path = None if self._folder is None else self._folder / f"{number:06}.safetensors"
+        if path is not None and path.is_file():
+            try:
+                return load_tensors(path)[0]
+            except CheckpointError:
+                path.unlink(missing_ok=True)
+        first = self.seed * SCENES_PER_SEED + number * SHARD
+        shard = _simulated(self.domain, range(first, first + SHARD), self.side)
+        if path is not None:
+            save_tensors(path, shard, {"kind": "chips", "domain": self.domain.name})
+        return shard
 
 
-class FolderChips:
+class FolderChips(Dataset[Sample]):
     """Chips of one split of a folder of your own data.
+
+    Radar bands in any unit become decibels; digital numbers need no calibration, since its constant drops out when
+    bands are standardised. Power of zero and below counts as -80 dB. Where whole images are labelled, every chip of an
+    image has all of its labels.
 
     Args:
         folder: an opened folder.
-        split: a split of it; no other is read (the statistics are those of "train").
+        split: a split of it; no other is read, but for the statistics, which are those of "train".
         side: rows and columns of a chip in pixels.
-        draws: None cuts a grid that covers every pixel once; a number makes that many random crops with random
-            flips, for training.
+        draws: None cuts every image into a grid, in which each pixel's label counts once (where chips overlap at the
+            far edges, it is -1 in one of them); a number makes so many random crops with random flips, for training.
         seed: of the random crops.
-        statistics: those of a checkpoint, whose bands are then chosen; None measures all bands of "train".
+        statistics: those of a checkpoint or product, whose bands are then chosen; None measures all bands of "train".
+
+    Raises DataError for a split without images, an image smaller than a chip, and a band that is the same everywhere;
+    CheckpointError for statistics of other bands.
     """
 
     def __init__(
         self,
-        folder: Folder,
+        folder: own.Dataset,
         split: str,
         side: int,
         draws: int | None = None,
         seed: int = 0,
         statistics: BandStatistics | None = None,
     ) -> None:
-        raise NotImplementedError
+        self.folder, self.side, self.draws, self.seed = folder, side, draws, seed
+        rules = folder.description.bands
+        if statistics is None:
+            statistics = folder_statistics(folder)
+        check_bands(statistics, folder.description.band_names)
+        units = {rule.name: rule.units for rule in rules}
+        for name, radar in zip(statistics.names, statistics.radar, strict=True):
+            if radar != _is_radar(units[name]):
+                kind = "backscatter" if radar else "no backscatter"
+                raise CheckpointError(
+                    f"{folder.folder}: band {name} was {kind} in training and is in {units[name]!r} here; correct its "
+                    "name or its units in dataset.yaml."
+                )
+        self.statistics = statistics
+        self.classes = folder.description.image_labels or folder.description.classes
+        ids = folder.ids(split)
+        self._shapes = {id: _shape(folder, id, side) for id in ids}
+        self._grid = [
+            (id, tile.window, tile.core) for id in ids for tile in tile_grid(self._shapes[id], side)
+        ]
+        self._images: OrderedDict[str, _Image] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._grid) if self.draws is None else self.draws
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if self.draws is None:
+            return self._cut(*self._grid[index])
+        rng = np.random.default_rng((self.seed, index))
+        ids = list(self._shapes)
+        areas = np.array([height * width for height, width in self._shapes.values()], float)
+        id = ids[rng.choice(len(ids), p=areas / areas.sum())]
+        top, left = (int(rng.integers(n - self.side + 1)) for n in self._shapes[id])
+        window = Window(left, top, self.side, self.side)
+        return flipped(self._cut(id, window, window), rng)
+
+    def _cut(self, id: str, window: Window, core: Window) -> Sample:
+        """The chip of a window; labels of its pixels outside `core` do not count."""
+        image = self._image(id)
+        rows, cols = window.toslices()
+        valid = torch.from_numpy(image.valid[None, rows, cols].copy())
+        values = torch.from_numpy(image.values[:, rows, cols].copy())
+        sample = {"image": self.statistics.standardise(values, valid), "valid": valid}
+        if self.folder.description.image_labels is not None:
+            present = self.folder.image_labels[id]
+            sample["label"] = torch.tensor([float(name in present) for name in self.classes])
+        elif image.labels is not None:
+            label = np.full(image.labels.shape, own.IGNORE, np.int64)
+            label[core.toslices()] = image.labels[core.toslices()]
+            sample["label"] = torch.from_numpy(label[rows, cols].copy())
+        return sample
+
+    def _image(self, id: str) -> _Image:
+        """An image of the folder, from memory where it was read lately."""
+        if id not in self._images:
+            scene = self.folder.scene(id).select(self.statistics.names)
+            labels = None if self.folder.description.labels is None else self.folder.mask(id)
+            self._images[id] = _Image(_values(scene), scene.valid, labels)
+        self._images.move_to_end(id)
+        while len(self._images) > 1 and sum(image.bytes for image in self._images.values()) > IMAGE_MEMORY:
+            self._images.popitem(last=False)
+        return self._images[id]
 
 
-class Shuffled:
+class _Image(NamedTuple):
+    """An image in memory: values (bands, rows, columns), where they are valid, and labels (rows, columns)."""
+
+    values: Array
+    valid: NDArray[np.bool_]
+    labels: NDArray[np.int16] | None
+
+    @property
+    def bytes(self) -> int:
+        return self.values.nbytes + self.valid.nbytes + (0 if self.labels is None else self.labels.nbytes)
+
+
+class Shuffled(Dataset[Sample]):
     """Chips in a new order every pass and randomly flipped, `draws` in all, for training."""
 
     def __init__(self, chips: Chips, draws: int, seed: int) -> None:
-        raise NotImplementedError
+        self.statistics, self.classes = chips.statistics, chips.classes
+        self.chips, self.draws, self.seed = chips, draws, seed
+
+    def __len__(self) -> int:
+        return self.draws
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.draws:
+            raise IndexError(index)
+        turn, place = divmod(index, len(self.chips))
+        order = np.random.default_rng((self.seed, 0, turn)).permutation(len(self.chips))
+        return flipped(self.chips[int(order[place])], np.random.default_rng((self.seed, 1, index)))
+
+
+def flipped(sample: Sample, rng: np.random.Generator) -> Sample:
+    """The sample with rows, columns, both or neither reversed, each with the same chance."""
+    axes = [axis for axis in (-2, -1) if rng.random() < 0.5]
+    return {key: value.flip(axes) if value.ndim > 1 else value for key, value in sample.items()}
 
 
 def check_bands(statistics: BandStatistics, names: Sequence[str]) -> None:
-    """Raise CheckpointError unless `names` are the bands that a checkpoint was trained on, in its order."""
-    raise NotImplementedError
+    """Raise CheckpointError unless every band that the statistics (of a checkpoint) are of is among `names`."""
+    if missing := [name for name in statistics.names if name not in names]:
+        raise CheckpointError(
+            f"the model takes the bands {', '.join(statistics.names)} and the data has {', '.join(names)} "
+            f"({missing[0]} is missing); choose a checkpoint of these bands or name them alike."
+        )
 
 
 def named_statistics(name: str, bands: Sequence[str]) -> BandStatistics:
-    """The means and standard deviations of a product in dB, by its name in `NORMALISATIONS`."""
-    raise NotImplementedError
+    """The means and standard deviations of a product in dB, by its name in `NORMALISATIONS`; all bands are radar.
+
+    Raises DataError for an unknown name, a band without constants there, and constants of another form.
+    """
+    channels = NORMALISATIONS[name].channels if name in NORMALISATIONS else {}
+    plain = {band: c for band, c in channels.items() if c == Channel("db", mean=c.mean, std=c.std)}
+    if unknown := [band for band in bands if band not in plain]:
+        raise DataError(
+            f"the normalisation {name!r} has no mean and standard deviation in dB of {unknown[0]}; name another or "
+            "measure the training chips."
+        )
+    chosen = [plain[band] for band in bands]
+    mean, std = tuple(c.mean for c in chosen), tuple(c.std for c in chosen)
+    return BandStatistics(tuple(bands), mean, std, (True,) * len(chosen))
+
+
+def folder_statistics(folder: own.Dataset) -> BandStatistics:
+    """Mean and standard deviation of every band over the valid pixels of the split "train"."""
+    ids = tqdm(folder.ids("train"), desc="band statistics", unit="image", leave=False)
+    radar = [_is_radar(band.units) for band in folder.description.bands]
+    scenes = (folder.scene(id) for id in ids)
+    return _measured(
+        folder.description.band_names, radar, (_values(scene)[:, scene.valid] for scene in scenes)
+    )
+
+
+def _measured(names: Sequence[str], radar: Sequence[bool], parts: Iterable[NDArray[Any]]) -> BandStatistics:
+    """Statistics of all pixels of the parts (bands, pixels), summed in double precision."""
+    count, total, squares = 0, np.zeros(len(names)), np.zeros(len(names))
+    near: NDArray[Any] | None = None  # a pixel near the mean: differences from it keep their digits
+    for part in parts:
+        values = part.astype(np.float64)
+        near = values[:, :1] if near is None else near
+        count += values.shape[1]
+        total += (values - near).sum(axis=1)
+        squares += np.square(values - near).sum(axis=1)
+    assert near is not None
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+    mean += near[:, 0]
+    return BandStatistics(tuple(names), tuple(mean.tolist()), tuple(std.tolist()), tuple(radar))
+
+
+def _is_radar(units: Units) -> bool:
+    return units in (*RADAR_UNITS, "dn", "complex")
+
+
+def _values(scene: Scene) -> Array:
+    """Bands (bands, rows, columns): radar bands in dB, others as they are."""
+    layers = [_in_db(layer, band.units) for layer, band in zip(scene.pixels, scene.bands, strict=True)]
+    return np.stack(layers).astype(np.float32)
+
+
+def _in_db(layer: NDArray[Any], units: Units) -> NDArray[Any]:
+    if units == "complex":
+        return power_to_db(np.square(np.abs(layer)))
+    if _is_radar(units) and units != "db":
+        return power_to_db(to_linear(layer.real, units))
+    return layer.real
+
+
+def _shape(folder: own.Dataset, id: str, side: int) -> tuple[int, int]:
+    """Rows and columns of an image; DataError where a chip does not fit in."""
+    path = folder.folder / "images" / f"{id}.tif"
+    with opened(path) as file:
+        height, width = file.shape
+    if min(height, width) < side:
+        raise DataError(
+            f"{path} has {height} x {width} px, less than a chip of {side} x {side}; take smaller chips or remove it "
+            "from splits.csv."
+        )
+    return height, width
+
+
+def _simulated(domain: Domain, seeds: Iterable[int], side: int) -> dict[str, Tensor]:
+    """Scenes of the seeds: `db` float16 (n, C, side, side) and `label` uint8 (n, side, side)."""
+    scenes = [landcover_scene(seed, domain, side) for seed in seeds]
+    db = np.stack([power_to_db(cast(Array, scene.pixels)) for scene, _ in scenes])
+    labels = np.stack([labels for _, labels in scenes])
+    return {"db": torch.from_numpy(db).half(), "label": torch.from_numpy(labels.astype(np.uint8))}
+
+
+def _simulator() -> str:
+    """A name of the simulator's source code, so that chips of an older one are not taken for its own."""
+    sha = hashlib.sha256()
+    for path in sorted(Path(sim.__file__).parent.glob("*.py")):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()[:12]
