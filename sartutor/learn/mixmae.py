@@ -146,9 +146,10 @@ class MixMAE(nn.Module):
         """Channels of the maps that `features` gives."""
         return self.size.widths
 
-    def mask(self, side: int, step: int) -> Tensor:
-        """The mask (cells, cells) of one step for chips of `side` pixels: one for the whole batch."""
-        return token_mask(side, CELL, MASK_RATIO, self.seed, step)
+    def mask(self, batch: Mapping[str, Tensor], step: int) -> Tensor:
+        """The mask (cells, cells) of one step: one for all chips, True where a chip shows its partner."""
+        image = batch["image"]
+        return token_mask(self._checked_side(image), CELL, MASK_RATIO, self.seed, step).to(image.device)
 
     def loss(self, batch: Mapping[str, Tensor], step: int) -> Tensor:
         """Weighted error of one batch with `image` (B, C, H, W) and `valid` (B, 1, H, W), B even.
@@ -158,7 +159,7 @@ class MixMAE(nn.Module):
         """
         valid = batch["valid"]
         image = known_pixels(batch["image"], valid)
-        mask = self.mask(self._checked_side(image), step).to(image.device)
+        mask = self.mask(batch, step)
         weight = self.rule.weights(image, valid, self.statistics)
         restored = unmix(*self._streams(image, mask), mask).float()
         everywhere = patchify(valid.expand_as(image))

@@ -67,11 +67,12 @@ def test_every_token_of_every_chip_appears_in_one_mixture_and_is_restored_from_t
 
 def test_half_of_the_cells_are_masked_and_the_step_decides_which():
     mae = model()
-    masks = [mae.mask(128, step) for step in range(20)]
+    images = batch(2, 128)
+    masks = [mae.mask(images, step) for step in range(20)]
     assert {int(mask.sum()) for mask in masks} == {8}
-    assert torch.equal(masks[3], model().mask(128, 3))
+    assert torch.equal(masks[3], model().mask(images, 3))
     assert len({tuple(mask.flatten().tolist()) for mask in masks}) > 10
-    assert not torch.equal(masks[0], model(seed=1).mask(128, 0))
+    assert not torch.equal(masks[0], model(seed=1).mask(images, 0))
 
 
 def test_neighbours_are_the_flipped_batch_of_the_released_program_in_another_order():
@@ -167,7 +168,7 @@ def test_patches_hold_the_pixels_of_their_cell_channels_last():
 def test_an_oracle_decoder_is_unmixed_to_the_targets(monkeypatch):
     """Streams that are right where they must be, and empty elsewhere, give loss 0 and the image itself."""
     mae, images = model(), batch()
-    mask = mae.mask(64, 5)
+    mask = mae.mask(images, 5)
     wanted = targets(patchify(images["image"]), torch.ones(4, 2, 2, 2048, dtype=torch.bool), True).tokens
     nothing = torch.full_like(wanted, torch.nan)
     hidden = mask[..., None]
@@ -324,7 +325,7 @@ def test_one_batch_can_be_learnt_by_heart():
         loss = mae.loss(images, 0)
         loss.backward()
         optimiser.step()
-    restored = mae.reconstruct(images["image"], mae.mask(64, 0))
+    restored = mae.reconstruct(images["image"], mae.mask(images, 0))
     assert loss < 0.05 * images["image"].var()
     torch.testing.assert_close(
         (restored - images["image"]).square().mean(), loss.detach(), rtol=0.5, atol=1e-3
