@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from sartutor.errors import SarTutorError
-
-Precision = Literal["bf16-mixed", "32-true"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -34,11 +31,6 @@ def bf16_pays(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     flags = Path("/proc/cpuinfo")
     return flags.exists() and any(name in flags.read_text() for name in ("amx_bf16", "avx512_bf16"))
-
-
-def best_precision(device: torch.device) -> Precision:
-    """Mixed bfloat16 where it pays, else float32."""
-    return "bf16-mixed" if bf16_pays(device) else "32-true"
 
 
 @contextmanager
