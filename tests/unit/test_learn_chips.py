@@ -20,7 +20,7 @@ from sartutor.learn.chips import (
     named_statistics,
 )
 from sartutor.learn.weighting import BandStatistics
-from sartutor.sar.folder import IGNORE, open_dataset
+from sartutor.sar.folder import open_dataset
 from sartutor.sar.radiometry import power_to_db
 from sartutor.sim.landcover import Domain, landcover_scene
 
@@ -268,7 +268,7 @@ def test_images_smaller_than_a_chip_are_refused(folder):
 
 def test_a_constant_band_is_refused(tmp_path):
     own = make(tmp_path / "own", {"VV": "db"}, lambda s: np.full((40, 56), -8.3, np.float32))
-    with pytest.raises(DataError, match="band VV has mean -8.3 and standard deviation 0"):
+    with pytest.raises(DataError, match=r"band VV has mean -8\.3 and standard deviation 0"):
         FolderChips(own, "train", SIDE)
 
 

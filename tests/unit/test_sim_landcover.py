@@ -77,6 +77,17 @@ def test_a_power_scene_holds_sigma0_of_its_polarisations():
     assert to_units(scene, "db").bands[0].units == "db"
 
 
+@pytest.mark.parametrize(("pair", "platform", "band"), [("VV+VH", "sentinel1", "C"), ("HH+HV", "alos2", "L")])
+def test_two_polarisations_are_two_bands_of_one_place(pair, platform, band):
+    scene, labels = landcover_scene(3, Domain("plains", pair, None, platform, band), 64)
+    assert scene.band_names == tuple(pair.split("+"))
+    alone, there = landcover_scene(3, Domain("plains", pair[:2], None, platform, band), 64)
+    assert np.array_equal(labels, there)
+    co, cross = scene.pixels.mean((1, 2))
+    assert co == pytest.approx(alone.pixels.mean(), rel=0.2)
+    assert cross < co / 3
+
+
 @pytest.mark.parametrize("part", ["real", "imag"])
 def test_a_complex_part_is_signed_and_holds_half_the_power(part):
     domain = Domain("plains", "HH", part, "gaofen3", "C")
