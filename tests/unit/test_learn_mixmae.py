@@ -88,8 +88,8 @@ def test_neighbours_are_the_flipped_batch_of_the_released_program_in_another_ord
     assert torch.equal(unmix(first[order], second[order], CHECKERED), released[order])
 
 
-@pytest.mark.parametrize("side", [64, 128])
-def test_no_attention_leaks_between_the_two_images_of_a_mixture(side):
+@pytest.mark.parametrize(("side", "bfloat16"), [(64, False), (128, False), (128, True)])
+def test_no_attention_leaks_between_the_two_images_of_a_mixture(side, bfloat16):
     """Other values in one image of the pair leave the encoding at the other's tokens unchanged, bit by bit."""
     torch.manual_seed(0)
     size = MIXMAE_SIZES["laptop"]
@@ -100,7 +100,7 @@ def test_no_attention_leaks_between_the_two_images_of_a_mixture(side):
     tokens = torch.randn(2, side // 4, side // 4, size.width)
     masked = upsample_mask(mask, 8)[..., None]
     perturbed = torch.where(masked, torch.randn_like(tokens) * 10, tokens)
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         for before, after in zip(encoder(tokens, mask), encoder(perturbed, mask), strict=True):
             kept = ~upsample_mask(mask, before.shape[1] // len(mask))
             assert torch.equal(before[:, kept], after[:, kept])
@@ -320,16 +320,13 @@ def test_one_batch_can_be_learnt_by_heart():
     images = batch(2)
     images["image"] = functional.interpolate(torch.randn(2, 2, 4, 4) * 1.5, size=64, mode="bicubic")
     optimiser = torch.optim.AdamW(mae.parameters(), lr=3e-3, weight_decay=0)
-    for _ in range(120):
+    for _ in range(60):
         optimiser.zero_grad()
         loss = mae.loss(images, 0)
         loss.backward()
         optimiser.step()
-    restored = mae.reconstruct(images["image"], mae.mask(images, 0))
-    assert loss < 0.05 * images["image"].var()
-    torch.testing.assert_close(
-        (restored - images["image"]).square().mean(), loss.detach(), rtol=0.5, atol=1e-3
-    )
+    error = (mae.reconstruct(images["image"], mae.mask(images, 0)) - images["image"]).square().mean()
+    assert max(loss, error) < 0.05 * images["image"].var()
 
 
 def test_sizes():
