@@ -65,13 +65,14 @@ def train_model(
     """The model with the weights that did best on `val`, also saved to `out`; an interrupted run goes on.
 
     Every share of labels is trained for the same number of steps. `seed` draws the head, the order of the chips and
-    their flips.
+    their flips. The encoder is trained in place; what it only needs for pretraining stays as it is.
     """
     torch.manual_seed(seed)
     model = task.head(encoder, recipe)
+    freeze_unused(model, train[0]["image"][None])
 
     def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
-        return task.loss(model(batch["image"]), batch["label"])
+        return task.loss(model(batch["image"]).float(), batch["label"])
 
     def worse(model: nn.Module) -> float:
         return -task.scores(evidence(task, model, val, recipe.batch))[task.best]
@@ -79,7 +80,7 @@ def train_model(
     fit(
         model,
         loss_of,
-        cast(Dataset[Batch], Shuffled(train, recipe.steps * recipe.batch, seed)),
+        Shuffled(train, recipe.steps * recipe.batch, seed),
         recipe.batch,
         schedule_of(recipe),
         out,
@@ -118,15 +119,23 @@ def evidence(task: Task, model: nn.Module, chips: Chips, batch: int) -> Tensor:
     return torch.cat(found)
 
 
-def layer_depths(model: nn.Module) -> dict[str, int]:
-    """The depth of each parameter of a model with an `encoder`: 0 for its embedding, the head's is the greatest.
+def freeze_unused(model: nn.Module, image: Tensor) -> None:
+    """Train no parameter that has no part in the answer to an image, such as a decoder of pretraining."""
+    model(image).sum().backward()
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
 
-    Each block of the encoder is one deeper than the one before; what stands between blocks has the depth of the
-    block before it.
+
+def layer_depths(model: nn.Module) -> dict[str, int]:
+    """The depth of each trained parameter of a model with an `encoder`, for layer decay.
+
+    The encoder's embedding has depth 0, the head the greatest. Each block of the encoder is one deeper than the one
+    before; what stands between blocks has the depth of the block before it.
     """
     depths: dict[str, int] = {}
     blocks: list[str] = []
-    for name, _ in model.named_parameters():
+    for name in (name for name, parameter in model.named_parameters() if parameter.requires_grad):
         found = re.match(r"encoder\..*?blocks\.\d+\.", name)
         if found and found.group() not in blocks:
             blocks.append(found.group())

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
 
 from sartutor.errors import DataError
-from sartutor.learn.chips import Chips, Sample
+from sartutor.learn.chips import SCENES_PER_SEED, Chips, Sample, check_bands
 from sartutor.learn.weighting import BandStatistics
 from sartutor.sar.class_statistics import class_counts, class_weights
 from sartutor.sar.folder import IGNORE
 from sartutor.sar.radiometry import power_to_db
 from sartutor.sim.flood import flood_pair
-from sartutor.sim.landcover import Domain
+from sartutor.sim.landcover import Domain, domain_sensor
 
 LEAST_SHARE = 0.05
 """Share of a chip's labelled pixels above which a class counts as one of the chip's labels."""
 
 
-class Part:
+class Part(Dataset[Sample]):
     """Some of the chips, by index."""
 
     def __init__(self, chips: Chips, indexes: Sequence[int]) -> None:
@@ -35,7 +37,7 @@ class Part:
         return self._chips[self._indexes[index]]
 
 
-class MultiLabel:
+class MultiLabel(Dataset[Sample]):
     """Chips with labels per pixel as chips with many labels: float32 (classes,), 1 for each that covers enough."""
 
     def __init__(self, chips: Chips, least: float = LEAST_SHARE) -> None:
@@ -56,39 +58,45 @@ def covering(label: Tensor, classes: int, least: float) -> Tensor:
     return (counts > least * counts.sum()).float()
 
 
-class FloodPairs:
+class FloodPairs(Dataset[Sample]):
     """Simulated pairs: `image` (2, C, S, S) before and after, `label` 1 with a flood between, as in every other pair.
+
+    Pair i shows the place of scene i of the seed.
 
     Args:
         domain: what is seen, and by which radar.
         seed: pairs of different seeds share no place.
-        count: number of pairs; all are simulated at once and held in memory.
+        count: number of pairs; all are simulated at the start and held in memory.
         side: rows and columns in pixels.
-        statistics: of the bands, radar in dB.
+        statistics: those of the encoder's training; their order of bands is taken over.
+
+    Raises CheckpointError for statistics of other bands.
     """
 
     classes = ("no flood", "flood")
 
     def __init__(self, domain: Domain, seed: int, count: int, side: int, statistics: BandStatistics) -> None:
+        names = domain_sensor(domain).polarisations
+        check_bands(statistics, names)
         self.statistics = statistics
-        self._samples = [self._pair(domain, seed, index, side) for index in range(count)]
+        order = [names.index(name) for name in statistics.names]
+        places = tqdm(range(count), desc="simulated pairs", unit="pair", leave=False)
+        self._db = [_pair_db(domain, seed * SCENES_PER_SEED + i, side, i % 2 == 1)[:, order] for i in places]
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._db)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
+        db = self._db[index].float()
+        valid = torch.ones(2, 1, *db.shape[2:], dtype=torch.bool)
+        image = self.statistics.standardise(db, valid)
+        return {"image": image, "valid": valid, "label": torch.tensor(index % 2)}
 
-    def _pair(self, domain: Domain, seed: int, index: int, side: int) -> Sample:
-        place = int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0])
-        pair = flood_pair(place, domain, side, flood := index % 2 == 1)
-        values = torch.from_numpy(power_to_db(np.stack([pair.before, pair.after]))).float()
-        valid = torch.ones(2, 1, side, side, dtype=torch.bool)
-        return {
-            "image": self.statistics.standardise(values, valid),
-            "valid": valid,
-            "label": torch.tensor(int(flood)),
-        }
+
+def _pair_db(domain: Domain, seed: int, side: int, flood: bool) -> Tensor:
+    """A simulated pair (2, bands, side, side) in dB, half precision."""
+    pair = flood_pair(seed, domain, side, flood)
+    return torch.from_numpy(power_to_db(np.stack([pair.before, pair.after]))).half()
 
 
 def label_subset(count: int, fraction: float, seed: int, blocks: Sequence[str] | None = None) -> list[int]:
