@@ -100,10 +100,7 @@ SHAPES_RECIPES = {
 
 @dataclass(frozen=True)
 class SwinSize:
-    """Architecture of one Swin Transformer of four stages; `image_size`, `patch` in pixels, `window` in tokens.
-
-    `mask_patch` is the side in pixels of the patches that masked pretraining hides, unless told otherwise.
-    """
+    """Architecture of one Swin Transformer of four stages; `image_size`, `patch` in pixels, `window` in tokens."""
 
     name: str
     image_size: int
@@ -112,7 +109,6 @@ class SwinSize:
     depths: tuple[int, int, int, int]
     heads: tuple[int, int, int, int]
     window: int
-    mask_patch: int
 
     @property
     def widths(self) -> tuple[int, int, int, int]:
@@ -123,10 +119,10 @@ class SwinSize:
 SWIN_SIZES = {
     size.name: size
     for size in (
-        SwinSize("smoke", 64, 4, 16, (1, 2, 1, 1), (1, 2, 4, 8), 4, 16),
-        SwinSize("laptop", 128, 4, 32, (2, 2, 4, 1), (1, 2, 4, 8), 4, 16),
+        SwinSize("smoke", 64, 4, 16, (1, 2, 1, 1), (1, 2, 4, 8), 4),
+        SwinSize("laptop", 128, 4, 32, (2, 2, 4, 1), (1, 2, 4, 8), 4),
         # Swin-B (arXiv 2103.14030) at the input and window of SAR-W-SimMIM (arXiv 2603.15119)
-        SwinSize("paper", 256, 4, 128, (2, 2, 18, 2), (4, 8, 16, 32), 8, 16),
+        SwinSize("paper", 256, 4, 128, (2, 2, 18, 2), (4, 8, 16, 32), 8),
     )
 }
 

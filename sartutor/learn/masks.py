@@ -41,7 +41,7 @@ def upsample_mask(mask: Tensor, factor: int) -> Tensor:
 
 
 def patch_grid(side: int, patch: int) -> int:
-    """How many patches of `patch` pixels lie side by side in a chip of `side` pixels. Raises DataError if none fit."""
+    """How many patches of `patch` pixels lie side by side in `side` pixels; DataError unless they tile it."""
     if side < patch or side % patch:
         raise DataError(
             f"Chips of {side} x {side} pixels cannot be hidden in patches of {patch} pixels; "
