@@ -10,7 +10,6 @@ as it turns it, and strips of facets along the beam give the areas exactly.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sartutor.errors import DataError, GeometryError
-from sartutor.sar.alos2 import PRODUCT as MOSAIC
+from sartutor.sar.flattened import states_flattening
 from sartutor.sar.radiometry import RADAR_UNITS, beta0_from_gamma0, beta0_from_sigma0, from_linear, to_linear
 from sartutor.sar.scene import Grid, Quantity, Scene
 from sartutor.sar.terrain import Array, Spacing, View, heights, spacing_m
@@ -39,14 +38,6 @@ _BETA0: dict[Quantity, Callable[[NDArray[Any], float], NDArray[Any]]] = {
     "sigma0": beta0_from_sigma0,
     "gamma0": beta0_from_gamma0,
 }
-
-_FLATTENED = re.compile(
-    r"(?<!not )(?:terrain|gamma0)[- ]flatten|(?<!not )slope[- ]correct|radiometric(?:ally)? terrain"
-    r"|(?<![a-z])rtc(?![a-z])",
-    re.IGNORECASE,
-)
-"""What names and notes of flattened products say: HyP3's `..._RTC30_...`, `iw-vv.rtc.tiff`, our own note. Terrain
-correction without more is about places alone."""
 
 
 def flatten_terrain(scene: Scene, dem: Scene, view: View) -> Scene:
@@ -215,8 +206,7 @@ def _density(slant: Lines, start: Lines, end: Lines, area: Lines, cell: float) -
 
 def _check_radiometry(scene: Scene) -> None:
     """Raise DataError for what is flattened at delivery, as JAXA's mosaics are, or is no calibrated backscatter."""
-    stated = (scene.name, scene.product, *scene.notes)
-    if scene.product == MOSAIC or any(_FLATTENED.search(text) for text in stated):
+    if states_flattening(scene):
         raise DataError(
             f"{scene.name} is corrected for slopes already and must not be flattened again; use it as it is."
         )

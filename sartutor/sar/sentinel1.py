@@ -69,8 +69,12 @@ class _Stated:
     quantity: Quantity | None = None
     date: date | None = None
 
-    def note(self) -> str:
-        return f"{self.quantity} in {self.units}, as the product's name states."
+    def notes(self, believed: bool) -> tuple[str, ...]:
+        """Sentences about a terrain-corrected product; `believed` where units and quantity are those of its name."""
+        if self.units is None:
+            return ()
+        scale = f"{self.quantity} in {self.units}, as the product's name states."
+        return (*((scale,) if believed else ()), "terrain-flattened (RTC product).")
 
 
 def relative_orbit(mission: str, absolute: int) -> int:
@@ -138,8 +142,7 @@ def open_sentinel1(
         _check_band(scene.name, band.name, band.units)
     scene.bands = tuple(replace(band, date=band.date or stated.date) for band in scene.bands)
     scene.name = stated.name or scene.name
-    told = (stated.note(),) if stated.units and silent and unknown else ()
-    scene.notes = (*scene.notes, *told, f"Sentinel-1: {CREDIT}.")
+    scene.notes = (*scene.notes, *stated.notes(silent and unknown), f"Sentinel-1: {CREDIT}.")
     return scene
 
 

@@ -308,6 +308,7 @@ def test_flattening_twice_is_refused_by_its_own_note():
         ({"product": "palsar2-mosaic"}, "again"),
         ({"name": "S1A_IW_20210101T000000_DVP_RTC30_G_gpuned_FD6A"}, "again"),
         ({"name": "iw-vv.rtc"}, "again"),
+        ({"name": "N47E011_20_sl_HH_F02DAR"}, "again"),
         ({"notes": ("slope-corrected by its maker.",)}, "again"),
         ({"notes": ("gamma0 flattened by dem (sarsen, gamma_bilinear).",)}, "again"),
         ({"bands": (Band("VV", "power"),)}, "not calibrated backscatter"),

@@ -1,6 +1,7 @@
 """Mosaic tiles and Sentinel-1 files: made-up ones everywhere, the real samples where the mirror is present."""
 
 import tarfile
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -13,11 +14,13 @@ from rasters import write
 
 from sartutor.errors import DataError
 from sartutor.sar.alos2 import DOCUMENTED_LEGEND, Legend, open_mosaic, read_legend, read_mosaic
+from sartutor.sar.flattening import flatten_terrain
 from sartutor.sar.footprint import bounds
 from sartutor.sar.geotiff import read_scene, write_scene
 from sartutor.sar.radiometry import power_to_db, to_units
 from sartutor.sar.scene import Band
 from sartutor.sar.sentinel1 import open_sentinel1, parse_s1_name, relative_orbit
+from sartutor.sar.terrain import View
 
 DEGREES = CRS.from_epsg(4326)
 TRANSFORM = Affine(0.8 / 3600, 0, 9, 0, -0.8 / 3600, 47)
@@ -178,6 +181,15 @@ def test_rtc_files_of_the_planetary_computer(tmp_path):
     assert scene.bands == (Band("VV", "power", "gamma0", taken), Band("VH", "power", "gamma0", taken))
     assert scene.name == f"{LEVEL1}_2F79"
     assert "gamma0 in power, as the product's name states." in scene.notes
+
+
+@pytest.mark.parametrize("stated", [{}, {"quantity": "gamma0"}, {"units": "power", "quantity": "gamma0"}])
+def test_rtc_files_stay_flattened_under_the_name_of_their_product(tmp_path, stated):
+    folder = tmp_path / f"{LEVEL1}_2F79" / "measurement"
+    scene = open_sentinel1(rtc_pair(folder, ("iw-vv.rtc.tiff",), (0.1,)), **stated).read()
+    dem = replace(scene, pixels=np.zeros_like(scene.pixels), bands=(Band("height", "m"),))
+    with pytest.raises(DataError, match="flattened again"):
+        flatten_terrain(scene, dem, View(35, 90))
 
 
 @pytest.mark.parametrize(
