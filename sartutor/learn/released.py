@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from sartutor.errors import CheckpointError
 from sartutor.learn.masked_swin import fixed_positions
 from sartutor.learn.mixmae import MixMAE
+from sartutor.learn.simmim import SimMIM
 from sartutor.learn.weighting import BandStatistics, WeightRule
-from sartutor.presets import MIXMAE_SIZES, MixMaeSize
+from sartutor.presets import MIXMAE_SIZES, SWIN_SIZES, MixMaeSize, SwinSize
 
 DERIVED = re.compile(r"relative_position_index$|attn_mask$|^absolute_pos_embed$|^decoder_pos_embed$")
 """Entries of the released files that follow from the architecture."""
@@ -61,6 +62,39 @@ def load_sar_w_mixmae(
     return model
 
 
+def load_alos2_fm(path: Path, statistics: BandStatistics, size: SwinSize = SWIN_SIZES["paper"]) -> SimMIM:
+    """The model of an ALOS-2_FM pretraining checkpoint, weighted as it was trained.
+
+    Where the file holds the encoder alone, with or without "encoder." before its names, the decoder stays fresh.
+
+    Args:
+        path: the released `.pth`.
+        statistics: of the one band HH.
+        size: architecture; the released one is "paper".
+
+    Raises CheckpointError where the file is missing, damaged, unsafe, or of another architecture.
+    """
+    released = _with_prefix(released_tensors(path))
+    model = SimMIM(size, statistics, WeightRule())
+    if not any(name.startswith("decoder.") for name in released):
+        fresh = {
+            name: weight for name, weight in model.state_dict().items() if not name.startswith("encoder.")
+        }
+        released = {alos2_fm_name(name): weight for name, weight in fresh.items()} | released
+    adopt(model, released, alos2_fm_name, path)
+    return model
+
+
+def alos2_fm_name(own: str) -> str:
+    """What the program of arXiv 2603.15119 calls a weight of `SimMIM`."""
+    if own == "mask_token":
+        return "encoder.mask_token"
+    part, name = own.split(".", 1)
+    if part == "decoder":
+        return name.replace("linear", "decoder.0")
+    return f"encoder.{'absolute_pos_embed' if name == 'pos_embed' else original_swin_name(name)}"
+
+
 def sar_w_mixmae_name(own: str) -> str:
     """What the program of arXiv 2503.01181 calls a weight of `MixMAE`."""
     part, name = own.split(".", 1)
@@ -80,9 +114,8 @@ def released_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError for a file that is missing, damaged, or holds anything but tensors and settings.
     """
-    plain = [argparse.Namespace, (OrderedDict, "yacs.config.CfgNode")]
     try:
-        with torch.serialization.safe_globals(plain):
+        with torch.serialization.safe_globals([argparse.Namespace, (OrderedDict, "yacs.config.CfgNode")]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"There is no checkpoint {path}; download the released file.") from error
@@ -128,6 +161,17 @@ def _first(names: list[str]) -> str:
 
 def _lengths(tensor: Tensor) -> list[int]:
     return [length for length in tensor.shape if length != 1]
+
+
+def _with_prefix(released: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names as SimMIM's own, "encoder." before those of the encoder, and positions (1, N, C) as (1, side, side, C)."""
+    if not any(name.startswith("encoder.") for name in released):
+        released = {f"encoder.{name}": weight for name, weight in released.items()}
+    if (positions := released.get("encoder.absolute_pos_embed")) is not None:
+        side = math.isqrt(positions.shape[-2])
+        if side**2 == positions.shape[-2]:
+            released["encoder.absolute_pos_embed"] = positions.unflatten(-2, (side, side))
+    return released
 
 
 def _check_positions(released: Mapping[str, Tensor], path: Path) -> None:

@@ -14,12 +14,21 @@ from torch.nn import functional
 
 from sartutor.errors import CheckpointError
 from sartutor.learn.mixmae import MixMAE
-from sartutor.learn.released import load_sar_w_mixmae, released_tensors, sar_w_mixmae_name
+from sartutor.learn.released import (
+    alos2_fm_name,
+    load_alos2_fm,
+    load_sar_w_mixmae,
+    released_tensors,
+    sar_w_mixmae_name,
+)
+from sartutor.learn.simmim import SimMIM
 from sartutor.learn.weighting import BandStatistics, WeightRule
-from sartutor.presets import MIXMAE_SIZES
+from sartutor.presets import MIXMAE_SIZES, SWIN_SIZES
 
 STATISTICS = BandStatistics(("VH", "VV"), (-19.0, -12.0), (5.0, 5.0), (True, True))
 SMOKE = MIXMAE_SIZES["smoke"]
+HH = BandStatistics(("HH",), (-10.4327,), (5.8041,), (True,))
+SWIN = SWIN_SIZES["smoke"]
 
 
 def linear(weights, name, x):
@@ -115,6 +124,37 @@ def original_mixmae(weights, image, mask, size):
     return linear(weights, "decoder_pred", norm(weights, "decoder_norm", x))
 
 
+def across_the_seam(side, window, shift):
+    """-100 (windows, 1, N, N) between tokens of a window that are no neighbours before the shift."""
+    place = torch.arange(side)
+    region = (place >= side - window).int() + (place >= side - shift).int()
+    region = cut((3 * region[:, None] + region)[None, ..., None].float(), window)
+    return -100.0 * (region != region.mT)[:, None]
+
+
+def original_simmim(weights, image, hidden, size):
+    """What the released SAR-W-SimMIM restores of images whose tokens `hidden` (B, side, side) are masked."""
+    encoder = {name.removeprefix("encoder."): weight for name, weight in weights.items()}
+    x = patch_embed(encoder, "", image)
+    hidden = hidden[..., None].float()
+    x = x * (1 - hidden) + encoder["mask_token"] * hidden
+    x = x + encoder["absolute_pos_embed"].view(1, *x.shape[1:])
+    for stage in range(4):
+        side = x.shape[1]
+        window = min(side, size.window)
+        for block in range(size.depths[stage]):
+            shift = window // 2 if block % 2 and side > window else 0
+            forbidden = across_the_seam(side, window, shift).repeat(len(x), 1, 1, 1) if shift else 0
+            x = x.roll((-shift, -shift), (1, 2))
+            x = swin_block(encoder, f"layers.{stage}.blocks.{block}", x, size.heads[stage], window, forbidden)
+            x = x.roll((shift, shift), (1, 2))
+        x = merge(encoder, f"layers.{stage}.downsample", x) if stage < 3 else x
+    x = norm(encoder, "norm", x).movedim(-1, 1)
+    return functional.pixel_shuffle(
+        functional.conv2d(x, weights["decoder.0.weight"], weights["decoder.0.bias"]), 32
+    )
+
+
 def shapes_of_block(name, width, window=None, heads=None):
     shapes = {
         f"{name}.attn.qkv": (3 * width, width),
@@ -191,6 +231,20 @@ def mixmae_weights(size=SMOKE, channels=2):
     return random_weights(shapes) | positions
 
 
+def simmim_weights(size=SWIN):
+    sides = [size.image_size // 4 // 2**stage for stage in range(4)]
+    windows = [min(side, size.window) for side in sides]
+    shapes = shapes_of_encoder(size, windows, 1) | {
+        "mask_token": (1, 1, size.width),
+        "absolute_pos_embed": (1, sides[0] ** 2, size.width),
+        "layers.1.blocks.1.attn_mask": (4, 16, 16),
+    }
+    shapes = {f"encoder.{name}": shape for name, shape in shapes.items()}
+    return random_weights(
+        shapes | {"decoder.0.weight": (1024, 8 * size.width, 1, 1), "decoder.0.bias": (1024,)}
+    )
+
+
 def saved(path, weights):
     """A file as the released program writes it."""
     settings = argparse.Namespace(model="mixmim_base", epochs=1024, betas=(0.9, 0.95), output_dir="out")
@@ -209,6 +263,77 @@ def test_sar_w_mixmae_computes_what_the_released_program_computes(tmp_path):
         theirs = original_mixmae(weights, image, mask, SMOKE)
     assert theirs.std() > 0.1
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_alos2_fm_computes_what_the_released_program_computes(tmp_path):
+    weights = simmim_weights()
+    model = load_alos2_fm(saved(tmp_path / "ckpt_epoch_799.pth", weights), HH, SWIN).eval()
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 1, 64, 64, generator=generator)
+    hidden = torch.rand(2, 4, 4, generator=generator) < 0.6
+    with torch.inference_mode():
+        ours = model.reconstruct(image, hidden)
+        theirs = original_simmim(weights, image, hidden.repeat_interleave(4, 1).repeat_interleave(4, 2), SWIN)
+    assert theirs.std() > 0.1
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", ""])
+def test_an_alos2_fm_encoder_alone_is_enough_for_features(tmp_path, prefix):
+    weights = simmim_weights()
+    alone = {n.replace("encoder.", prefix): w for n, w in weights.items() if n.startswith("encoder.")}
+    whole = load_alos2_fm(saved(tmp_path / "whole.pth", weights), HH, SWIN).eval()
+    model = load_alos2_fm(saved(tmp_path / "alone.pth", alone), HH, SWIN).eval()
+    image = torch.randn(1, 1, 64, 64)
+    for ours, theirs in zip(model.features(image), whole.features(image), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(model.mask_token, whole.mask_token)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: w.pop("encoder.layers.0.downsample.norm.bias"),
+            "lacks encoder.layers.0.downsample.norm.bias;",
+        ),
+        (lambda w: w.pop("decoder.0.bias"), "lacks decoder.0.bias;"),
+        (lambda w: w.update({"head.0.weight": torch.zeros(9)}), "has head.0.weight, unknown here;"),
+        (
+            lambda w: w.update({"encoder.absolute_pos_embed": torch.zeros(1, 64, 16)}),
+            r"has encoder.absolute_pos_embed of shape \(1, 8, 8, 16\) where \(1, 16, 16, 16\) is needed",
+        ),
+        (
+            lambda w: w.update({"encoder.patch_embed.proj.weight": torch.zeros(16, 3, 4, 4)}),
+            "choose the size and bands of that checkpoint",
+        ),
+    ],
+)
+def test_another_swin_is_refused_by_its_first_odd_weight(tmp_path, change, message):
+    weights = simmim_weights()
+    change(weights)
+    with pytest.raises(CheckpointError, match=message):
+        load_alos2_fm(saved(tmp_path / "other.pth", weights), HH, SWIN)
+
+
+def test_the_paper_size_of_simmim_has_the_released_names_and_shapes():
+    size = SWIN_SIZES["paper"]
+    with torch.device("meta"):
+        own = SimMIM(size, HH, WeightRule()).state_dict()
+    found = {alos2_fm_name(name): tuple(tensor.shape) for name, tensor in own.items()}
+    expected = {
+        f"encoder.{name}": s
+        for name, s in shapes_of_encoder(size, (8,) * 4, 1).items()
+        if "index" not in name
+    }
+    extra = {name: shape for name, shape in found.items() if name not in expected}
+    assert {name: found[name] for name in expected} == expected
+    assert extra == {
+        "encoder.mask_token": (128,),
+        "encoder.absolute_pos_embed": (1, 64, 64, 128),
+        "decoder.0.weight": (1024, 1024),
+        "decoder.0.bias": (1024,),
+    }
 
 
 def test_a_plain_dictionary_of_weights_is_read_as_well(tmp_path):
