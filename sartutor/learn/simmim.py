@@ -149,9 +149,8 @@ class SimMIM(MaskedRestoration):
 
     def reconstruct(self, image: Tensor, mask: Tensor) -> Tensor:
         """Chips (B, C, S, S) painted whole from what `mask` (B, S/mask_patch, S/mask_patch) leaves to be seen."""
-        return self.decoder(
-            encode(self.encoder, image, upsample_mask(mask, self.tokens_per_patch), self.mask_token)[-1]
-        )
+        hidden = upsample_mask(mask, self.tokens_per_patch)
+        return self.decoder(features(self.encoder, image, hidden, self.mask_token)[-1])
 
 
 class SamSimMIM(MaskedRestoration):
@@ -197,9 +196,7 @@ class SamSimMIM(MaskedRestoration):
                 f"Segment Anything's {self.size.name} encoder takes 3 bands of {side} x {side} pixels and was given "
                 f"{' x '.join(map(str, image.shape[1:]))}; cut chips of that size."
             )
-        return self.decoder(
-            self.embedding(image, upsample_mask(mask, self.tokens_per_patch)).permute(0, 2, 3, 1)
-        )
+        return self.decoder(self.embedding(image, upsample_mask(mask, self.tokens_per_patch)))
 
     def embedding(self, image: Tensor, hidden: Tensor) -> Tensor:
         """What SAM's mask decoder is given (B, embedding, g, g) of chips whose tokens `hidden` (B, g, g) are unseen."""
