@@ -16,6 +16,7 @@ from skimage.registration import phase_cross_correlation
 
 from sartutor.errors import DataError, GeometryError
 from sartutor.sar.alos2_products import find_alos2_name
+from sartutor.sar.flattened import states_flattening
 from sartutor.sar.radiometry import RADAR_UNITS, power_to_db, to_linear
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.sentinel1 import POLARISATIONS, parse_s1_name
@@ -87,11 +88,13 @@ def pair(
 
     Raises:
         DataError: the views differ or are not known to agree, `before` is not the earlier one, no polarisation is
-            in both, units are not calibrated, or one polarisation is sigma0 here and gamma0 there.
+            in both, units are not calibrated, one polarisation is sigma0 here and gamma0 there, or one scene alone
+            states that it is terrain-flattened.
         GeometryError: the scenes do not overlap, on the grid or at all.
     """
     first, second = acquisitions or (acquisition_of(before), acquisition_of(after))
     _check_views(before, after, first, second, same_geometry)
+    _check_flattening(before, after)
     shared = _shared_bands(before, after)
     days = (first.date, second.date)
     parts = [_in_power(s, shared, d) for s, d in zip((before, after), days, strict=True)]
@@ -183,6 +186,16 @@ def _check_views(
     if first.date and second.date and first.date >= second.date:
         raise DataError(
             f"{before.name} ({first.date}) was not taken before {after.name} ({second.date}); exchange them."
+        )
+
+
+def _check_flattening(before: Scene, after: Scene) -> None:
+    (flat, name), (also_flat, other) = ((states_flattening(scene), scene.name) for scene in (before, after))
+    if flat != also_flat:
+        one, other = (name, other) if flat else (other, name)
+        raise DataError(
+            f"{one} is terrain-flattened and {other} does not state that it is: slopes would look like change; flatten "
+            "it too, or say in its notes that it is terrain-flattened."
         )
 
 

@@ -112,6 +112,18 @@ def test_alos2_passes_of_another_view_are_refused(after, words):
     refused(DataError, words, before=alos2(45850, "221119"), after=after)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_gamma0_of_the_ellipsoid_and_of_the_terrain_do_not_meet(first):
+    flat = {"notes": ("terrain-flattened (RTC product).",)}
+    before, after = (
+        replace(s, **flat if chosen else {}) for s, chosen in ((scene(), first), (scene(LATER), not first))
+    )
+    name = (before if first else after).name
+    refused(DataError, f"{name} is terrain-flattened", before=before, after=after, same_geometry=True)
+    both = pair(*(replace(s, **flat) for s in (before, after)), same_geometry=True)
+    assert both.notes.count(*flat["notes"]) == 1
+
+
 def test_stated_acquisitions_need_no_further_word():
     both = pair(scene("a"), scene("b"), acquisitions=(seen(5), seen(17)))
     assert both.bands[0].date == date(2023, 1, 5)
