@@ -301,7 +301,7 @@ def test_an_alos2_fm_encoder_alone_is_enough_for_features(tmp_path, prefix):
         (lambda w: w.update({"head.0.weight": torch.zeros(9)}), "has head.0.weight, unknown here;"),
         (
             lambda w: w.update({"encoder.absolute_pos_embed": torch.zeros(1, 64, 16)}),
-            r"has encoder.absolute_pos_embed of shape \(1, 8, 8, 16\) where \(1, 16, 16, 16\) is needed",
+            r"has encoder.absolute_pos_embed of shape \(1, 8, 8, 16\) where \(16, 16, 16\) is needed",
         ),
         (
             lambda w: w.update({"encoder.patch_embed.proj.weight": torch.zeros(16, 3, 4, 4)}),
@@ -330,7 +330,7 @@ def test_the_paper_size_of_simmim_has_the_released_names_and_shapes():
     assert {name: found[name] for name in expected} == expected
     assert extra == {
         "encoder.mask_token": (128,),
-        "encoder.absolute_pos_embed": (1, 64, 64, 128),
+        "encoder.absolute_pos_embed": (64, 64, 128),
         "decoder.0.weight": (1024, 1024),
         "decoder.0.bias": (1024,),
     }
