@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sartutor.errors import DataError
+from sartutor.sar.flattened import states_flattening
 from sartutor.sar.scene import Band, Quantity, Scene, Units
 
 ALOS2_CALIBRATION_FACTOR_DB = -83.0
@@ -118,7 +119,8 @@ def convert_quantity(scene: Scene, quantity: Quantity, incidence_deg: float | ND
             Where it is not a number the result is not valid.
 
     Raises DataError when a band is so already or does not state its quantity, when bands need calibration or
-    conversion to power first, or when angles do not lie between 0 and 90 degrees.
+    conversion to power first, when angles do not lie between 0 and 90 degrees, or when the scene states that it is
+    terrain-flattened: the ellipsoid's incidence says nothing about its slopes.
     """
     _check_quantities(scene, quantity)
     angle, valid = _angles(scene, incidence_deg)
@@ -272,6 +274,11 @@ def _check_quantities(scene: Scene, quantity: Quantity) -> None:
             _check_quantity(scene.name, band, quantity)
     if not any(band.units in ("power", "db") for band in scene.bands):
         raise DataError(f"{scene.name}: no band is radar backscatter, nothing to convert to {quantity}.")
+    if states_flattening(scene):
+        raise DataError(
+            f"{scene.name} is terrain-flattened, so the ellipsoid's incidence does not lead to {quantity}; use it as "
+            "it is, or start from a product that is not flattened."
+        )
 
 
 def _check_quantity(scene: str, band: Band, quantity: Quantity) -> None:

@@ -1,5 +1,6 @@
 """Decibels, power and digital numbers in closed form, and the judgement of units."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -132,6 +133,23 @@ def test_no_angle_no_value():
 def test_wrong_quantities_are_refused(band, target, angle, words):
     with pytest.raises(DataError, match=words):
         convert_quantity(scene([[0.5]], band), target, angle)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"product": "palsar2-mosaic"},
+        {"name": "S1A_IW_20210101T000000_DVP_RTC30_G_gpuned_FD6A"},
+        {"notes": ("terrain-flattened (RTC product).",)},
+    ],
+)
+def test_what_is_flattened_does_not_convert_by_the_ellipsoid(stated):
+    source = scene([[0.5]], Band("VV", "power", "gamma0"))
+    assert convert_quantity(source, "sigma0", 35).band("VV").item() == pytest.approx(
+        0.5 * np.cos(np.deg2rad(35))
+    )
+    with pytest.raises(DataError, match="terrain-flattened"):
+        convert_quantity(replace(source, **stated), "sigma0", 35)
 
 
 @pytest.mark.parametrize("units", ["db", "power", "amplitude", "dn", "1", "degree", "m"])
