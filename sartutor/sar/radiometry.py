@@ -210,7 +210,7 @@ def _judge(
     whole = bool(np.all(sample == np.round(sample)))
     if whole and least >= -1 and most <= 20:
         return "class", "a few whole numbers, a label image"
-    if least >= 0 and most <= 255 and not wide and (whole or most > 200):
+    if least >= 0 and most <= 255 and not wide and (whole or (middle >= 1 and most > 200)):
         return "1", "0 to 255, an 8-bit picture without a physical unit"
     if least == 0 and most == 1:
         return "1", "exactly 0 to 1, a picture already scaled"

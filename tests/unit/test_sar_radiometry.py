@@ -240,6 +240,14 @@ def test_units_are_judged_by_values(values, units):
     assert len(sentence) > 20
 
 
+@pytest.mark.parametrize("target", [190.0, 210.0, 250.0, 260.0])
+@pytest.mark.parametrize("level_db", [-14, -5])
+def test_one_point_target_makes_no_picture_of_power(target, level_db):
+    values = speckle(level_db)
+    values[777] = target
+    assert guess_units(values)[0] == "power"
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
