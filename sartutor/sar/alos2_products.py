@@ -118,7 +118,8 @@ def find_alos2_name(name: str | Path) -> Alos2Name | None:
 class Alos2Scene:
     """One ALOS-2 scene, read window by window: sigma0 power of levels 1.5 and 2.1, complex values of 1.1.
 
-    `factor_db` is the calibration factor in use; digital number 0 is no data.
+    `factor_db` is the calibration factor in use; complex values are scaled so that -83.0 dB, which `detect` takes,
+    is theirs. Digital number 0 is no data.
     """
 
     def __init__(
@@ -138,7 +139,9 @@ class Alos2Scene:
         raw = self._raw.read(window)
         pixels: NDArray[Any] = raw.pixels
         valid = raw.valid
-        if self.said.level != "1.1":
+        if self.said.level == "1.1":
+            pixels = pixels * np.float32(10 ** ((self.factor_db - ALOS2_CALIBRATION_FACTOR_DB) / 20))
+        else:
             valid = valid & np.all(pixels > 0, axis=0)
             pixels = alos2_dn_to_power(pixels, self.factor_db)
         return replace(
@@ -174,11 +177,10 @@ def open_alos2(path: str | Path, factor_db: float | None = None) -> Alos2Scene:
     return _open_ceos(files, names, factor_db)
 
 
-def detect(
-    scene: Scene, looks: tuple[int, int] = (1, 1), factor_db: float = ALOS2_CALIBRATION_FACTOR_DB
-) -> Scene:
+def detect(scene: Scene, looks: tuple[int, int] = (1, 1)) -> Scene:
     """Sigma0 power of a level 1.1 scene: |z|^2, calibrated, then averaged over (azimuth, range) looks.
 
+    The calibration factor is -83.0 dB; `open_alos2` scales the complex values of a product that has another one.
     Lines are azimuth and columns are range; what does not fill a last block of looks is left out. Speckle goes
     down by sqrt(looks) only as far as neighbouring pixels are independent, which oversampled ones are not.
 
@@ -198,9 +200,9 @@ def detect(
     bands = tuple(replace(band, units="power", quantity="sigma0") for band in scene.bands)
     notes = (
         *scene.notes,
-        f"detected with {looks[0]} x {looks[1]} (azimuth x range) looks, CF {factor_db:g} dB.",
+        f"detected with {looks[0]} x {looks[1]} (azimuth x range) looks.",
     )
-    power = replace(whole, pixels=alos2_slc_to_power(whole.pixels, factor_db), bands=bands, notes=notes)
+    power = replace(whole, pixels=alos2_slc_to_power(whole.pixels), bands=bands, notes=notes)
     return power if tuple(looks) == (1, 1) else resize(power, (shape[0], shape[1]))
 
 

@@ -245,6 +245,18 @@ def test_the_leader_s_factor_is_used_and_overridden(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("leader", "given", "used"), [(-80.5, None, -80.5), (-80.5, -70, -70), (None, None, -83)]
+)
+def test_a_factor_counts_at_level_1_1_too(tmp_path, leader, given, used):
+    z = slc_values()
+    factor = {} if leader is None else {"factor_db": leader}
+    source = open_alos2(ceos_product(tmp_path, "FBDR1.1__A", {"HH": z}, **factor), factor_db=given)
+    assert f"calibration factor {used:g} dB." in source.notes
+    power = detect(source.read())
+    assert power_to_db(power.pixels[0]) == pytest.approx(20 * np.log10(np.abs(z)) + used - 32, abs=1e-3)
+
+
+@pytest.mark.parametrize(
     ("files", "words"),
     [
         ({}, "holds no ALOS-2 image"),
