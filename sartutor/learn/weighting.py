@@ -113,7 +113,7 @@ def backscatter_weights(
     images of one power have the weight e^s, as there.
 
     Args:
-        linear: linear power of radar bands (B, C, H, W).
+        linear: linear power of radar bands (B, C, H, W), 0 or more.
         valid: bool (B, 1, H, W); other pixels count in no minimum, maximum or percentile.
         mode: "per_channel" scales every band for itself; "shared_avg" scales the mean of the bands' power, and
             all bands share the weights.
@@ -121,33 +121,36 @@ def backscatter_weights(
         clip_percentile: percentile of the valid power that counts as the greatest; None takes the maximum.
 
     Returns:
-        Weights of the shape and number type of `linear`. Raises DataError where valid power is not finite.
+        Weights of the shape and number type of `linear`. Raises DataError where valid power is negative or not finite.
     """
     power = linear.mean(dim=1, keepdim=True) if mode == "shared_avg" else linear
-    # in place from here on: fresh memory for each step would cost more than the arithmetic
-    weights = power.clone()
-    low = weights.masked_fill_(~valid, torch.inf).amin((2, 3), keepdim=True)
-    high = weights.masked_fill_(~valid, -torch.inf).amax((2, 3), keepdim=True)
-    _refuse_not_finite(low, high)
+    weights = torch.where(valid, power, 0.0)
+    counted = valid.to(power.dtype)
+    low = (weights + (1 / counted).sub_(1)).amin((2, 3), keepdim=True)  # infinity added where not valid
+    high = weights.amax((2, 3), keepdim=True)
+    if not ((low >= 0) & torch.isfinite(high)).all():
+        raise DataError(
+            "a chip holds power that is negative or not finite at pixels said to be valid; mark them as no data."
+        )
     if clip_percentile is not None:
         high = upper_percentile(weights, valid, clip_percentile)
-    scale = high - low + RANGE_EPSILON * high.abs() + torch.finfo(power.dtype).tiny
-    weights.sub_(low).div_(scale).clamp_(0, 1).mul_(-strength).add_(strength).exp_()
-    return weights.masked_fill_(~valid, 0.0).expand(linear.shape)
+    low = low.masked_fill(low.isinf(), 0.0)  # no valid pixel
+    scale = high - low + RANGE_EPSILON * high + torch.finfo(power.dtype).tiny
+    # in place: fresh memory for each step would cost more than the arithmetic
+    weights.sub_(low).div_(scale).clamp_(0, 1).mul_(-strength).add_(strength).exp_().mul_(counted)
+    return weights.expand(linear.shape)
 
 
-def upper_percentile(filled: Tensor, valid: Tensor, percentile: float) -> Tensor:
+def upper_percentile(power: Tensor, valid: Tensor, percentile: float) -> Tensor:
     """The percentile of the valid pixels of each image and band (B, C, 1, 1), linear between neighbours.
 
     Args:
-        filled: values (B, C, H, W), minus infinity where not valid.
+        power: values (B, C, H, W) of 0 or more, 0 where not valid.
         valid: bool (B, 1, H, W).
-        percentile: from 0 to 100; the nearer to 100, the less there is to sort.
-
-    Images without a valid pixel give not-a-number.
+        percentile: from 0 to 100; the nearer to 100, the less there is to sort. Images without a valid pixel have 0.
     """
     share = 1 - percentile / 100
-    values = filled.flatten(2)
+    values = power.flatten(2)
     count = valid.flatten(2).sum(dim=2, keepdim=True)
     rank = (share * (count - 1)).clamp(min=0)
     largest = _largest(values, min(values.shape[2], int(share * (values.shape[2] - 1)) + 2))
@@ -195,10 +198,9 @@ class WeightRule:
         `generator` (on the CPU) draws the order of "shuffled", torch's own where None. Raises DataError where valid
         pixels are not finite.
         """
-        weights = valid.to(image.dtype).expand(image.shape)
-        radar = torch.tensor(statistics.radar_bands, dtype=torch.long, device=image.device)
-        if self.mode == "none" or not len(radar):
-            return weights
+        if self.mode == "none" or not any(statistics.radar):
+            return valid.to(image.dtype).expand(image.shape)
+        radar = torch.tensor(statistics.radar_bands, device=image.device)
         seen = despeckle(image, valid, statistics) if self.control == "despeckled" else image
         linear = seen.index_select(1, radar)
         if self.domain != "zscore":
@@ -207,7 +209,10 @@ class WeightRule:
         linear.mul_(NEPERS_PER_DB).exp_()
         clip = CLIP_PERCENTILE if self.domain == "clipped" else None
         found = backscatter_weights(linear, valid, self.mode, self.strength, clip)
-        return weights.index_copy(1, radar, self._controlled(found, valid, generator))
+        found = self._controlled(found, valid, generator)
+        if all(statistics.radar):
+            return found
+        return valid.to(image.dtype).expand(image.shape).index_copy(1, radar, found)
 
     def _controlled(self, weights: Tensor, valid: Tensor, generator: Generator | None) -> Tensor:
         match self.control:
@@ -260,17 +265,9 @@ def weighted_mean_shift_db(db: Tensor, weights: Tensor) -> float:
     return float((w * x).sum() / w.sum() - x.mean())
 
 
-def _refuse_not_finite(low: Tensor, high: Tensor) -> None:
-    """Raise DataError where the least or greatest valid power is not finite; without a valid pixel low > high."""
-    if not (torch.isfinite(low) & torch.isfinite(high) | (low > high)).all():
-        raise DataError(
-            "a chip holds power that is not finite at pixels said to be valid; mark those pixels as no data."
-        )
-
-
 def _largest(values: Tensor, count: int) -> Tensor:
-    """The `count` largest of the last axis, falling: sought in groups of 8 with the largest maxima."""
-    groups = pad(values, (0, -values.shape[-1] % 8), value=-torch.inf).unflatten(-1, (-1, 8))
-    chosen = groups.amax(-1).topk(min(count, groups.shape[-2]), sorted=False).indices
-    few = groups.gather(-2, chosen[..., None].expand(*chosen.shape, 8)).flatten(-2)
+    """The `count` largest of the last axis of values of 0 or more, falling. Groups of 8 are sorted first."""
+    groups = pad(values, (0, -values.shape[-1] % 8)).unflatten(-1, (8, -1))
+    chosen = groups.amax(-2).topk(min(count, groups.shape[-1]), sorted=False).indices[..., None, :]
+    few = groups.gather(-1, chosen.expand(*groups.shape[:-1], -1)).flatten(-2)
     return few.topk(count).values
