@@ -212,6 +212,44 @@ def segment(
     typer.echo(f"{report['mask']} written in {report['seconds']:.1f} s")
 
 
+@app.command()
+def pretrain(
+    folder: Annotated[Path, typer.Argument(help="A folder of your own data; its training split is used.")],
+    method: Annotated[str, typer.Option(help="simmim or mixmae.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write: NAME.safetensors.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="sam or swin; sam for simmim and swin for mixmae by default.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    weighting: Annotated[
+        str, typer.Option(help="Weights from backscatter: per_channel, shared_avg or none.")
+    ] = "per_channel",
+    domain: Annotated[
+        str, typer.Option(help="What weights are taken from: physical, zscore or clipped.")
+    ] = "physical",
+    strength: Annotated[float, typer.Option(help="s in the weights exp(s (1 - n)).")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, chips and masks.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    init: Annotated[Path | None, typer.Option(help="Checkpoint of the same kind to start from.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Pretrain an encoder on images without labels; it goes on where it was stopped."""
+    from sartutor.learn import pretrain as pretraining
+    from sartutor.learn.distributed import is_first
+    from sartutor.learn.weighting import WeightRule
+
+    rule = WeightRule(weighting, domain, strength)  # type: ignore[arg-type]
+    settings = {"backbone": backbone, "size": preset, "rule": rule, "seed": seed, "device": device}
+    bar = sys.stderr.isatty()
+    made = pretraining.pretrain(folder, method, out, **settings, init=init, progress=bar)  # type: ignore[arg-type]
+    if not is_first():
+        return
+    if as_json:
+        return _print_json({**vars(made), "out": str(made.out)})
+    typer.echo(f"{made.out} written after {made.steps} steps in {made.seconds:.1f} s")
+    typer.echo(f"loss {made.loss:.4f}; predicting the mean would give {made.baseline:.4f}")
+
+
 def _print_catalogue(as_json: bool) -> None:
     from sartutor import catalog
     from sartutor.catalog.disk import human

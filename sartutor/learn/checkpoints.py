@@ -20,8 +20,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sartutor import __version__
-from sartutor.errors import CheckpointError
-from sartutor.sar.files import replacing
+from sartutor.errors import CheckpointError, OutputError
+from sartutor.sar.files import refuse_no_file, replacing
 
 FORMAT = 1
 
@@ -37,6 +37,22 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def check_place(out: Path) -> None:
+    """Find out before the work, not after it, that a checkpoint has no place. Raises OutputError."""
+    if out.suffix != ".safetensors":
+        raise OutputError(
+            f"{out}: a checkpoint is a safetensors file; choose a name that ends in .safetensors."
+        )
+    refuse_no_file(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(out.parent, os.W_OK) else "permission denied"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise OutputError(f"cannot write {out} ({reason}); choose a folder that can be written to.")
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

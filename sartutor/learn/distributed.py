@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor, distributed
 
@@ -9,6 +11,11 @@ from torch import Tensor, distributed
 def process_count() -> int:
     """How many processes train together; 1 outside torchrun."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and prints: the only one, or torchrun's number 0."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
