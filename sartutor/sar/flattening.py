@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sartutor.errors import DataError, GeometryError
+from sartutor.sar.alos2_products import find_alos2_name
 from sartutor.sar.flattened import states_flattening
 from sartutor.sar.radiometry import RADAR_UNITS, beta0_from_gamma0, beta0_from_sigma0, from_linear, to_linear
 from sartutor.sar.scene import Grid, Quantity, Scene
@@ -52,10 +53,12 @@ def flatten_terrain(scene: Scene, dem: Scene, view: View) -> Scene:
         view: where the beam comes from; its incidence is also the one that the scene was calibrated with.
 
     Raises:
-        DataError: the scene is flattened already, not calibrated, or `dem` holds no heights.
+        DataError: the scene is flattened already, not calibrated, projected onto the ellipsoid without heights (ALOS-2
+            level 1.5), or `dem` holds no heights.
         GeometryError: grids differ, are not north-up, or have no coordinate reference system.
     """
     _check_radiometry(scene)
+    _check_places(scene)
     _check_grids(scene, dem)
     height, spacing = heights(dem), spacing_m(dem.grid)
     ratio = area_ratio(height, spacing, view)
@@ -219,6 +222,16 @@ def _check_radiometry(scene: Scene) -> None:
                 f"{scene.name}: {band.name} ({band.units}, quantity {band.quantity}) is not calibrated "
                 "backscatter; calibrate it, or name what it is (quantity='sigma0')."
             )
+
+
+def _check_places(scene: Scene) -> None:
+    """Raise DataError for level 1.5, in which a place at height h lies h / tan(theta) off its own."""
+    said = find_alos2_name(scene.name)
+    if scene.product == "alos2-l1.5" or (said is not None and said.level == "1.5"):
+        raise DataError(
+            f"{scene.name} is level 1.5, projected without heights, so slopes lie elsewhere than in the height model; "
+            "take level 2.1."
+        )
 
 
 def _check_grids(scene: Scene, dem: Scene) -> None:

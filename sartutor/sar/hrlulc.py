@@ -190,9 +190,10 @@ def make_dataset(
         progress: whether a bar is shown.
 
     Raises:
+        DataError: a scene is not of level 2.1.
         GeometryError: scenes of different splits show the same ground.
     """
-    opened = {path: open_alos2(path) for path in scenes}
+    opened = {path: _orthorectified(path) for path in scenes}
     _refuse_shared_ground(opened, scenes)
     first = next(iter(opened.values()))
     writer = DatasetWriter(out, _description([band.name for band in first.bands]))
@@ -210,6 +211,16 @@ def make_dataset(
                 writer.write(name, part, np.where(labels == IGNORE, IGNORED, labels))
     write_csv(Path(out) / "index.csv", INDEX_COLUMNS, rows)
     return writer.finish(entries)
+
+
+def _orthorectified(path: Path) -> Alos2Scene:
+    scene = open_alos2(path)
+    if scene.said.level != "2.1":
+        raise DataError(
+            f"{path} is level {scene.said.level}, whose places are not corrected for heights, so labels would lie "
+            "beside what they name; take level 2.1."
+        )
+    return scene
 
 
 def _description(band_names: Sequence[str]) -> Description:

@@ -311,6 +311,8 @@ def test_flattening_twice_is_refused_by_its_own_note():
         ({"name": "N47E011_20_sl_HH_F02DAR"}, "again"),
         ({"notes": ("slope-corrected by its maker.",)}, "again"),
         ({"notes": ("gamma0 flattened by dem (sarsen, gamma_bilinear).",)}, "again"),
+        ({"product": "alos2-l1.5"}, "take level 2.1"),
+        ({"name": "IMG-HH-ALOS2458503210-221119-UBSR1.5GUD"}, "take level 2.1"),
         ({"bands": (Band("VV", "power"),)}, "not calibrated backscatter"),
         ({"bands": (Band("VV", "dn", "sigma0"),)}, "not calibrated backscatter"),
         ({"bands": (Band("linci", "degree"),)}, "no band is radar"),
@@ -320,6 +322,13 @@ def test_what_must_not_be_flattened_is_refused(part, words):
     take = replace(scene_of(np.ones((40, 50))), **part)
     with pytest.raises(DataError, match=words):
         flatten_terrain(take, dem_of(plane(10, 90)), View(35, 90))
+
+
+def test_orthorectified_alos2_scenes_are_flattened():
+    take = replace(
+        scene_of(np.ones((40, 50))), name="IMG-HH-ALOS2458503210-221119-UBSR2.1GUD", product="alos2-l2.1"
+    )
+    assert flatten_terrain(take, dem_of(plane(10, 90)), View(35, 90)).bands[0].quantity == "gamma0"
 
 
 def test_a_note_that_says_not_flattened_is_no_obstacle():

@@ -191,3 +191,10 @@ def test_the_same_ground_is_not_learned_and_tested_on(tmp_path, lulc):
         make_dataset(
             {one: "train", other: "test"}, [lulc], tmp_path / "out", per_scene=2, side=SIDE, progress=False
         )
+
+
+def test_scenes_projected_without_heights_are_refused(tmp_path, lulc):
+    path = write_scene(tmp_path / SCENE.replace("2.1", "1.5"), digital_numbers(70, 90))
+    with pytest.raises(DataError, match=r"level 1\.5.*take level 2\.1"):
+        make_dataset({path: "train"}, [lulc], tmp_path / "out", per_scene=2, side=SIDE, progress=False)
+    assert not (tmp_path / "out").exists()
