@@ -2,8 +2,9 @@
 
 Release needs a steep slope that is no ridge. From there mass moves from pixel to pixel, never uphill, shared among
 the lower neighbours by slope and by the direction it already has, until the energy line ends it: the line that
-falls from the top of the release at the runout angle alpha (Heim 1932). Alpha follows from the path by the
-alpha-beta regression of Lied and Bakkehoi (1980). Debris lies where the track is gentle and mass came to rest.
+falls from the top of the release at the runout angle alpha (Heim 1932). Alpha follows from the path by a regression
+on its angle beta, an idea of Lied and Bakkehoi (1980, Journal of Glaciology 26(94)), with the numbers of Bakkehoi,
+Domaas and Lied (1983). Debris lies where the track is gentle and mass came to rest.
 
 Limits: no time, velocity, entrainment or depth; one angle for a whole avalanche; no run up the opposite slope. Paths
 lead over eight neighbours and are up to 8 % longer than straight ones, so that oblique avalanches stop a little
@@ -93,11 +94,12 @@ def _add_area(labels: Labels, steep: Mask, centre: tuple[int, int], rise: Array,
 
 
 def runout_angle(beta_degree: ArrayLike) -> NDArray[np.float64]:
-    """Alpha of the longest runout in degrees: 0.96 beta - 1.4 (Lied and Bakkehoi 1980, mean regression).
+    """Alpha of the longest runout in degrees: 0.96 beta - 1.4.
 
     Beta is the angle of sight from the beta point, where the path's slope first falls below 10 degrees, to the
-    top of the release. The regression describes extreme events of Norwegian paths; ordinary ones stop earlier,
-    at larger angles.
+    top of the release. The regression is that of Bakkehoi, Domaas and Lied (1983, Annals of Glaciology 4) on 206
+    avalanches (R = 0.92, residuals of 2.3 degrees). It describes the longest runouts of Norwegian paths; ordinary
+    avalanches stop earlier, at larger angles.
     """
     return 0.96 * np.asarray(beta_degree, np.float64) - 1.4
 
@@ -197,17 +199,17 @@ class _Terrain:
     turn: Array  # (n, 8) TURN where the neighbour is lower
     step: Ints  # (8,) to the neighbour's flat index
     length: Array  # (8,) m
-    direction: Array  # (2, 8) unit vectors
+    direction: Array  # (3, 8) one and the unit vector: what a unit of mass adds to mass and momentum
 
     @classmethod
     def of(cls, height: Array, pixel_m: float) -> _Terrain:
         lengths = _lengths()
         drop = _drops(height)
-        slopes = drop / (pixel_m * lengths)
-        routing = slopes + np.float32(0.05)
+        routing = drop / (pixel_m * lengths)
+        routing += np.float32(0.05)
         routing *= routing * routing
         routing[drop < 0] = 0
-        direction = np.array(STEPS, np.float32).T / lengths
+        direction = np.concatenate([np.ones((1, 8)), np.array(STEPS).T / lengths]).astype(np.float32)
         step = np.array([row * height.shape[1] + col for row, col in STEPS])
         return cls(drop, routing, np.float32(TURN) * (drop > 0), step, pixel_m * lengths, direction)
 
@@ -232,47 +234,45 @@ class _Front:
         key = np.sort((ids[cells] - 1) * terrain.size + cells)
         cells = key % terrain.size
         share = 1 / np.bincount(ids)[ids[cells]]
-        pull = terrain.direction @ terrain.routing[cells].T
+        pull = terrain.direction[1:] @ terrain.routing[cells].T
         return cls(key, share.astype(np.float32), _unit(pull), np.zeros(len(key), np.float32))
 
     def move(self, terrain: _Terrain, tangent: Array, deposit: Array) -> _Front:
         """The front one step on; mass that stops is added to `deposit`."""
-        cell = self.key % terrain.size
-        friction = np.multiply.outer(tangent[self.key // terrain.size], terrain.length)
-        energy = self.energy[:, None] + terrain.drop[cell] - friction
-        along = np.square(np.maximum(self.heading.T @ terrain.direction, 0))
-        weight = np.square(along) + terrain.turn[cell]
-        weight *= terrain.routing[cell]
-        weight[energy < 0] = 0
-        total = weight.sum(axis=1)
+        avalanche, cell = np.divmod(self.key, terrain.size)
+        energy = terrain.drop.take(cell, axis=0)
+        energy -= tangent.take(avalanche)[:, None] * terrain.length
+        energy += self.energy[:, None]
+        weight = np.maximum(self.heading.T @ terrain.direction[1:], 0)
+        weight *= weight
+        weight *= weight
+        weight += terrain.turn.take(cell, axis=0)
+        weight *= terrain.routing.take(cell, axis=0)
+        weight *= energy >= 0
+        total = weight @ np.ones(8, np.float32)
         rest = (total <= 0) | (self.mass < LEAST_MASS)
         deposit[self.key[rest]] += self.mass[rest]
         total[rest] = np.inf
         weight *= (self.mass / total)[:, None]
-        parcel, way = np.nonzero(weight > 0)
-        mass = weight[parcel, way]
-        return _merged(
-            self.key[parcel] + terrain.step[way], mass, mass * terrain.direction[:, way], energy[parcel, way]
-        )
+        going = np.flatnonzero(weight > 0)
+        parcel, way = going >> 3, going & 7
+        share = weight.take(going) * terrain.direction.take(way, axis=1)
+        return _merged(self.key.take(parcel) + terrain.step.take(way), share, energy.take(going))
 
 
-def _merged(key: Ints, mass: Array, momentum: Array, energy: Array) -> _Front:
-    """Parcels that met on a pixel as one: masses and headings add, the highest energy line counts."""
-    if not key.size:
-        return _Front(key, mass, momentum, energy)
+def _merged(key: Ints, share: Array, energy: Array) -> _Front:
+    """Parcels that met on a pixel as one: mass and momentum (3, parcels) add, the highest energy line counts."""
     order = np.argsort(key, kind="stable")
-    ordered = key[order]
-    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    return _Front(
-        ordered[first],
-        np.add.reduceat(mass[order], first),
-        _unit(np.add.reduceat(momentum[:, order], first, axis=1)),
-        np.maximum.reduceat(energy[order], first),
-    )
+    key = key.take(order)
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    if not first.size:
+        return _Front(key, share[0], share[1:], energy)
+    share = np.add.reduceat(share.take(order, axis=1), first, axis=1)
+    return _Front(key.take(first), share[0], _unit(share[1:]), np.maximum.reduceat(energy.take(order), first))
 
 
 def _unit(vectors: Array) -> Array:
-    return vectors / np.maximum(np.hypot(*vectors), np.float32(1e-20))
+    return vectors / np.maximum(np.hypot(vectors[0], vectors[1]), np.float32(1e-20))
 
 
 def _lengths() -> Array:

@@ -97,6 +97,12 @@ def test_alpha_follows_beta_by_the_regression():
     assert flow.runout_angle([20.0, 40.0]) == pytest.approx([17.8, 37.0])
 
 
+def test_the_regression_names_the_paper_that_its_numbers_come_from():
+    assert "Bakkehoi, Domaas and Lied (1983, Annals of Glaciology 4)" in " ".join(
+        flow.runout_angle.__doc__.split()
+    )
+
+
 @pytest.mark.parametrize("angle", [25.0, 35.0])
 def test_beta_is_the_sight_from_the_foot_to_the_top(angle):
     beta = flow.beta_angle(plane(angle, floor=3.0), PIXEL, patch())
