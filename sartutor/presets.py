@@ -120,7 +120,7 @@ SWIN_SIZES = {
     size.name: size
     for size in (
         SwinSize("smoke", 64, 4, 16, (1, 2, 1, 1), (1, 2, 4, 8), 4),
-        SwinSize("laptop", 128, 4, 32, (2, 2, 4, 1), (1, 2, 4, 8), 4),
+        SwinSize("laptop", 128, 4, 28, (2, 2, 4, 1), (1, 2, 4, 8), 4),
         # Swin-B (arXiv 2103.14030) at the input and window of SAR-W-SimMIM (arXiv 2603.15119)
         SwinSize("paper", 256, 4, 128, (2, 2, 18, 2), (4, 8, 16, 32), 8),
     )
@@ -155,7 +155,7 @@ MIXMAE_SIZES = {
     size.name: size
     for size in (
         MixMaeSize("smoke", 64, 16, (1, 2, 1, 1), (1, 2, 4, 8), (8, 8, 4, 2), 32, 1, 2),
-        MixMaeSize("laptop", 128, 32, (2, 2, 4, 1), (1, 2, 4, 8), (8, 8, 8, 4), 128, 2, 4),
+        MixMaeSize("laptop", 128, 28, (2, 2, 4, 1), (1, 2, 4, 8), (8, 8, 8, 4), 96, 2, 4),
         # Swin-B as SAR-W-MixMAE trains it (arXiv 2503.01181)
         MixMaeSize("paper", 128, 128, (2, 2, 18, 2), (4, 8, 16, 32), (8, 8, 8, 4), 512, 8, 16),
     )
