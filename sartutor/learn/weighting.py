@@ -124,19 +124,18 @@ def backscatter_weights(
         Weights of the shape and number type of `linear`. Raises DataError where valid power is negative or not finite.
     """
     power = linear.mean(dim=1, keepdim=True) if mode == "shared_avg" else linear
-    weights = torch.where(valid, power, 0.0)
     counted = valid.to(power.dtype)
-    low = (weights + (1 / counted).sub_(1)).amin((2, 3), keepdim=True)  # infinity added where not valid
-    high = weights.amax((2, 3), keepdim=True)
-    if not ((low >= 0) & torch.isfinite(high)).all():
+    weights = torch.where(valid, power, 0.0)
+    peak = weights.amax((2, 3), keepdim=True)
+    high = peak if clip_percentile is None else upper_percentile(weights, valid, clip_percentile)
+    # in place from here on: fresh memory for each step would cost more than the arithmetic
+    weights.addcmul_(1 - counted, peak)
+    low = weights.amin((2, 3), keepdim=True)
+    if not ((low >= 0) & torch.isfinite(peak)).all():
         raise DataError(
             "a chip holds power that is negative or not finite at pixels said to be valid; mark them as no data."
         )
-    if clip_percentile is not None:
-        high = upper_percentile(weights, valid, clip_percentile)
-    low = low.masked_fill(low.isinf(), 0.0)  # no valid pixel
     scale = high - low + RANGE_EPSILON * high + torch.finfo(power.dtype).tiny
-    # in place: fresh memory for each step would cost more than the arithmetic
     weights.sub_(low).div_(scale).clamp_(0, 1).mul_(-strength).add_(strength).exp_().mul_(counted)
     return weights.expand(linear.shape)
 
