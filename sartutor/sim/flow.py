@@ -111,28 +111,37 @@ def beta_angle(height: Array, pixel_m: float, release: Labels) -> NDArray[np.flo
     """
     receiver = steepest(height, pixel_m).tolist()
     heights = height.ravel()
-    ids = np.arange(1, int(release.max()) + 1)
-    tops = ndimage.maximum_position(height, release, ids) if ids.size else []
-    angles = [_sight(heights, descent(receiver, top, height.shape), height.shape, pixel_m) for top in tops]
-    return np.array(angles)
+    return np.array(
+        [_sight(heights, descent(receiver, top), height.shape, pixel_m) for top in _tops(heights, release)]
+    )
+
+
+def _tops(heights: Array, release: Labels) -> list[int]:
+    """Flat index of each release area's highest pixel."""
+    cells = np.flatnonzero(release)
+    ids = release.ravel()[cells].astype(np.intp)
+    order = np.lexsort((heights[cells], ids))
+    last = np.flatnonzero(np.diff(ids[order], append=0))
+    tops: list[int] = cells[order[last]].tolist()
+    return tops
 
 
 def steepest(height: Array, pixel_m: float) -> Ints:
     """Flat index of each pixel's steepest lower neighbour; its own where none is lower."""
-    drops = _drops(height) / (pixel_m * _lengths())
-    best = drops.argmax(axis=1)
-    step = np.array([row * height.shape[1] + col for row, col in STEPS])
-    own = np.arange(height.size)
-    return np.where(drops[own, best] > 0, own + step[best], own)
+    receiver = np.arange(height.size).reshape(height.shape)
+    own, least = receiver.copy(), np.zeros(height.shape, np.float32)
+    for (row, col), near, length in zip(STEPS, _neighbours(height), _lengths(), strict=True):
+        rate = (height - near) / (pixel_m * length)
+        np.copyto(receiver, own + (row * height.shape[1] + col), where=rate > least)
+        np.maximum(least, rate, out=least)
+    return receiver.ravel()
 
 
-def descent(receiver: list[int], top: tuple[int, ...], shape: tuple[int, int]) -> Ints:
+def descent(receiver: list[int], top: int) -> Ints:
     """Flat indices of the pixels on the way down from `top`."""
-    here = int(np.ravel_multi_index(top, shape))
-    path = [here]
-    while (after := receiver[here]) != here:
+    path = [top]
+    while (after := receiver[path[-1]]) != path[-1]:
         path.append(after)
-        here = after
     return np.array(path)
 
 
@@ -282,11 +291,17 @@ def _lengths() -> Array:
 
 def _drops(height: Array) -> Array:
     """Height of each pixel above its eight neighbours in m, (pixels, 8); minus infinity beyond the border."""
+    drops = np.empty((*height.shape, len(STEPS)), np.float32)
+    for way, near in enumerate(_neighbours(height)):
+        np.subtract(height, near, out=drops[..., way])
+    return drops.reshape(height.size, len(STEPS))
+
+
+def _neighbours(height: Array) -> list[Array]:
+    """Each pixel's neighbour in each of `STEPS` (rows, columns); infinitely high beyond the border."""
     rows, cols = height.shape
     padded = np.pad(height, 1, constant_values=np.inf)
-    near = [padded[1 + down : 1 + down + rows, 1 + right : 1 + right + cols] for down, right in STEPS]
-    drops: Array = np.ascontiguousarray((height - np.stack(near)).reshape(8, -1).T)
-    return drops
+    return [padded[1 + down : 1 + down + rows, 1 + right : 1 + right + cols] for down, right in STEPS]
 
 
 def debris(height: Array, pixel_m: float, run: Flow, least_m2: float) -> Labels:
