@@ -40,7 +40,7 @@ from sartutor.errors import DataError, OutputError
 from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_scene
 from sartutor.sar.layers import Layer, layers_of, opened, read_layers
-from sartutor.sar.radiometry import guess_units
+from sartutor.sar.radiometry import doubt_units
 from sartutor.sar.scene import Band, Grid, Scene, Units
 
 IGNORE = -1
@@ -516,16 +516,11 @@ def _as_classes(
 
 def _doubts(scene: Scene) -> list[str]:
     """Sentences about calibrated bands whose values look like other units than they are said to have."""
-    found = []
-    for band, layer in zip(scene.bands, scene.pixels, strict=True):
-        if band.units not in ("db", "power"):
-            continue
-        guess, reason = guess_units(layer[scene.valid])
-        if guess != band.units:
-            found.append(
-                f"{scene.name}: band {band.name} is said to be in {band.units}, but looks like {guess} ({reason})."
-            )
-    return found
+    doubts = (
+        (band.name, doubt_units(layer[scene.valid], band.units))
+        for band, layer in zip(scene.bands, scene.pixels, strict=True)
+    )
+    return [f"{scene.name}: band {name} {doubt}" for name, doubt in doubts if doubt]
 
 
 def _even_sample(scenes: Iterable[Scene], size: int = RANGE_SAMPLE, seed: int = 0) -> NDArray[np.float32]:

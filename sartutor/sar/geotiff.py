@@ -26,7 +26,7 @@ from sartutor.errors import DataError
 from sartutor.sar.collars import beyond_zeros, without_collars
 from sartutor.sar.files import replacing
 from sartutor.sar.layers import TAGS, Layer, check_same_grid, layers_of, read_layers, scene_tags
-from sartutor.sar.radiometry import guess_units
+from sartutor.sar.radiometry import doubt_units, guess_units, refuse_negative
 from sartutor.sar.resize import overview, strips
 from sartutor.sar.scene import Band, Grid, Quantity, Scene, Units
 
@@ -99,7 +99,8 @@ def open_scene(
         product: source of the data; what the file states when empty.
 
     Raises:
-        DataError: a file is missing, damaged, empty, all zeros or no raster, or names or units do not fit.
+        DataError: a file is missing, damaged, empty, all zeros or no raster, names or units do not fit, or most of
+            what is stated as power is negative.
         GeometryError: the files do not share a grid, have ground control points only, or name a coordinate
             system that their coordinates contradict.
     """
@@ -181,7 +182,7 @@ def _bands(
     units: Sequence[Units | None],
     quantity: Quantity | Sequence[Quantity] | None,
 ) -> tuple[tuple[Band, ...], list[str]]:
-    """The bands that layers hold, and a sentence for each whose units had to be judged."""
+    """The bands that layers hold, and a sentence for each whose units had to be judged or look wrong."""
     file, count = layers[0].path, len(layers)
     asked = _per_band(quantity, count, "quantities", file) or [layer.quantity or "none" for layer in layers]
     bands, notes = [], []
@@ -189,6 +190,10 @@ def _bands(
         if unit is None:
             unit, reason = guess_units(values.astype(layer.dtype))
             notes.append(f"{name}: units taken as {unit}; {reason}.")
+        else:
+            refuse_negative(values, unit, f"{layer.path}: {name}")
+            if doubt := doubt_units(values.astype(layer.dtype), unit):
+                notes.append(f"{name} {doubt}")
         bands.append(Band(name, unit, convention, layer.date))
     return tuple(bands), notes
 

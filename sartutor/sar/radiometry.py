@@ -159,9 +159,9 @@ def from_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
 def to_units(scene: Scene, units: Literal["db", "power"]) -> Scene:
     """The scene with its backscatter bands in dB or in power; other bands (angles, classes) stay as they are.
 
-    Raises DataError when a band is so already, when it holds digital numbers without calibration, or when
-    no band is backscatter. Values that had to be raised to the floor of -80 dB are counted in the scene's
-    notes.
+    Raises DataError when a band is so already, when it holds digital numbers without calibration, when most of its
+    power is negative, or when no band is backscatter. Values that had to be raised to the floor of -80 dB are counted
+    in the scene's notes.
     """
     if units not in ("db", "power"):
         raise DataError(f"{scene.name}: backscatter converts to 'db' or 'power', not to {units!r}.")
@@ -170,6 +170,7 @@ def to_units(scene: Scene, units: Literal["db", "power"]) -> Scene:
     notes: list[str] = []
     for layer, band in zip(pixels, scene.bands, strict=True):
         if band.units in RADAR_UNITS:
+            refuse_negative(layer[scene.valid], band.units, f"{scene.name}: {band.name}")
             power = to_linear(layer, band.units)
             notes += _floored(power, scene.valid, band) if units == "db" else []
             layer[...] = power_to_db(power) if units == "db" else power
@@ -201,6 +202,26 @@ def guess_units(values: ArrayLike) -> tuple[Units, str]:
     if units in ("db", "power", "dn") and zeros > MANY_ZEROS:
         reason += f"; {zeros:.0%} are exactly 0, which should be named as no-data if it is fill"
     return units, f"values {low:.4g} to {high:.4g} (1st to 99th percentile, median {middle:.4g}): {reason}"
+
+
+def doubt_units(values: ArrayLike, units: Units) -> str | None:
+    """A sentence where valid values of calibrated backscatter look like other units than the stated ones, or None."""
+    if units not in RADAR_UNITS:
+        return None
+    guess, reason = guess_units(values)
+    alike = "power" if units == "amplitude" else units
+    return None if guess == alike else f"is said to be in {units}, but looks like {guess} ({reason})."
+
+
+def refuse_negative(values: NDArray[Any], units: Units, what: str) -> None:
+    """Raise DataError where most of what is said to be power or amplitude lies below -1, as decibels do.
+
+    Power is negative where noise was subtracted, even half of it over dark water, but by a fraction of 1.
+    """
+    if units in ("power", "amplitude") and 2 * np.count_nonzero(values < -1) > values.size:
+        raise DataError(
+            f"{what} is said to be in {units}, but most of it is negative, as decibels are; name the true units."
+        )
 
 
 def _judge(

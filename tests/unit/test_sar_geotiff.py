@@ -103,6 +103,24 @@ def test_units_and_quantity_stated_by_the_raster_are_believed(tmp_path):
     assert scene.notes == ()
 
 
+@pytest.mark.parametrize("units", ["power", "amplitude"])
+def test_decibels_that_are_called_power_are_refused(tmp_path, units):
+    path = write(tmp_path / "vv.tif", db_values())
+    with pytest.raises(DataError, match=rf"vv\.tif: VV is said to be in {units}.*name the true units"):
+        open_scene(path, units=units)
+
+
+def test_stated_units_that_the_values_contradict_are_noted(tmp_path):
+    power = 10 ** (db_values() / 10)
+    path = write(tmp_path / "vv.tif", power)
+    noted = open_scene(path, units="db").notes
+    assert len(noted) == 1
+    assert noted[0].startswith("VV is said to be in db, but looks like power")
+    for units in ("power", "amplitude"):
+        assert open_scene(path, units=units).notes == ()
+    assert open_scene(write(tmp_path / "db.tif", db_values()), units="db").notes == ()
+
+
 def test_tags_of_other_programs_are_no_trouble(tmp_path):
     path = write(tmp_path / "tagged.tif", db_values())
     with rasterio.open(path, "r+") as file:

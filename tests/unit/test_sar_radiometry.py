@@ -179,6 +179,19 @@ def test_floored_pixels_are_counted_where_valid():
     assert to_units(scene([[0.5]], Band("VV", "power")), "db").notes == ()
 
 
+def test_decibels_that_are_called_power_do_not_all_become_the_floor():
+    values = power_to_db(speckle(-12))
+    for units in ("power", "amplitude"):
+        with pytest.raises(DataError, match=r"VV is said to be in .*name the true units"):
+            to_units(scene(values, Band("VV", units)), "db")
+
+
+def test_noise_that_was_subtracted_from_dark_water_stays_power():
+    power = 0.002 * (speckle(0, looks=1) - 1)
+    assert np.mean(power < 0) > 0.6
+    assert any("set to -80 dB" in note for note in to_units(scene(power, Band("VH", "power")), "db").notes)
+
+
 @pytest.mark.parametrize(
     ("band", "target", "words"),
     [
