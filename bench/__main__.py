@@ -1,9 +1,10 @@
 """All timings, one JSON object a line: `python -m bench`."""
 
-from bench import annotator_latency, large_scene, simulation, speckle
+from bench import annotator_latency, large_scene, simmim, simulation, speckle
 
 if __name__ == "__main__":
     speckle.main()
     simulation.main()
     large_scene.main()
+    simmim.main()
     annotator_latency.main()
