@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from sartutor.errors import CheckpointError, DataError, SarTutorError
@@ -35,6 +35,9 @@ RANGE_EPSILON = 1e-6
 
 DESPECKLE_PX = 7
 """Rows and columns of the box over which power is averaged in the control "despeckled", in pixels."""
+
+SHUFFLE_SEED = 0
+"""Seed of the order of pixels in the control "shuffled"."""
 
 NEPERS_PER_DB = math.log(10) / 10
 """Natural logarithm of the power ratio that is 1 dB."""
@@ -189,13 +192,10 @@ class WeightRule:
             raise SarTutorError(f"A weighting strength of {self.strength:g} is none; use 0 or more.")
 
     @torch.no_grad()
-    def weights(
-        self, image: Tensor, valid: Tensor, statistics: BandStatistics, generator: Generator | None = None
-    ) -> Tensor:
+    def weights(self, image: Tensor, valid: Tensor, statistics: BandStatistics) -> Tensor:
         """Weights (B, C, H, W) of an `image` standardised by `statistics`, `valid` bool (B, 1, H, W).
 
-        `generator` (on the CPU) draws the order of "shuffled", torch's own where None. Raises DataError where valid
-        pixels are not finite.
+        They depend on the chip alone, not on its batch. Raises DataError where valid pixels are not finite.
         """
         if self.mode == "none" or not any(statistics.radar):
             return valid.to(image.dtype).expand(image.shape)
@@ -208,17 +208,17 @@ class WeightRule:
         linear.mul_(NEPERS_PER_DB).exp_()
         clip = CLIP_PERCENTILE if self.domain == "clipped" else None
         found = backscatter_weights(linear, valid, self.mode, self.strength, clip)
-        found = self._controlled(found, valid, generator)
+        found = self._controlled(found, valid)
         if all(statistics.radar):
             return found
         return valid.to(image.dtype).expand(image.shape).index_copy(1, radar, found)
 
-    def _controlled(self, weights: Tensor, valid: Tensor, generator: Generator | None) -> Tensor:
+    def _controlled(self, weights: Tensor, valid: Tensor) -> Tensor:
         match self.control:
             case "unit_mean":
                 return divided_by_mean(weights, valid)
             case "shuffled":
-                return shuffled(weights, valid, generator)
+                return shuffled(weights, valid)
             case "inverted":
                 return torch.where(valid, math.exp(self.strength) / weights, 0.0)
         return weights
@@ -230,10 +230,14 @@ def divided_by_mean(weights: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, weights / mean, 0.0)
 
 
-def shuffled(weights: Tensor, valid: Tensor, generator: Generator | None = None) -> Tensor:
-    """Weights (B, C, H, W) in a random order within the valid pixels (B, 1, H, W) of each image, bands together."""
+def shuffled(weights: Tensor, valid: Tensor) -> Tensor:
+    """Weights (B, C, H, W) moved to other valid pixels (B, 1, H, W) of their image, all bands alike.
+
+    The order is drawn once for all images, so that a chip has the same weights in every pass, batch and process.
+    """
     outside = ~valid.flatten(1)
-    keys = torch.rand(outside.shape, generator=generator).to(weights.device)
+    generator = torch.Generator().manual_seed(SHUFFLE_SEED)
+    keys = torch.rand(outside.shape[1], generator=generator).to(weights.device).expand(outside.shape)
     source = keys.masked_fill(outside, 2).argsort(dim=1)[:, None].expand(*weights.shape[:2], -1)
     target = outside.byte().argsort(dim=1, stable=True)[:, None].expand_as(source)
     flat = weights.flatten(2)
