@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Callable
 
 import ipywidgets as widgets
@@ -23,11 +20,20 @@ Array = NDArray[np.floating]
 EDGE_DB = 6.0
 """Step between the two halves of `step_scene`, in dB."""
 
-PIXEL_M = 10.0
+PIXEL_M = 2.5
 """Sample of the cross-section in `draw_geometry`, in metres."""
 
-SAMPLES_PER_CELL = 4
+SAMPLES_PER_CELL = 16
 """Samples of even ground in one cell of the slant-range image."""
+
+PLACES_KM = {"A": 2.0, "B": 4.0, "C": 6.0}
+"""Ground range of the foot, the top and the back of the mountain in `draw_geometry`."""
+
+CEILING_M = 1600.0
+"""Upper end of the cross-section in `draw_geometry`."""
+
+CONTROL = {"width": "340px", "margin": "2px 28px 2px 2px"}
+"""Layout of a slider."""
 
 
 def explorer(draw: Callable[..., Figure], **controls: widgets.Widget) -> widgets.VBox:
@@ -38,22 +44,15 @@ def explorer(draw: Callable[..., Figure], **controls: widgets.Widget) -> widgets
     picture = widgets.HTML()
 
     def redraw(_change: object = None) -> None:
-        picture.value = picture_html(draw(**{name: control.value for name, control in controls.items()}))
+        picture.value = plots.picture_html(
+            draw(**{name: control.value for name, control in controls.items()})
+        )
 
     for control in controls.values():
         control.observe(redraw, "value")
     redraw()
     row = widgets.Box(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
     return widgets.VBox([row, picture])
-
-
-def picture_html(figure: Figure) -> str:
-    """A figure as an image that needs no file, with its label as alternative text."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    alt = html.escape(str(figure.get_label()) or "picture", quote=True)
-    return f'<img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 def slider(values: list[float] | list[int], start: float, name: str) -> widgets.SelectionSlider:
@@ -64,12 +63,15 @@ def slider(values: list[float] | list[int], start: float, name: str) -> widgets.
         description=name,
         continuous_update=False,
         style={"description_width": "initial"},
+        layout=CONTROL,
     )
 
 
 def choice(options: list[str], name: str) -> widgets.Dropdown:
     """A drop-down list; the first option is chosen."""
-    return widgets.Dropdown(options=options, description=name, style={"description_width": "initial"})
+    layout = {"width": "max-content", "margin": CONTROL["margin"]}
+    style = {"description_width": "initial"}
+    return widgets.Dropdown(options=options, description=name, style=style, layout=layout)
 
 
 def speckle_explorer(seed: int = 0) -> widgets.VBox:
@@ -113,6 +115,9 @@ def stretch_explorer(decibels: Array, valid: NDArray[np.bool_]) -> widgets.VBox:
             step=0.5,
             description="range (dB)",
             continuous_update=False,
+            readout_format=".1f",
+            style={"description_width": "initial"},
+            layout={**CONTROL, "width": "460px"},
         ),
         scale=choice(["dB", "power"], "show"),
     )
@@ -122,7 +127,7 @@ def jitter_explorer(mask: NDArray[np.bool_]) -> widgets.VBox:
     """Boxes drawn loosely around labelled objects, as training draws them."""
     return explorer(
         lambda increase, seed: draw_jitter(mask, increase, seed),
-        increase=slider([1, 5, 10, 20, 50, 100], 20, "jitter (px of a 512-px chip)"),
+        increase=slider([1, 5, 10, 20, 50, 100], 20, "jitter (px of 512)"),
         seed=slider([0, 1, 2, 3, 4, 5, 6, 7], 0, "draw"),
     )
 
@@ -165,7 +170,7 @@ def draw_filter(name: str, size: int, looks: int, seed: int) -> Figure:
     clean, noisy = step_scene(looks, seed)
     filtered = speckle.FILTERS[name](noisy, looks, size, None)
     even = np.s_[16:-16, 16:48]
-    for axes, values, title in ((left, noisy, "before"), (middle, filtered, name)):
+    for axes, values, title in ((left, noisy, "before"), (middle, filtered, f"{name}, {size} px")):
         title = f"{title}: ENL {speckle.enl(values[even]):.0f}"
         plots.show_image(axes, radiometry.power_to_db(values), title, limits=(-8, 12))
     columns = np.arange(44, 84)
@@ -183,8 +188,17 @@ def draw_filter(name: str, size: int, looks: int, seed: int) -> Figure:
 
 
 def draw_geometry(incidence: int, height: int) -> Figure:
-    """Cross-section of a mountain seen from the left, and the brightness of each slant-range cell."""
-    figure, (upper, lower) = _figure(2, rows=2)
+    """True-to-scale cross-section of a mountain seen from the left, and the brightness of each slant-range cell."""
+    figure = Figure(figsize=(7.9, 5.0))
+    place = {
+        "left": 0.095,
+        "right": 0.835,
+        "bottom": 0.11,
+        "top": 0.93,
+        "hspace": 0.55,
+        "height_ratios": [2, 3],
+    }
+    upper, lower = figure.subplots(2, 1, gridspec_kw=place)
     ground = np.arange(0, 8000, PIXEL_M)
     profile = height * np.exp(-(((ground - 4000) / 900) ** 2)).astype(np.float32)
     strip = np.repeat(profile[None], 3, 0)
@@ -198,12 +212,16 @@ def draw_geometry(incidence: int, height: int) -> Figure:
         (hidden, "black", "shadow"),
     ):
         upper.plot(ground[where] / 1000, profile[where], ".", color=color, markersize=4, label=label)
-    _draw_beams(upper, incidence, ground, profile)
     upper.set(xlabel="ground range (km)", ylabel="height (m)", title="the ground, beam from the left")
-    upper.legend(fontsize="small", loc="upper right")
+    upper.set(xlim=(0, 8), ylim=(-60, CEILING_M), aspect=1 / 1000)
+    upper.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
     at, brightness = slant_range_image(ground, profile, hidden, float(incidence))
-    lower.step(at / 1000, radiometry.power_to_db(brightness, 1e-2), color=plots.BLUE, where="mid")
-    lower.set(xlabel="slant range (km)", ylabel="dB (even ground = 0)", title="the image", ylim=(-21, 21))
+    inner = slice(1, -1)  # the outermost cells are filled only in part
+    lower.step(
+        at[inner] / 1000, radiometry.power_to_db(brightness[inner], 1e-2), color=plots.BLUE, where="mid"
+    )
+    lower.set(xlabel="slant range (km)", ylabel="dB (even ground = 0)", title="the image", ylim=(-21, 27))
+    _draw_places(upper, lower, float(incidence), ground, profile)
     figure.set_label(
         f"At {incidence} degrees {folded.mean():.0%} of the ground is layover and {hidden.mean():.0%} is shadow."
     )
@@ -255,6 +273,7 @@ def draw_jitter(mask: NDArray[np.bool_], increase: int, seed: int) -> Figure:
     shape = (mask.shape[0], mask.shape[1])
     tight = boxes.object_boxes(mask)
     loose = boxes.merge_overlapping([boxes.jittered(rng, box, shape, increase) for box in tight])
+    axes.set_anchor("W")
     axes.imshow(mask, cmap="gray_r", vmin=0, vmax=2, interpolation="nearest")
     for index, box in enumerate(loose):
         plots.draw_box(axes, box, plots.ORANGE, "prompt" if index == 0 else None)
@@ -263,27 +282,37 @@ def draw_jitter(mask: NDArray[np.bool_], increase: int, seed: int) -> Figure:
         xlabel="column (px)",
         ylabel="row (px)",
     )
-    axes.legend(fontsize="small", loc="upper right")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.set_label(f"{len(loose)} loose boxes around {len(tight)} labelled objects.")
     return figure
 
 
-def _figure(count: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure that belongs to no window, with `count` panels."""
-    columns = count // rows
-    size = (
-        plots.PANEL * (1.25 if rows == 1 else 2.4) * columns,
-        plots.PANEL * rows * (1 if rows == 1 else 0.8),
-    )
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+def _figure(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure that belongs to no window, with `count` panels side by side; one alone has room for a legend.
+
+    Margins are fixed, in inches: to fit them to the labels takes as long as to draw, and makes pictures jump.
+    """
+    width, height, margin, gap = 4.0 * count + 1.2 * (count == 1), 3.3, 0.75, 1.65
+    panel = (width - 2 * margin - gap * (count - 1)) / count
+    place = {
+        "left": margin / width,
+        "right": 1 - margin / width,
+        "bottom": 0.55 / height,
+        "top": 1 - 0.35 / height,
+    }
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(1, count, squeeze=False, gridspec_kw={**place, "wspace": gap / panel})
+    return figure, list(np.ravel(axes))
 
 
-def _draw_beams(axes: Axes, incidence_deg: float, ground: Array, profile: Array) -> None:
-    """Three parallel rays to the foot, the top and the back of the mountain."""
-    top = 1.2 * float(profile.max())
-    for foot in (2000.0, 4000.0, 6000.0):
-        height = float(np.interp(foot, ground, profile))
-        start = foot - (top - height) * np.tan(np.radians(incidence_deg))
-        axes.plot([start / 1000, foot / 1000], [top, height], color=plots.ORANGE, linewidth=1, linestyle="--")
-    axes.set_ylim(0, top)
+def _draw_places(upper: Axes, lower: Axes, incidence_deg: float, ground: Array, profile: Array) -> None:
+    """Parallel rays to `PLACES_KM` in the cross-section, and the slant ranges where these places appear."""
+    angle = np.radians(incidence_deg)
+    for name, place in PLACES_KM.items():
+        height = float(np.interp(1000 * place, ground, profile))
+        start = place - (CEILING_M - height) / 1000 * np.tan(angle)
+        upper.plot([start, place], [CEILING_M, height], color=plots.ORANGE, linewidth=1, linestyle="--")
+        upper.annotate(name, (place, height), (3, 3), textcoords="offset points", weight="bold")
+        slant = place * np.sin(angle) - height / 1000 * np.cos(angle)
+        lower.axvline(slant, color=plots.ORANGE, linewidth=1, linestyle="--")
+        lower.annotate(name, (slant, 21), (3, 0), textcoords="offset points", weight="bold")

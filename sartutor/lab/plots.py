@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colors, patheffects
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -17,13 +22,44 @@ BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "
 
 PANEL = 3.6  # inches, one side of a picture
 
+LEGEND = 1.5  # inches, room beside a picture of classes
+
+
+class Picture(Figure):
+    """A figure that notebooks show with an alternative text."""
+
+    def _repr_html_(self) -> str:
+        return picture_html(self, crop=True)
+
+
+def picture_html(figure: Figure, crop: bool = False) -> str:
+    """A figure as an image that needs no file, with its alternative text; `crop` takes white margins off."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight" if crop else None)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    alt = html.escape(alternative_text(figure), quote=True)
+    return f'<img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def alternative_text(figure: Figure) -> str:
+    """The label of a figure, or else what its panels say about themselves: titles, units and legends."""
+    panels = [axes for axes in figure.axes if axes.get_visible() and axes.get_title()]
+    return str(figure.get_label()) or "; ".join(map(_said, panels)) or "picture"
+
 
 def panels(count: int, columns: int = 3) -> list[Axes]:
     """Axes for `count` pictures side by side, at most `columns` in a row."""
     columns = min(count, columns)
     rows = -(-count // columns)
-    size = (PANEL * 1.15 * columns, PANEL * rows)
-    _, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    size = (PANEL * 1.1 * columns, PANEL * rows)
+    _, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=size,
+        squeeze=False,
+        layout=ConstrainedLayoutEngine(w_pad=0.1),
+        FigureClass=Picture,
+    )
     flat = list(axes.ravel())
     for unused in flat[count:]:
         unused.set_visible(False)
@@ -53,7 +89,7 @@ def show_image(
     picture = axes.imshow(
         np.where(seen, values, np.nan), cmap="gray", vmin=low, vmax=high, interpolation="nearest"
     )
-    axes.figure.colorbar(picture, ax=axes, label=unit, shrink=0.8)
+    axes.figure.colorbar(picture, cax=axes.inset_axes((1.04, 0, 0.05, 1)), label=unit)
     _name_pixels(axes, title)
 
 
@@ -64,7 +100,13 @@ def show_color(axes: Axes, rgb: NDArray[Any], title: str) -> None:
 
 
 def show_classes(axes: Axes, codes: NDArray[Any], legend: Mapping[int, tuple[str, str]], title: str) -> None:
-    """A picture of class codes (rows, columns); `legend` gives the name and colour of each code to show."""
+    """A picture of class codes (rows, columns); `legend` gives the name and colour of each code to show.
+
+    The figure is made wider by the room that the legend takes.
+    """
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.set_figwidth(figure.get_figwidth() + LEGEND)
     rgb = np.ones((*codes.shape, 3))
     for code, (name, color) in legend.items():
         rgb[codes == code] = colors.to_rgb(color)
@@ -91,6 +133,7 @@ def show_histogram(axes: Axes, samples: Mapping[str, NDArray[Any]], unit: str, t
             label=name,
         )
     axes.set(xlabel=unit, ylabel="share of pixels (%)", title=title)
+    axes.locator_params(axis="x", nbins=6)
     axes.legend(frameon=False)
 
 
@@ -139,6 +182,15 @@ def show_scores(axes: Axes, scores: Mapping[str, NDArray[Any]], title: str) -> N
 def _stretch(values: NDArray[Any]) -> tuple[float, float]:
     low, high = np.percentile(values, (2, 98)) if values.size else (0.0, 1.0)
     return float(low), float(max(high, low + 1e-6))
+
+
+def _said(axes: Axes) -> str:
+    """Title, unit or axes, and the names in the legend of one panel."""
+    units = [f"in {image.colorbar.ax.get_ylabel()}" for image in axes.images if image.colorbar]
+    over = [] if axes.images else [f"{axes.get_ylabel()} over {axes.get_xlabel()}"]
+    drawn = axes.get_legend()
+    names = [text.get_text() for text in drawn.get_texts()] if drawn else []
+    return ", ".join([axes.get_title(), *units, *over, *names]).replace("\n", " ")
 
 
 def _name_pixels(axes: Axes, title: str) -> None:

@@ -4,7 +4,7 @@ import ipywidgets as widgets
 import numpy as np
 import pytest
 
-from sartutor.lab import explorers
+from sartutor.lab import explorers, plots
 from sartutor.sar import speckle
 
 
@@ -21,7 +21,7 @@ def test_a_control_redraws_the_picture_and_its_alternative_text():
 def test_alternative_text_is_escaped():
     figure, _ = explorers._figure(1)
     figure.set_label('<b>"5 > 4"</b>')
-    assert 'alt="&lt;b&gt;&quot;5 &gt; 4&quot;&lt;/b&gt;"' in explorers.picture_html(figure)
+    assert 'alt="&lt;b&gt;&quot;5 &gt; 4&quot;&lt;/b&gt;"' in plots.picture_html(figure)
 
 
 @pytest.mark.parametrize("name", speckle.FILTERS)

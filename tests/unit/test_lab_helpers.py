@@ -158,6 +158,11 @@ def test_pictures_name_their_units():
     assert second.get_xlabel() == "VV (dB)"
     assert first.get_xlabel() == "column (px)"
     assert [text.get_text() for text in first.get_legend().get_texts()] == ["label", "box"]
+    said = plots.alternative_text(first.figure)
+    assert said.startswith(
+        "VV, in dB, label, box; VV, share of pixels (%) over VV (dB), all, objects; label, 1: object"
+    )
+    assert f'alt="{said}"' in first.figure._repr_html_()
     plt.close("all")
 
 
