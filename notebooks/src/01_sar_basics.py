@@ -1,6 +1,8 @@
 # %% [markdown]
 # # SAR basics: power, decibels, looks and speckle
 #
+# SAR is *synthetic aperture radar*: a radar on a satellite or an aircraft that makes images, by day and night and through clouds.
+#
 # **What you will do.** Make the grain of a radar image from nothing but random phases, measure it, calm it with filters that you write
 # yourself, and tilt a mountain until it folds over in the image.
 #
@@ -8,7 +10,7 @@
 # decibel does to an average, how speckle filters work, and where slopes go.
 #
 # **What you need.** About 35 minutes, no earlier notebook. `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real
-# Sentinel-1 image (1.5 MB); a path uses your own GeoTIFF.
+# Sentinel-1 image (1.5 MB); a path uses your own GeoTIFF. `PRESET` says how large things are; `laptop` is the normal size.
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper
@@ -33,14 +35,17 @@ rng = np.random.default_rng(SEED)
 # %% [markdown]
 # ## 1 · One pixel, many echoes
 #
-# A radar sends a wave and listens. **Synthetic aperture** means that it adds up echoes along its flight so cleverly that a small antenna sees
-# as sharply as one kilometres long. A pixel is then some metres wide. The wave is some *centimetres* long: 24 at L-band (ALOS-2), 5.6
-# at C-band (Sentinel-1), 3 at X-band. So a pixel holds thousands of stones, leaves and clods, each of which sends back an
-# echo with its own phase. The pixel is their sum, a complex number:
+# A radar sends a wave and listens. **Synthetic aperture** means that it adds up the echoes of a stretch of its flight, so that a small
+# antenna sees as sharply as one as long as that stretch. A pixel is then some metres wide. The wave is some *centimetres* long: 24 at
+# L-band (ALOS-2), 5.6 at C-band (Sentinel-1), 3 at X-band (the letters are the radio engineers' names for wavelengths).
+#
+# So a pixel holds thousands of stones, leaves and clods, and each sends back an echo. An echo has a strength $a_k$ and a **phase**
+# $\varphi_k$: the point of its swing at which the wave arrives. One stone a few centimetres farther away, and its phase is another. The
+# pixel is the sum of all $N$ echoes, a complex number:
 #
 # $$z = \frac{1}{\sqrt N}\sum_{k=1}^{N} a_k\, e^{i\varphi_k}, \qquad I = |z|^2.$$
 #
-# $I$ is the **power** (or intensity), $|z|$ the **amplitude**. Nobody knows the phases $\varphi_k$; they are as good as random. Let us add
+# $I$ is the **power** (or intensity), $|z|$ the **amplitude**. Nobody knows the phases; they are as good as random. Let us add
 # 50 echoes of equal strength in each of 128 x 128 pixels.
 
 
@@ -62,7 +67,8 @@ print(f"the strongest pixel is {power.max():.1f} times the mean, the weakest 1/{
 # noise of the receiver: it is interference, and it would be the same again if the radar flew exactly the same way.
 #
 # The sum of many independent echoes is a complex Gaussian number, and its power follows an **exponential law** [1]: its standard deviation
-# equals its mean. The package draws such numbers directly. Both have the same law:
+# equals its mean. The package draws such numbers directly. Both have the same law. Left below: the brightness of even ground, in
+# decibels (explained in section 3). Right: the phase, pure chance; a single phase tells nothing.
 
 # %%
 direct = np.abs(sensor.circular_gaussian(rng, (128, 128), psf_px=0)) ** 2
@@ -73,18 +79,19 @@ for level in (0.1, 1, 3):
     )
     assert np.allclose(shares, np.exp(-level), atol=0.02)
 pictures = plots.panels(2)
-plots.show_image(pictures[0], 10 * np.log10(power), "50 echoes a pixel, all the same", limits=(-15, 8))
+plots.show_image(pictures[0], 10 * np.log10(power), "power of 50 equal echoes", limits=(-15, 8))
 plots.show_image(pictures[1], np.angle(z), "their phase", "radian", limits=(-np.pi, np.pi))
 
 # %% [markdown]
 # ## 2 · Looks
 #
-# How bright is the field really? One pixel does not tell. So products average several independent views, called **looks**, in power:
+# How bright is the ground really? One pixel does not tell. So the images that agencies deliver average several independent views,
+# called **looks**, in power:
 #
 # $$I_L = \frac{1}{L}\sum_{l=1}^{L} |z_l|^2 .$$
 #
-# The mean stays, the spread falls: $\sigma = \mu / \sqrt{L}$. Turned round, this is how looks are *measured* on an even area, the
-# **equivalent number of looks**:
+# The mean $\mu$ stays, the standard deviation $\sigma$ falls: $\sigma = \mu / \sqrt{L}$. Turned round, this is how looks are *measured*
+# on an even area, the **equivalent number of looks**:
 #
 # $$\mathrm{ENL} = \frac{\mu^2}{\sigma^2}.$$
 
@@ -110,7 +117,7 @@ explorers.speckle_explorer(SEED)
 
 # %% [markdown]
 # What did the blur do? No sensor is perfectly sharp: a point becomes a small spot, and pixels closer than the spot share echoes. Each
-# pixel keeps its law, but neighbours are no longer independent. So averaging 5 x 5 pixels buys less than 25 looks:
+# pixel keeps its law, but neighbours are no longer independent. So averaging 5 x 5 pixels gives less than 25 times the looks:
 
 # %%
 for name, psf in (("perfectly sharp", 0.0), ("like Sentinel-1", sensor.SENSORS["sentinel1"].psf_px)):
@@ -124,9 +131,10 @@ for name, psf in (("perfectly sharp", 0.0), ("like Sentinel-1", sensor.SENSORS["
 # %% [markdown]
 # ## 3 · Decibels
 #
-# Between a calm lake and a city lies a factor of ten thousand. People therefore look at **decibels**, $10\log_{10} I$: ten more is ten times
-# the power, three more about twice. In decibels speckle is *added* instead of multiplied, equally strong on dark and bright ground,
-# which is what a network likes. But the logarithm bends, and so the mean of the decibels lies too low. For $L$ looks by [1]
+# Between a calm lake and a city lies a factor of ten thousand. People therefore look at **decibels** (dB), $10\log_{10} I$: ten more is
+# ten times the power, three more about twice. Speckle *multiplies* the power, so bright ground is grainier than dark ground. The
+# logarithm turns this into a *sum*: in decibels the grain is equally strong everywhere, which helps neural networks. But the
+# logarithm bends, and so the mean of the decibels lies too low. For $L$ looks the error, or **bias**, is [1]
 #
 # $$\mathbb{E}[10\log_{10} I_L] - 10\log_{10}\mu = \frac{10}{\ln 10}\,\bigl(\psi(L) - \ln L\bigr),$$
 #
@@ -151,14 +159,15 @@ numbers["bias_db_one_look"] = float(bias_db(1))
 # The rule of this whole tutorial follows: **average in power, look in decibels.** It holds for filters, for resizing, for
 # the mean of a field. A constant cannot mend a wrong average afterwards, because real ground is uneven and not of one $L$.
 #
-# ## 4 · A speckle filter in eight lines
+# ## 4 · A speckle filter in six lines
 #
 # Averaging everywhere also blurs edges. Lee's filter [2] asks at every pixel whether its neighbourhood varies more than speckle
 # alone would make it vary. If not, take the local mean $M$; if so, keep the pixel:
 #
 # $$R = M + W\,(I - M), \qquad W = 1 - \frac{C_u^2}{C_I^2}, \qquad C_u^2 = \frac1L, \quad C_I = \frac{\text{local standard deviation}}{M}.$$
 #
-# $W$ is clipped to [0, 1].
+# $C_I$ is called the coefficient of variation, $C_u$ is what speckle of $L$ looks alone makes of it, and $W$ is clipped to [0, 1]. We try
+# it on a scene of two even halves, 6 dB apart.
 
 
 # %%
@@ -174,11 +183,12 @@ clean, noisy = explorers.step_scene(looks=4, seed=SEED)
 ours = lee(noisy.astype(np.float64), 4)
 package = speckle.lee(noisy, 4)
 assert np.allclose(ours[8:-8, 8:-8], package[8:-8, 8:-8], rtol=1e-3)
-print("our eight lines and the package agree")
+print("our six lines and the package agree")
 
 # %% [markdown]
-# Lee, Kuan, Frost, Gamma-MAP and the others differ only in how they weigh the pixel against its neighbours. Choose one, change the
-# window, and watch two things: the ENL on the even half, and the profile across the edge.
+# Lee, Kuan, Frost, Gamma-MAP and the others differ in how they weigh the pixel against its neighbours; the boxcar, the plain mean,
+# weighs them all alike. Choose one, change the window, and watch two things: the ENL on the even left half, and how steep the profile
+# across the edge stays. (The refined Lee filter always uses 7 pixels.)
 
 # %%
 explorers.filter_explorer(SEED)
@@ -199,14 +209,17 @@ for name, run in {"none": lambda power, *_: power, **speckle.FILTERS}.items():
     print(f"{name:14}{numbers[name]['enl']:7.1f}{moved:12.2f}{error:12.2f}")
 
 # %% [markdown]
-# There is no free lunch: what averages most smears most, and what keeps the edge leaves speckle along it. Networks see
-# enough neighbours to learn their own filter; the avalanche study of this tutorial [3] tried Lee and then left it out. For thresholds,
-# for people's eyes and for statistics a filter is worth its price.
+# There is no free lunch: the boxcar calms most and smears most, the refined Lee filter keeps the edge best and leaves most grain, the
+# others lie between. Neural networks see enough neighbours to learn their own filter; the avalanche study of this tutorial [3] tried Lee
+# and then left it out. For thresholds, for people's eyes and for statistics a filter is worth its price.
 #
 # ## 5 · A whole image
 #
-# Now an image. First its looks: nobody tells us which parts are even, so the package takes the ENL in every small window and looks for
-# the value that most windows share.
+# Now an image. The synthetic one is no landscape: it shows drawn shapes on patchy ground. The sample is a flooded plain in Spain, where
+# water is dark and towns are bright. `VV` says how the wave swings: sent vertically, received vertically.
+#
+# First its looks. Nobody tells us which parts are even, so the package takes the ENL in every small window and looks for the value that
+# most windows share. Beside it stands the careless way, one ratio for the whole scene.
 
 # %%
 example = data.sentinel1(DATA, PRESET, SEED)
@@ -221,7 +234,7 @@ print(
 )
 
 # %% [markdown]
-# Filtered in power, shown in decibels.
+# Filtered in power, shown in decibels: the grain calms down, the borders stay.
 
 # %%
 filtered = speckle.filter_scene(scene, "lee", looks)
@@ -232,8 +245,8 @@ for axes, values, title in zip(plots.panels(2), shown, ("VV as it is", "VV, Lee 
     plots.show_image(axes, values, title, "dB", scene.valid, limits)
 
 # %% [markdown]
-# How a picture looks depends on which value is black and which is white. Move the ends; then switch to power and see why nobody shows
-# radar images that way.
+# How a picture looks depends on which value is black and which is white. Move the two ends of the range (orange in the histogram);
+# values outside it are **clipped**, plain black or white. Then switch to power and see why nobody shows radar images that way.
 
 # %%
 explorers.stretch_explorer(shown[0], scene.valid)
@@ -242,21 +255,25 @@ explorers.stretch_explorer(shown[0], scene.valid)
 # ## 6 · A radar looks sideways
 #
 # A camera sorts what it sees by direction; a radar sorts by **distance**. It looks down at an angle, the **incidence angle**
-# $\theta$ from the vertical, and measures how far away every echo is. A place at height $h$ and ground distance $x$ appears at the slant range
+# $\theta$ from the vertical, and measures how far away every echo is. This distance along the beam is the **slant range**. A place at
+# height $h$ and ground distance $x$ appears, but for a constant, at
 #
 # $$r = x\,\sin\theta - h\,\cos\theta .$$
 #
 # So mountains lean towards the radar. Where a slope is steeper than $\theta$, its top answers *before* its foot: the order is reversed and
-# several places share one pixel. That is **layover**. Behind a steep mountain no beam arrives: **shadow**. Make the beam steeper and
-# flatter, the mountain higher and lower.
+# several places share one pixel. That is **layover**. Behind a steep mountain no beam arrives: **shadow**.
+#
+# Above you see the mountain to scale, below the image that a radar makes of it. A, B and C are three places; look where they land.
+# With a steep beam (15 degrees) B comes before A. With a flat one (60 degrees) and a high mountain, C goes dark.
 
 # %%
 explorers.geometry_explorer()
 
 # %% [markdown]
-# Even where nothing folds, slopes that face the radar are brighter, because more ground falls into a pixel. What counts is the **local
-# incidence angle** between the beam and the normal of the slope, $\cos\theta_{\mathrm{loc}} = \mathbf{n}\cdot\mathbf{l}$, with the unit vector
-# $\mathbf{l}$ to the sensor. On a plane that climbs 20 degrees in the direction of the beam it is simply 20 degrees less:
+# Even where nothing folds, slopes that face the radar are brighter, because more ground falls into a pixel [4]. What counts is the **local
+# incidence angle** between the beam and the normal $\mathbf{n}$ of the slope, the direction that stands upright on it:
+# $\cos\theta_{\mathrm{loc}} = \mathbf{n}\cdot\mathbf{l}$, with the unit vector $\mathbf{l}$ to the sensor. On a plane that climbs 20 degrees in
+# the direction of the beam it is simply 20 degrees less:
 
 
 # %%
@@ -278,8 +295,9 @@ for climb in (-20, 0, 20):
 # ## Where it fails
 #
 # - **ENL of a mixed area** measures the mixture, not the speckle. Choose even ground, or a robust estimate, as in section 5.
-# - **Texture.** Forests and cities vary more than speckle: their power is K-distributed, not gamma. A filter that believes in speckle alone
-#   keeps that texture as if it were an edge. Let us see how far the law is off.
+# - **Texture.** Forests and cities vary more than speckle: their power often follows the *K law*, speckle times an uneven ground, and
+#   not the gamma law. A filter that believes in speckle alone keeps that texture as if it were an edge. Here is how far four looks
+#   seem to fall; the smaller the order of the texture, the more uneven the ground.
 
 # %%
 for order in (np.inf, 8.0, 2.0):
@@ -310,7 +328,7 @@ assert np.isclose(solution, np.sqrt(sensor.speckle(rng, (512, 512), 4, 0.0).var(
 check("Exercise 1", share, solution, hint="ENL is the mean squared over the variance.", tolerance=0.01)
 
 # %% [markdown]
-# **Exercise 2.** You have the mean of the decibels of an even one-look field: −14.5 dB. What is its true backscatter, in dB?
+# **Exercise 2.** Somebody averaged the decibels of an even field, one look, and found −14.5 dB. What is its true brightness, in dB?
 
 # %%
 truth_db = ...

@@ -1,9 +1,12 @@
 # %% [markdown]
 # # ALOS-2: from digital numbers to backscatter
 #
-# **What you will do.** Open a tile of JAXA's yearly PALSAR-2 mosaic, turn its whole numbers into calibrated backscatter, compare
-# two ways of averaging on sea and land, and question the mask that comes with the tile. Then go back to complex scenes, flatten
-# mountains, and weigh classes.
+# ALOS-2 is a Japanese radar satellite. Once a year its agency, JAXA, joins its images to a map of all land: a **mosaic**, cut into
+# **tiles** of one degree.
+#
+# **What you will do.** Open a tile of that mosaic, turn its whole numbers into **backscatter** (the power that the ground sends back),
+# compare two ways of averaging on sea and land, and question the mask that comes with the tile. Then go back to single images,
+# flatten mountains, and weigh classes.
 #
 # **What you will learn.** What a digital number (DN) is, the calibration equations of ALOS-2, why the average must be taken before
 # the logarithm, why a legend is a claim that you can test, and what slopes and rare classes do to a data set.
@@ -18,7 +21,7 @@ DATA = "synthetic"  # synthetic | sample | path of a folder with your own mosaic
 
 # %% [markdown]
 # ALOS-2 carries PALSAR-2, a radar at **L-band**: its waves are 24 cm long, four times those of Sentinel-1. They pass through
-# leaves and come back from trunks, branches and the ground, which is why this mosaic is made for forests.
+# leaves and come back from trunks, branches and the ground, which is why this mosaic is made for forests [2].
 
 # %%
 import numpy as np
@@ -40,13 +43,13 @@ print(*sorted(path.name for path in tile.folder.iterdir()), sep="\n")
 #
 # | file | holds | unit |
 # |---|---|---|
-# | `sl_HH`, `sl_HV` | backscatter, sent horizontal, received horizontal or vertical | digital number (16 bit) |
-# | `linci` | angle between the beam and the slope's normal | degree |
+# | `sl_HH`, `sl_HV` | backscatter; the wave swings horizontally when sent, horizontally (HH) or vertically (HV) when received | digital number (16 bit) |
+# | `linci` | local incidence angle: between the beam and the line that stands upright on the slope | degree |
 # | `date` | day of the image | days since 24 May 2014, the launch |
 # | `mask` | what kind of pixel it is | class |
 # | `.xml` | what the numbers mean | text |
 #
-# A tile is one degree wide and may be mostly sea or mostly empty. We look for land, class 255, and read that part only.
+# A tile may be mostly sea or mostly empty. We look for land, class 255, and read that part only.
 
 # %%
 mosaic = alos2.open_mosaic(tile.folder)
@@ -65,8 +68,8 @@ print(f"we read {window.height} x {window.width} px from row {top}, column {left
 # %% [markdown]
 # ## 2 · Digital numbers
 #
-# A DN is an **amplitude** stored as a whole number. Not more: it has no unit until it is calibrated. Two special values are not
-# amplitudes at all. JAXA writes 0 for "no data" in most years, and 1 in some. A reader who knows only one of them sees a very dark
+# A **digital number** (DN) is an **amplitude**, the square root of a power, stored as a whole number. Not more: it has no unit until it
+# is calibrated. Two special values are not amplitudes at all. JAXA writes 0 for "no data" in most years, and 1 in some. A reader who knows only one of them sees a very dark
 # coast in the other years.
 
 # %%
@@ -80,8 +83,9 @@ plots.show_histogram(plots.panels(1)[0], samples, "digital number (HH)", "What t
 # %% [markdown]
 # ## 3 · From DN to gamma nought
 #
-# The mosaic is calibrated to $\gamma^0$: power that comes back per area *facing the radar*. JAXA also corrected it for slopes with a
-# terrain model [3], so that a slope does not look brighter only because it is tilted. In decibels [1]:
+# The mosaic is calibrated to $\gamma^0$, *gamma nought*: power that comes back per area *facing the radar*. JAXA also corrected it for slopes
+# with a terrain model [2], so that a slope does not look brighter only because it is tilted. The unit is the **decibel** (dB), ten times
+# the logarithm of a power: ten more is ten times the power [1].
 #
 # $$\gamma^0_{\mathrm{dB}} = 10 \log_{10} \langle \mathrm{DN}^2 \rangle + \mathrm{CF}, \qquad \mathrm{CF} = -83.0\ \mathrm{dB}.$$
 #
@@ -102,7 +106,7 @@ print(
 )
 
 # %% [markdown]
-# Now the picture, in decibels.
+# Now the picture, in decibels. The sea is dark, land is bright, and white is where the tile has no data.
 
 # %%
 in_db = radiometry.to_units(scene, "db")
@@ -130,10 +134,11 @@ for name in ("HH", "HV"):
         print(f"{name} {label:10}{right_db:9.2f}{wrong_db:9.2f}{wrong_db - right_db:9.2f}")
 
 # %% [markdown]
-# The error depends on what is mixed. Part of it is **speckle**: with $L$ looks it makes the mean of decibels too low by
-# $\tfrac{10}{\ln 10}(\ln L - \psi(L))$, everywhere alike ([01](01_sar_basics.ipynb), section 3). The rest is **heterogeneity**: waves,
-# ships, and on land a mixture of bright and dark. Which is which? We take all the sea and all the land of the tile, and the looks
-# of the sea.
+# The error depends on what is mixed. Part of it is **speckle**, the grain of every radar image: echoes within a pixel add up or cancel by
+# chance, and **looks**, independent views averaged into one, calm it. With $L$ looks it makes the mean of decibels too low by
+# $\tfrac{10}{\ln 10}(\ln L - \psi(L))$, everywhere alike ($\psi$ is the digamma function; [01](01_sar_basics.ipynb), section 3). The rest is
+# **heterogeneity**: waves, ships, and on land a mixture of bright and dark. Which is which? We take all the sea and all the land of the
+# tile, and the looks of the sea.
 
 # %%
 from sartutor.sar import speckle, speckle_law
@@ -149,17 +154,18 @@ for label, value in (("ocean", 50), ("land", 255)):
         zip(("mean", "median", "mean_of_db"), map(float, found), strict=True)
     )
     print(f"{label:6} mean {found[0]:.2f}, median {found[1]:.2f}, mean of dB {found[2]:.2f};", end=" ")
-    print(
-        f"error {found[2] - found[0]:.2f} dB, of which {found[2] - found[0] - by_speckle:.2f} dB is heterogeneity"
-    )
+    off = found[2] - found[0]
+    print(f"error {off:.2f} dB, of which {off - by_speckle:z.2f} dB is heterogeneity")
 
 # %% [markdown]
-# No constant can mend a wrong average afterwards: speckle's share could be added back, the mixture's cannot. Average in power.
+# No constant can mend a wrong average afterwards: speckle's share could be added back, the mixture's cannot. Average in power. (In
+# the real tile the sea's error is larger in the first table than here, because that table took only the sea around the islands.)
 #
 # ## 5 · When and at which angle
 #
-# The `date` layer counts days; `linci` tells how the beam meets each slope. Slopes that face the radar have small angles and, before
-# they are corrected, large echoes; what the correction leaves is visible here.
+# The `date` layer counts days; `linci` tells how the beam meets each slope. In the picture, slopes that face the radar are dark (small
+# angles), slopes that turn away are bright, and the flat sea has one grey. Before they are corrected, slopes that face the radar also
+# have the strongest echoes.
 
 # %%
 days = np.unique(scene.band("date")[scene.valid]).astype(int)
@@ -190,7 +196,7 @@ plots.show_classes(plots.panels(1)[0], kind, legend, "mask of the tile")
 
 # %%
 level, turned = {}, {}
-for value in np.unique(kind[scene.valid]).tolist():
+for value in np.unique(kind[scene.valid]).astype(int).tolist():
     where = scene.valid & (kind == value)
     level[value] = 10 * np.log10(scene.band("HH")[where].mean(dtype=np.float64))
     turned[value] = float(np.median(angle[where]))
@@ -213,9 +219,9 @@ if 150 in level and 255 in level:
 # %% [markdown]
 # ## 7 · Scenes: levels and looks
 #
-# A mosaic is the end of a long way. Scenes come earlier on it, and their names say where: level **1.1** holds complex numbers in radar
-# geometry, **1.5** and **2.1** detected amplitudes on a map. `open_alos2` reads all three, in CEOS format and as GeoTIFF. The name alone
-# tells a lot:
+# A mosaic is the end of a long way. **Scenes**, single images, come earlier on it, and their names say where: level **1.1** holds complex
+# numbers, a wave's amplitude and phase, sorted by distance from the radar; **1.5** and **2.1** hold amplitudes on a map.
+# `open_alos2` reads all three, in JAXA's CEOS format and as GeoTIFF. The name alone tells a lot:
 
 # %%
 from sartutor.sar import alos2_products
@@ -227,7 +233,8 @@ print(
 )
 
 # %% [markdown]
-# At level 1.1 the power is $I^2 + Q^2$ of the complex number, and the equation has another constant, 32 dB lower:
+# At level 1.1 the power is $I^2 + Q^2$, with the real part $I$ and the imaginary part $Q$ of the complex number, and the constant is 32 dB
+# lower. The result is $\sigma^0$, *sigma nought*: power per area *on flat ground*, not per area facing the radar.
 #
 # $$\sigma^0_{\mathrm{dB}} = 10 \log_{10} \langle I^2 + Q^2 \rangle + \mathrm{CF} - 32.0 .$$
 #
@@ -261,16 +268,19 @@ print(f"16 pixels a block, but {numbers['looks_of_4x4']:.1f} looks: neighbouring
 # ## 8 · Slopes, and why a mosaic is flattened only once
 #
 # A slope that faces the radar puts more ground into one pixel and looks brighter, with the same wood on it. **Terrain flattening** [3] counts
-# that ground with a terrain model and divides by it:
+# that ground with a terrain model and divides by it. It starts from $\beta^0$, *beta nought*, power per area $A_\beta$ *of the radar's own
+# image*, in which nothing is known of the terrain:
 #
 # $$\gamma^0_T = \beta^0\, \frac{A_\beta}{A_\gamma},$$
 #
-# where $A_\gamma$ is the area, seen along the beam, of all facets that fall into a pixel. The older **cosine correction** knows how one facet is
-# tilted, but not how many share a pixel. To compare them we lay an even wood, $\gamma^0 = -8$ dB, over mountains and add speckle. The
+# where $A_\gamma$ is the area, seen along the beam, of all pieces of ground that fall into a pixel. The older **cosine correction** knows how
+# one piece is tilted, but not how many share a pixel. To compare them we lay an even wood, $\gamma^0 = -8$ dB, over mountains and add speckle. The
 # brightness is made by the same law that flattening inverts: so this shows what each method *can* do, not how exact terrain
 # models are.
 
 # %%
+from scipy.special import polygamma
+
 from sartutor.sar import flattening, terrain
 
 dem = data.height_model("synthetic", PRESET, SEED).scene.read()
@@ -291,9 +301,15 @@ for axes, (name, gamma0) in zip(plots.panels(3), shown.items(), strict=True):
     spread = float(np.nanstd(decibels[flat.valid]))
     numbers[f"spread_db_{name}"] = spread
     print(f"{name:18} standard deviation {spread:.2f} dB")
+print(
+    f"{'speckle alone':18} standard deviation {10 / np.log(10) * np.sqrt(polygamma(1, 16)):.2f} dB (16 looks)"
+)
 
 # %% [markdown]
-# JAXA's mosaics have been through this already. Doing it twice makes bright slopes dark. The package knows the product and refuses:
+# The wood is everywhere the same, so a perfect picture is an even grey. The cosine correction still shows the mountains; after
+# flattening little more than speckle is left.
+#
+# JAXA's mosaics have been through a slope correction already. Doing it twice makes bright slopes dark. The package knows the product and refuses:
 
 # %%
 from sartutor.errors import DataError
@@ -307,8 +323,9 @@ except DataError as error:
 # ## 9 · Labels, and the weight of a rare class
 #
 # The ALOS-2 study of this tutorial [4] learns land cover: JAXA's 10 m map is laid over the radar grid (the class that covers most of a pixel wins;
-# classes are never averaged), and its four forests become one. Then nine classes are left, very uneven ones. A loss that counts
-# pixels would learn the most frequent class and forget the rarest. The study weighs class $c$ with share $f_c$ by
+# classes are never averaged), and its four forests become one. Then nine classes are left, very uneven ones. Training makes a number small, the **loss**.
+# A loss that counts every pixel alike would learn the most frequent class and forget the rarest. The study weighs each of its $C$ classes
+# by its share $f_c$ of the pixels:
 #
 # $$w_c = \frac{1 - f_c}{C - 1}.$$
 #
@@ -391,7 +408,7 @@ looks = ...
 solution = np.median((blocks.mean(1) / blocks.std(1)) ** 2)
 everything = scene.band("HH")[sea].astype(np.float64)
 print(
-    f"the whole sea at once would give {(everything.mean() / everything.std()) ** 2:.2f}: its few bright pixels rule sigma"
+    f"the whole sea at once gives {(everything.mean() / everything.std()) ** 2:.2f}; where sea is uneven, that is less"
 )
 assert solution > 1
 check(

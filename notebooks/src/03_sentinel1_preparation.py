@@ -1,6 +1,8 @@
 # %% [markdown]
 # # Sentinel-1: from a GeoTIFF to what a model sees
 #
+# Sentinel-1 is the European Union's radar satellite: it sends a wave and records the **backscatter**, the power that the ground sends back.
+#
 # **What you will do.** Open a Sentinel-1 image, find out what its numbers mean, average it correctly, and follow one box from the ground
 # to the pixels that a network receives. Then lay two dates over each other, add the terrain, and make prompts, tiles and an
 # honest split: everything that the avalanche notebooks start from.
@@ -9,7 +11,7 @@
 # is for; why both dates must share a track; what slopes do to the beam; why neighbours must not be split.
 #
 # **What you need.** About 40 minutes. You have never seen radar data? Then you are in the right place.
-# `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real flood near Almoradí, Spain (1.5 MB).
+# `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real flood near Almoradí, Spain [2] (1.5 MB).
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper
@@ -36,7 +38,8 @@ numbers = {}
 #
 # A GeoTIFF is a grid of numbers with a place on the Earth. It often does *not* say what the numbers are. Sentinel-1 images
 # travel as **power** (0.001 to 1, say) or as **decibels** (−30 to 0), and often nothing in the file tells which. The reader looks at the
-# values and says what it concluded; you can overrule it with `units=...`.
+# values and says what it concluded; you can overrule it with `units=...`. The **CRS**, coordinate reference system, says what the
+# coordinates mean: `EPSG:4326` is degrees, `EPSG:32632` metres.
 
 # %%
 example = data.sentinel1(DATA, PRESET, SEED)
@@ -50,7 +53,7 @@ print(*scene.notes, sep="\n")
 # %% [markdown]
 # **VV** means: sent with vertical polarisation, received with vertical. **VH**: sent vertical, received horizontal. A smooth surface
 # such as calm water mirrors the beam away from the sensor and looks dark in both. Leaves and branches turn part of the wave, so
-# vegetation is comparatively bright in VH.
+# vegetation is comparatively bright in VH. (The synthetic image is no landscape: it shows drawn shapes on patchy ground.)
 
 # %%
 for axes, name in zip(plots.panels(2), ("VV", "VH"), strict=True):
@@ -96,7 +99,7 @@ except DataError as error:
 # %% [markdown]
 # ## 3 · Average in power, never in dB
 #
-# Every radar image is grainy. The grain is **speckle**: within one pixel many echoes add up or cancel by chance. Averaging
+# Every radar image is grainy. The grain is **speckle**: within one pixel many echoes add up or cancel by chance [3]. Averaging
 # neighbours calms it. But an average of dB is *not* the dB of the average. Because the logarithm bends, it always lies lower:
 #
 # $$\overline{10\log_{10}P} \;\le\; 10\log_{10}\overline{P}.$$
@@ -129,7 +132,8 @@ plots.show_image(pictures[1], wrong, "averaged in dB (wrong)", limits=limits)
 plots.show_image(pictures[2], error, "wrong minus right")
 
 # %% [markdown]
-# The error is largest where bright and dark pixels meet, which is where a segmentation model needs to be right. That is why every
+# In the third picture black is the largest error. It lies where bright and dark pixels meet, which is where a model that finds
+# outlines needs to be right. That is why every
 # resize, warp and overview in this package goes through power. `warp.resize` is our `block_mean` for any size and for images with
 # gaps. Where there are no gaps the two agree:
 
@@ -138,7 +142,8 @@ small = warp.resize(scene, tuple(n // 8 for n in scene.grid.shape))
 same = np.isfinite(right[: small.grid.height, : small.grid.width])
 if all(n % 8 == 0 for n in scene.grid.shape):
     assert np.allclose(small.band("VV")[same], right[same], atol=1e-3)  # dB
-print("package and own average agree:", small.grid.shape, "pixels of", scene.grid.shape)
+    print("package and own average agree")
+print(small.grid.shape, "pixels of", scene.grid.shape)
 
 # %% [markdown]
 # ## 4 · No data is not a number
@@ -166,8 +171,9 @@ print(f"invalid pixels left out:        {with_mask:.2f} dB")
 # $$r(x; l, h) = \mathrm{clip}\!\left(\frac{x-l}{h-l},\, 0,\, 1\right).$$
 #
 # The avalanche study [1] uses fixed ranges in dB: VV from −23 to −3 and VH from −27 to −7. Fixed ranges keep an absolute meaning: the
-# same grey is the same backscatter in every image. The promptable model of this tutorial stretches every window to its own 1st to
-# 99th percentile instead, so that it sees contrast in any scene. Here are both.
+# same grey is the same backscatter in every image. The **promptable model** of this tutorial (you draw a box, it draws the outline of what
+# is in it) stretches what it looks at to its own 1st to 99th percentile instead, so that it sees contrast in any scene. Here are
+# both. VV is shown as red, VH as green, their mean as blue: so pink is strong in VV, green is strong in VH, for their range.
 
 
 # %%
@@ -203,14 +209,18 @@ ground = [scene.grid.transform * corner for corner in corners]
 polygon = footprint.box_polygon(west, south, east, north)
 ring = footprint.outline(polygon, scene.grid.crs, scene.grid)
 box = footprint.pixel_box(ring)
-print(f"on the ground: west {west:.4f}, south {south:.4f}, east {east:.4f}, north {north:.4f}")
+unit, digits = ("degree", 4) if scene.grid.crs.is_geographic else ("m", 0)
+names = ("west", "south", "east", "north")
+sides = (f"{name} {value:.{digits}f}" for name, value in zip(names, (west, south, east, north), strict=True))
+print("on the ground:", ", ".join(sides), f"({unit})")
 print("in pixels (x0, y0, x1, y1):", np.round(box, 2))
 back = footprint.ground(ring, scene.grid, scene.grid.crs)
 assert polygon.symmetric_difference(back).area < 1e-6 * polygon.area  # there and back again
 
 # %% [markdown]
 # Around the box the model reads a **window** with context, resamples it in power to its own input size, stretches it in dB, and
-# stacks three channels. `model_image` does all of it. Its third channel is our average of the first two.
+# stacks three channels. `model_image` does all of it. Its third channel is our average of the first two. The blue box is the same
+# piece of ground in both pictures.
 
 # %%
 from sartutor.learn.sam.inputs import model_image, prompt_window
@@ -244,7 +254,7 @@ plots.draw_box(pictures[1], frame.box(box, window))
 # %%
 from dataclasses import replace
 
-from sartutor.sar import pairs
+from sartutor.sar import pairs, speckle
 from sartutor.sim.avalanche import avalanche_scene
 
 world, debris = avalanche_scene(SEED, size=preset(PRESET).scene_side)
@@ -266,25 +276,31 @@ except DataError as error:
 
 # %% [markdown]
 # A colour picture of change: the reference in red and blue, the activity in green. What became brighter is green, what became
-# darker is purple. Outlined in orange is the debris that the simulator put there. Look for green that is *not* debris.
+# darker is purple, what stayed is grey. Outlined in orange is the debris that the simulator put there. Single pixels change by many dB
+# through speckle alone (middle). Averaged over 7 x 7 pixels first, in power, the larger pieces of debris come out of the grain (right). Look for bright spots
+# there that are *not* debris.
 
 # %%
 vv0, vv1 = (stretch(both.band(name), -23, -3) for name in ("VV0", "VV1"))
 change = np.stack([vv0, vv1, vv0], -1)
-pictures = plots.panels(2)
+pictures = plots.panels(3)
 plots.show_color(pictures[0], np.where(both.valid[..., None], change, 1), "before (purple), after (green)")
 plots.outline(pictures[0], debris > 0, plots.ORANGE, "debris")
 plots.legend(pictures[0])
 difference = both.band("VV1") - both.band("VV0")
 plots.show_image(pictures[1], difference, "VV, after minus before", "dB", both.valid, (-8, 8))
-inside = float(np.mean(difference[(debris > 0) & both.valid])) if debris.any() else 0.0
-numbers["change_in_debris_db"] = inside
-print(f"{debris.max()} avalanches; the mean change on debris is {inside:+.1f} dB")
+smooth = [to_db(speckle.boxcar(to_power(both.band(name)), 7, both.valid)) for name in ("VV0", "VV1")]
+plots.show_image(pictures[2], smooth[1] - smooth[0], "averaged first", "dB", both.valid, (-4, 4))
+on, off = (difference[(debris > 0) & both.valid], difference[(debris == 0) & both.valid])
+numbers["change_in_debris_db"] = float(on.mean()) if on.size else 0.0
+print(f"{debris.max()} avalanches; the mean change is {numbers['change_in_debris_db']:+.1f} dB on debris,")
+print(f"{off.mean():+z.1f} dB elsewhere, where single pixels vary by {off.std():.1f} dB")
 
 # %% [markdown]
 # ## 8 · Terrain
 #
-# Where can an avalanche run, and what does the beam do to the slope? A terrain model answers both. The slope is the steepest rise,
+# Where can an avalanche run, and what does the beam do to the slope? A **terrain model**, a map of heights $h$, answers both. The slope
+# is the steepest rise,
 #
 # $$\alpha = \arctan\sqrt{\left(\tfrac{\partial h}{\partial x}\right)^2 + \left(\tfrac{\partial h}{\partial y}\right)^2},$$
 #
@@ -312,8 +328,10 @@ print(
 numbers["median_slope_degree"] = float(np.median(steep.band("slope")[steep.valid]))
 
 # %% [markdown]
-# The same mountain, as the radar meets it: local incidence angle, and what cannot be measured. Ascending satellites look east,
-# descending ones west; the blind sides change places.
+# The same mountain, as the radar meets it: the **local incidence angle** between the beam and the line that stands upright on the slope, and
+# what cannot be measured. **Layover** is ground so steep towards the radar that several places share one pixel; **shadow** is ground
+# that the beam does not reach. *Ascending* satellites fly north and look east, *descending* ones fly south and look west: slopes that are
+# dark (facing the radar) in one picture are bright in the other, and the blind sides change places.
 
 # %%
 numbers["hidden"] = {}
@@ -335,8 +353,8 @@ for axes, orbit in zip(pictures[1:], ("ascending", "descending"), strict=True):
 # %% [markdown]
 # ## 9 · Six bands for two encoders
 #
-# The avalanche study [1] gives one encoder (VV before, VV after, height) and a second one (VH before, VH after, slope). Each band is
-# brought to [0, 1] by a fixed range, then the mean of the training data is taken off and the result divided by its standard
+# An **encoder** is the part of a network that turns an image into features. The avalanche study [1] gives one encoder (VV before, VV
+# after, height) and a second one (VH before, VH after, slope). Each band is brought to [0, 1] by a fixed range, then the mean of the training data is taken off and the result divided by its standard
 # deviation. These constants belong to *that* product. They have a name in the package, and what is normalised already is refused.
 
 # %%
@@ -362,8 +380,9 @@ except DataError as error:
 #
 # ## 10 · Prompts from masks
 #
-# Where do boxes for training come from, if nobody drew any? From the label: one box around every object, then loosened at random,
-# because people draw loosely, and merged where they overlap [1].
+# A **prompt** is what you tell a promptable model, here a box; a **label** is the right answer, here a mask of the debris. Where do boxes
+# for training come from, if nobody drew any? From the label: one box around every object, then loosened at random, because people draw
+# loosely, and merged where they overlap [1]. Move the first slider: looser boxes merge into fewer. The second one draws anew.
 
 # %%
 from scipy import ndimage
@@ -385,12 +404,13 @@ print("objects and merged evaluation boxes:", *numbers["objects_and_boxes"])
 explorers.jitter_explorer(label)
 
 # %% [markdown]
-# A box answers only for what is in it: outside the box the target is zero.
+# A box answers only for what is in it: in training, the right answer outside the box is "nothing".
 #
 # ## 11 · Tiles, and a split that is honest
 #
-# Networks eat tiles. If neighbouring tiles land in training and in test, the network is examined on what it has seen: radar images are
-# smooth over hundreds of metres, and speckle filters reach over tile borders. So whole **blocks** go to one split, and a **guard
+# Networks take images in pieces, **tiles**. A network learns from some of them (*train*), is tuned on others (*val*), and is examined on the rest
+# (*test*). If neighbouring tiles land in training and in test, it is examined on what it has seen: the ground changes slowly over
+# hundreds of metres, and speckle filters reach over tile borders. So whole **blocks** go to one split, and a **guard
 # band** between different splits belongs to nobody.
 
 # %%
@@ -463,9 +483,10 @@ print(path.name, "holds", ", ".join(f"{b.name} in {b.units}" for b in again.band
 #   Worse, a terrain model that does not state metres is read as digital numbers; the reader prints so, and you should read that.
 # - **A fixed range** clips a calm lake at −25 dB to black and a city at +5 dB to white. A per-window stretch loses the absolute level.
 # - **One threshold is not enough.** Wind roughens water; roads, sand and radar shadow can be as dark as a lake. Where a label exists we
-#   can try *every* threshold in VV and keep the best: it has seen the answer and still makes mistakes. The score is **IoU**,
+#   can try many thresholds in VV and keep the best: it has seen the answer and still makes mistakes. The score is **IoU**,
 #   intersection over union: 1 when two masks are equal, 0 when they are disjoint. Beside it stands Otsu's threshold [4], which has
-#   not seen the answer.
+#   not seen the answer: it splits the histogram into two groups that vary least. The *object* is the flood in the sample, the drawn
+#   shapes in the synthetic image.
 
 # %%
 if example.label is not None:
@@ -488,8 +509,13 @@ if example.label is not None:
     )
     print(f"best threshold {cuts[np.argmax(scores)]:.1f} dB: IoU {numbers['iou_best_threshold']:.2f}")
     print(f"Otsu's threshold {otsu:.1f} dB: IoU {numbers['iou_otsu']:.2f}")
+    print(
+        f"the object covers {truth.mean():.1%}; to call everything object would have IoU {truth.mean():.2f}"
+    )
 
 # %% [markdown]
+# Where the object is rare, as in the synthetic image, Otsu's two groups are two kinds of ground, and the object is lost among them.
+#
 # ## Exercises
 #
 # Put your answer in place of the dots and run the cell, then run the collapsed one below it: it tells you whether you are right. A click
@@ -538,7 +564,8 @@ check(
 # %% [markdown]
 # ## Summary
 #
-# Know the units; average in power; keep no-data out; stretch to [0, 1]; remember that a box is a shape on the ground. The
+# Know the units; average in power; keep no-data out; stretch to [0, 1]; remember that a box is a shape on the ground. Compare dates of
+# one track only, mark what the terrain hides, and split by blocks. The
 # numbers of this notebook go to a file, so that runs can be compared.
 
 # %%
