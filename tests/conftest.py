@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from sartutor import catalog
 
 SAMPLES = ("sen1floods11-spain", "palsar2-mosaic-n23w161", "avaframe-alr")
 REQUIRED = frozenset(filter(None, os.environ.get("SARTUTOR_REQUIRE", "").split(",")))
+
+
+# A shell that runs its jobs in the background hides Ctrl-C from them; tests of interruptions need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
