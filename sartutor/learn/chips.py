@@ -52,7 +52,7 @@ SCENES_PER_SEED = 1_000_000
 """Simulated scenes that one seed has for itself."""
 
 IMAGE_MEMORY = 512 * 2**20
-"""Bytes of images of a folder that are kept in memory."""
+"""Bytes of images of a folder that are kept in memory; where more are drawn from, each is read from its file anew."""
 
 
 class Chips(Protocol):
@@ -70,7 +70,8 @@ class SimulatedChips(Dataset[Sample]):
     """Simulated land cover: chip i is scene i of the seed, with the seven classes of arXiv 2603.12008.
 
     All chips are made at the start, since a chip costs about as much as a step of training on it, and are kept as half
-    precision decibels (steps of 1/64 dB at -20 dB). The first chips of a seed are the same for every `count`.
+    precision decibels (steps of 1/64 dB at -20 dB): 2 bytes a pixel and band, 1 for its label. The first chips of a
+    seed are the same for every `count`.
 
     Args:
         domain: what is seen, and by which radar; detected power, no part of a complex image.
@@ -111,7 +112,7 @@ class SimulatedChips(Dataset[Sample]):
         if statistics is None:
             statistics = _measured(names, [True] * len(names), (chip.flatten(1).numpy() for chip in self._db))
         self.statistics = statistics
-        self.classes = LAND_COVERS
+        self.classes: tuple[str, ...] = LAND_COVERS
         self._order = [names.index(name) for name in statistics.names]
 
     def __len__(self) -> int:
@@ -171,26 +172,19 @@ class FolderChips(Dataset[Sample]):
         statistics: BandStatistics | None = None,
     ) -> None:
         self.folder, self.side, self.draws, self.seed = folder, side, draws, seed
-        rules = folder.description.bands
-        if statistics is None:
-            statistics = folder_statistics(folder)
-        check_bands(statistics, folder.description.band_names)
-        units = {rule.name: rule.units for rule in rules}
-        for name, radar in zip(statistics.names, statistics.radar, strict=True):
-            if radar != _is_radar(units[name]):
-                kind = "backscatter" if radar else "no backscatter"
-                raise CheckpointError(
-                    f"{folder.folder}: band {name} was {kind} in training and is in {units[name]!r} here; correct its "
-                    "name or its units in dataset.yaml."
-                )
-        self.statistics = statistics
+        self.statistics = folder_statistics(folder) if statistics is None else statistics
+        _check_kinds(self.statistics, folder)
         self.classes = folder.description.image_labels or folder.description.classes
-        ids = folder.ids(split)
-        self._shapes = {id: _shape(folder, id, side) for id in ids}
+        self._ids = folder.ids(split)
+        self._shapes = [_shape(folder, id, side) for id in self._ids]
+        self._areas = np.cumsum([height * width for height, width in self._shapes])
         self._grid = [
-            (id, tile.window, tile.core) for id in ids for tile in tile_grid(self._shapes[id], side)
+            (id, tile.window, tile.core)
+            for id, shape in zip(self._ids, self._shapes, strict=True)
+            for tile in tile_grid(shape, side)
         ]
         self._images: OrderedDict[str, _Image] = OrderedDict()
+        self._held = 0
 
     def __len__(self) -> int:
         return len(self._grid) if self.draws is None else self.draws
@@ -201,12 +195,10 @@ class FolderChips(Dataset[Sample]):
         if self.draws is None:
             return self._cut(*self._grid[index])
         rng = np.random.default_rng((self.seed, index))
-        ids = list(self._shapes)
-        areas = np.array([height * width for height, width in self._shapes.values()], float)
-        id = ids[rng.choice(len(ids), p=areas / areas.sum())]
-        top, left = (int(rng.integers(n - self.side + 1)) for n in self._shapes[id])
+        place = np.searchsorted(self._areas, rng.integers(self._areas[-1]), side="right")
+        top, left = (int(rng.integers(n - self.side + 1)) for n in self._shapes[place])
         window = Window(left, top, self.side, self.side)
-        return flipped(self._cut(id, window, window), rng)
+        return flipped(self._cut(self._ids[place], window, window), rng)
 
     def _cut(self, id: str, window: Window, core: Window) -> Sample:
         """The chip of a window; labels of its pixels outside `core` do not count."""
@@ -226,14 +218,16 @@ class FolderChips(Dataset[Sample]):
 
     def _image(self, id: str) -> _Image:
         """An image of the folder, from memory where it was read lately."""
-        if id not in self._images:
-            scene = self.folder.scene(id).select(self.statistics.names)
-            labels = None if self.folder.description.labels is None else self.folder.mask(id)
-            self._images[id] = _Image(_values(scene), scene.valid, labels)
-        self._images.move_to_end(id)
-        while len(self._images) > 1 and sum(image.bytes for image in self._images.values()) > IMAGE_MEMORY:
-            self._images.popitem(last=False)
-        return self._images[id]
+        if id in self._images:
+            self._images.move_to_end(id)
+            return self._images[id]
+        scene = self.folder.scene(id).select(self.statistics.names)
+        labels = None if self.folder.description.labels is None else self.folder.mask(id)
+        image = self._images[id] = _Image(_values(scene), scene.valid, labels)
+        self._held += image.bytes
+        while len(self._images) > 1 and self._held > IMAGE_MEMORY:
+            self._held -= self._images.popitem(last=False)[1].bytes
+        return image
 
 
 class _Image(NamedTuple):
@@ -323,6 +317,19 @@ def _measured(names: Sequence[str], radar: Sequence[bool], parts: Iterable[NDArr
     std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
     mean += near[:, 0]
     return BandStatistics(tuple(names), tuple(mean.tolist()), tuple(std.tolist()), tuple(radar))
+
+
+def _check_kinds(statistics: BandStatistics, folder: own.Dataset) -> None:
+    """Raise CheckpointError unless the folder has these bands, and backscatter where these were backscatter."""
+    check_bands(statistics, folder.description.band_names)
+    units = {band.name: band.units for band in folder.description.bands}
+    for name, radar in zip(statistics.names, statistics.radar, strict=True):
+        if radar != _is_radar(units[name]):
+            kind = "backscatter" if radar else "no backscatter"
+            raise CheckpointError(
+                f"{folder.folder}: band {name} was {kind} in training and is in {units[name]!r} here; correct its name "
+                "or its units in dataset.yaml."
+            )
 
 
 def _is_radar(units: Units) -> bool:
