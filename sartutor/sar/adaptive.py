@@ -3,7 +3,8 @@
 The model: intensity I = R n, where n is gamma distributed with mean 1 and variance Cu^2 = 1/L for L looks. A
 window gives the local mean M and variance V, so Ci^2 = V / M^2 tells how much of the variation is not speckle.
 The functions compare V with Cu^2 M^2, not Ci with Cu, so that a mean of zero or below (noise was subtracted)
-needs no division. All arguments are arrays of one shape or numbers; results are in the units of M.
+needs no division. Subtracted noise makes V larger than the model says: see `sartutor.sar.speckle`. All arguments are
+arrays of one shape or numbers; results are in the units of M.
 
 Lee: IEEE TPAMI 2(2), 1980. Frost, Stiles, Shanmugan, Holtzman: TPAMI 4(2), 1982. Kuan, Sawchuk, Strand, Chavel:
 TPAMI 7(2), 1985. Lopes, Touzi, Nezry: IEEE TGRS 28(6), 1990 (enhanced Lee). Lopes, Nezry, Touzi, Laur: IGARSS 1990

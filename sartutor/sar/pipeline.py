@@ -49,14 +49,14 @@ class Recipe:
 
     `calibration_db` is the factor CF of sigma0 or gamma0 = 10 log10 <DN^2> + CF that digital numbers are calibrated
     with, and `quantity` what comes out; None where the scene is calibrated. `speckle` names a filter of
-    `sartutor.sar.speckle.FILTERS`, with windows of `size` pixels and `looks` (None: estimated once for the
-    scene). Tiles are in `units`, `side` pixels large, and share `overlap` pixels.
+    `sartutor.sar.speckle.FILTERS`, with windows of `size` pixels and `looks` (one number, or one a backscatter band;
+    None: estimated once for the scene). Tiles are in `units`, `side` pixels large, and share `overlap` pixels.
     """
 
     calibration_db: float | None = None
     quantity: Quantity = "none"
     speckle: str | None = None
-    looks: float | None = None
+    looks: float | tuple[float, ...] | None = None
     size: int = 7
     units: Literal["db", "power"] = "db"
     side: int = 1024
@@ -152,18 +152,22 @@ def calibrated(scene: Scene, recipe: Recipe) -> Scene:
 
 
 def with_looks(recipe: Recipe, source: Readable) -> Recipe:
-    """The recipe with a number of looks: the scene's own, where it filters and names none.
+    """The recipe with numbers of looks: the scene's own, one a backscatter band, where it filters and names none.
 
-    It is the median over windows all over the scene and over backscatter bands, so that every tile is filtered
-    alike. Raises DataError where no window shows speckle.
+    Each is the median over windows all over the scene, so that every tile is filtered alike. A dark band whose noise
+    was subtracted shows fewer looks than a bright one, and is filtered accordingly. Raises DataError where no window of
+    a band shows speckle.
     """
     _check_calibration(source.name, source.bands, recipe)
     if recipe.speckle is None or recipe.looks is not None:
         return recipe
-    found = [looks for window in _sample(source) for looks in _looks(source, recipe, window)]
-    if not found:
-        raise DataError(f"{source.name} shows no speckle to estimate looks from; name the looks.")
-    return replace(recipe, looks=float(np.median(found)))
+    names = [band.name for band in source.bands if band.units in (*RADAR_UNITS, "dn")]
+    found = np.array([list(_looks(source, recipe, window)) for window in _sample(source)])  # (windows, bands)
+    without = [name for name, looks in zip(names, found.T, strict=True) if np.isnan(looks).all()]
+    if without or not names:
+        where = f"{source.name}: {', '.join(without)}" if without else source.name
+        raise DataError(f"{where} shows no speckle to estimate looks from; name the looks.")
+    return replace(recipe, looks=tuple(np.nanmedian(found, axis=0).tolist()))
 
 
 def tiles_in_flight(side: int, bands: int) -> int:
@@ -256,7 +260,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _stated(source: Readable, recipe: Recipe) -> dict[str, Any]:
     """What decides about the pixels of tiles, as it is read back from JSON."""
     scene = {"scene": source.name, "scene digest": source.digest(), "version": __version__}
-    return {**scene, **asdict(recipe)}
+    stated: dict[str, Any] = json.loads(json.dumps({**scene, **asdict(recipe)}))
+    return stated
 
 
 def _write_index(records: Sequence[TileRecord], path: Path) -> None:
@@ -294,7 +299,7 @@ def _sample(source: Readable) -> Iterator[Window]:
 
 
 def _looks(source: Readable, recipe: Recipe, window: Window) -> Iterator[float]:
-    """Looks of a window by each backscatter band in which it shows speckle."""
+    """Looks of each backscatter band in a window, not-a-number where it shows no speckle."""
     scene = calibrated(source.read(window), recipe)
     for layer, band in zip(scene.pixels, scene.bands, strict=True):
         if band.units in RADAR_UNITS:
@@ -302,4 +307,4 @@ def _looks(source: Readable, recipe: Recipe, window: Window) -> Iterator[float]:
             try:
                 yield estimate_looks(power, scene.valid, recipe.size)
             except DataError:
-                continue
+                yield np.nan

@@ -4,11 +4,15 @@ Speckle multiplies: with L looks, intensity is its mean times a gamma variable o
 function takes linear power (rows, columns), counts no-data nowhere, and treats the border as a mirror.
 Averages of decibels would be biased by psi(L) - ln L (-2.5 dB for one look); `filter_scene` therefore turns
 decibels into power first.
+
+Thermal noise is speckled like the echo. Where its mean eta was subtracted, the variance is that of the sum,
+(R + eta)^2 / L, and filters and estimates that expect R^2 / L take dark ground for texture and leave it as it is. They
+are right again on power + eta, from which eta is subtracted afterwards, as `filter_scene` does with its `noise`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -89,8 +93,8 @@ def estimate_looks(power: ArrayLike, valid: Mask = None, size: int = 7) -> float
     Even areas agree with each other, texture and edges lower the local ENL in many ways, so the most
     frequent value is that of the speckle. The mode is taken of ln ENL and corrected for the window's n pixels by
     L = (ENL (n - 1) - 1) / n, the inverse of the law in `enl_map`. Correlated pixels (oversampled
-    products) raise the result above what a large even area gives, a scene of texture without even areas
-    lowers it.
+    products) raise the result above what a large even area gives; a scene of texture without even areas
+    lowers it, and so does subtracted noise where the echo is not far above it (add it before).
     """
     image, mask = checked(power, valid)
     local = enl_map(image, mask, size)
@@ -214,33 +218,62 @@ FILTERS: dict[str, Filter] = {
 """Every filter of one image by name, called with (power, looks, size, valid)."""
 
 
-def filter_scene(scene: Scene, name: str, looks: float | None = None, size: int = 7) -> Scene:
+def filter_scene(
+    scene: Scene,
+    name: str,
+    looks: float | Sequence[float] | None = None,
+    size: int = 7,
+    noise: ArrayLike = 0.0,
+) -> Scene:
     """The scene with its backscatter bands filtered in power; bands in dB come back in dB.
 
     Args:
         scene: at least one band in power, dB or amplitude; angles, heights and classes stay as they are.
         name: a key of `FILTERS`.
-        looks: equivalent number of looks; None estimates it from each band.
+        looks: equivalent number of looks, one for all or one a backscatter band; None estimates it from each band.
         size: rows and columns of the window.
+        noise: power of the thermal noise that was subtracted, a number or anything that broadcasts to (bands, rows,
+            columns); it is added for the filter and subtracted again. Decibels have lost what lay below their floor.
 
     Returns:
         The scene with a note for each band that says what was done. Raises DataError for complex bands, digital
-        numbers, an unknown filter, and a scene without backscatter.
+        numbers, an unknown filter, looks or noise that do not fit, and a scene without backscatter.
     """
     if name not in FILTERS:
         raise DataError(f"no speckle filter is called {name!r}; use one of {', '.join(FILTERS)}.")
     _check_filterable(scene)
-    pixels, notes = scene.pixels.copy(), []
-    for layer, band in zip(pixels, scene.bands, strict=True):
-        if band.units in RADAR_UNITS:
-            power = np.where(scene.valid, to_linear(layer, band.units), np.float32(0))
-            used = estimate_looks(power, scene.valid, size) if looks is None else looks
-            layer[...] = from_linear(FILTERS[name](power, used, size, scene.valid), band.units)
-            how = "estimated" if looks is None else "given"
-            notes.append(
-                f"{band.name}: {name} filter in power, {size} x {size} px, {used:.3g} looks ({how})."
-            )
+    radar = [index for index, band in enumerate(scene.bands) if band.units in RADAR_UNITS]
+    pixels, added, notes = scene.pixels.copy(), _noise(scene, noise), []
+    for index, given in zip(radar, _one_a_band(scene, looks, len(radar)), strict=True):
+        layer, band, eta = pixels[index], scene.bands[index], added[index]
+        power = np.where(scene.valid, to_linear(layer, band.units) + eta, np.float32(0))
+        used = estimate_looks(power, scene.valid, size) if given is None else given
+        layer[...] = from_linear(FILTERS[name](power, used, size, scene.valid) - eta, band.units)
+        how = ("estimated" if given is None else "given") + (", with its noise" if eta.any() else "")
+        notes.append(f"{band.name}: {name} filter in power, {size} x {size} px, {used:.3g} looks ({how}).")
     return replace(scene, pixels=pixels, notes=(*scene.notes, *notes))
+
+
+def _noise(scene: Scene, noise: ArrayLike) -> Array:
+    """The noise at every pixel."""
+    values = np.asarray(noise, np.float32)
+    try:
+        spread = np.broadcast_to(values, scene.pixels.shape)
+    except ValueError as error:
+        raise DataError(
+            f"{scene.name}: noise {values.shape} does not fit {scene.pixels.shape} (bands, rows, columns)."
+        ) from error
+    return spread
+
+
+def _one_a_band(scene: Scene, looks: float | Sequence[float] | None, count: int) -> Sequence[float | None]:
+    if looks is None or isinstance(looks, int | float):
+        return [looks] * count
+    if len(looks) != count:
+        raise DataError(
+            f"{scene.name}: {len(looks)} numbers of looks for {count} backscatter bands; give one each."
+        )
+    return looks
 
 
 def _check_filterable(scene: Scene) -> None:

@@ -130,17 +130,30 @@ def test_a_tile_without_data_is_neither_written_nor_listed(tmp_path):
 
 def test_looks_are_estimated_once_for_all_tiles(raw, tmp_path, monkeypatch):
     recipe = with_looks(RAW, raw)
-    assert recipe.looks == pytest.approx(LOOKS, rel=0.1)
+    assert recipe.looks == pytest.approx((LOOKS, LOOKS), rel=0.1)
     used = []
     monkeypatch.setattr(pipeline, "filter_scene", lambda *args: used.append(args[2]) or filter_scene(*args))
     prepare(raw, RAW, tmp_path, progress=False)
     assert used == [recipe.looks] * len(tile_grid(SHAPE, 256, 32))
-    assert json.loads((tmp_path / "recipe.json").read_text())["looks"] == recipe.looks
+    assert json.loads((tmp_path / "recipe.json").read_text())["looks"] == list(recipe.looks)
+    prepare(raw, RAW, tmp_path, progress=False)
+
+
+def test_a_dark_band_without_its_noise_has_looks_of_its_own():
+    """VH of -30 dB whose noise of -27 dB was subtracted varies by three times its mean over sqrt(L)."""
+    rng = np.random.default_rng(3)
+    echo, noise = np.array([0.1, 10**-3.0])[:, None, None], 10**-2.7
+    power = (echo + noise) * rng.gamma(LOOKS, 1 / LOOKS, (2, 300, 300)) - noise
+    power = np.concatenate([power, np.full((1, 300, 300), 35)])
+    source = scene(power, Band("VV", "power"), Band("VH", "power"), Band("linci", "degree"))
+    bright, dark = with_looks(Recipe(speckle="lee"), source).looks
+    assert bright == pytest.approx(LOOKS, rel=0.1)
+    assert dark == pytest.approx(LOOKS / 9, rel=0.2)
 
 
 def test_looks_need_speckle():
     even = scene(np.full((1, 30, 30), 0.1), Band("VV", "power"))
-    with pytest.raises(DataError, match="small shows no speckle to estimate looks from; name the looks"):
+    with pytest.raises(DataError, match="small: VV shows no speckle to estimate looks from; name the looks"):
         with_looks(Recipe(speckle="lee"), even)
     assert with_looks(Recipe(speckle="lee", looks=3), even).looks == 3
     assert with_looks(Recipe(), even).looks is None
@@ -215,7 +228,7 @@ def test_tiles_in_flight_keep_within_memory():
 def test_the_real_sentinel1_chip_in_tiles_equals_the_chip_filtered_at_once(mirror, tmp_path):
     chip = open_scene(mirror / "sen1floods11-spain/Spain_7370579_S1Hand.tif")
     recipe = with_looks(Recipe(speckle="lee", side=200, overlap=20), chip)
-    assert 3 < recipe.looks < 12  # nominal 4.4, more where pixels are correlated
+    assert all(3 < looks < 12 for looks in recipe.looks)  # nominal 4.4, more where pixels are correlated
     whole = filter_scene(chip.read(), "lee", recipe.looks, 7)
     for record in prepare(chip, recipe, tmp_path, progress=False):
         part = read_scene(tmp_path / "images" / f"{record.id}.tif")

@@ -1,5 +1,6 @@
 """Speckle: looks against the gamma law, filters against loops over pixels and closed forms, holes and borders."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -544,6 +545,45 @@ def test_looks_of_a_scene_are_estimated_band_by_band():
     looks = [float(note.split(" looks")[0].split()[-1]) for note in filtered.notes]
     assert looks == pytest.approx([4, 16], rel=0.1)
     assert np.square(filtered.band("VH")).mean() == pytest.approx(0.02, rel=0.02)
+
+
+def dark(units="power", shape=(200, 200)):
+    """An even area of -30 dB from which noise of -27 dB (or half of it, in the east) was subtracted."""
+    noise = 10**-2.7 * np.linspace(1, 0.5, shape[1]) * np.ones((1, *shape))
+    source = scene(Band("VH", units), shape=shape)
+    power = speckle(4, shape, 1e-3 + noise[0]) - noise
+    return replace(source, pixels=power.astype(np.float32), valid=np.ones(shape, bool)), noise
+
+
+@pytest.mark.parametrize("name", [name for name in ADAPTIVE if name != "frost"])
+def test_dark_ground_is_no_texture_where_its_noise_is_known(name):
+    source, noise = dark()
+    blind, seeing = (filter_scene(source, name, 4.0, noise=eta).band("VH") for eta in (0.0, noise))
+    assert blind.std() > 0.5 * source.pixels.std()
+    assert seeing.std() < 0.35 * source.pixels.std()
+    assert seeing.mean() == pytest.approx(1e-3, rel=0.1)
+
+
+def test_noise_is_added_before_filter_and_estimate_and_subtracted_after_them():
+    source, noise = dark()
+    filtered = filter_scene(source, "lee", noise=noise)
+    assert filtered.notes[0].endswith("looks (estimated, with its noise).")
+    power = (source.pixels + noise)[0].astype(np.float32)
+    assert estimate_looks(power) == pytest.approx(4, rel=0.1)
+    assert estimate_looks(source.band("VH")) < 1
+    assert filtered.band("VH") + noise[0] == pytest.approx(lee(power, estimate_looks(power)), rel=1e-4)
+
+
+def test_looks_are_given_for_all_bands_or_one_a_band():
+    source = scene(Band("VV", "power"), Band("slope", "degree"), Band("VH", "power"))
+    each = filter_scene(source, "lee", (2.0, 8.0))
+    for band, looks in (("VV", 2.0), ("VH", 8.0)):
+        alone = filter_scene(source.select([band]), "lee", looks)
+        assert np.array_equal(each.band(band), alone.band(band), equal_nan=True)
+    with pytest.raises(DataError, match="3 numbers of looks for 2 backscatter bands"):
+        filter_scene(source, "lee", (2.0, 8.0, 4.0))
+    with pytest.raises(DataError, match=r"noise \(2, 1, 1\) does not fit"):
+        filter_scene(source, "lee", 4.0, noise=np.ones((2, 1, 1)))
 
 
 @pytest.mark.parametrize(
