@@ -12,7 +12,7 @@
 # the logarithm, why a legend is a claim that you can test, and what slopes and rare classes do to a data set.
 #
 # **What you need.** About 30 minutes, no earlier notebook. `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real tile
-# around Lehua and the north tip of Niihau, Hawaii (3 MB, © JAXA).
+# around Lehua and the north tip of Niihau, Hawaii (3 MB, © JAXA). `PRESET` says how large things are; `laptop` is the normal size.
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper

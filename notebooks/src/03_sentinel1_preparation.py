@@ -11,7 +11,8 @@
 # is for; why both dates must share a track; what slopes do to the beam; why neighbours must not be split.
 #
 # **What you need.** About 40 minutes. You have never seen radar data? Then you are in the right place.
-# `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real flood near Almoradí, Spain [2] (1.5 MB).
+# `DATA = "synthetic"` needs nothing; `DATA = "sample"` uses a real flood near Almoradí, Spain [2] (1.5 MB). `PRESET` says how large things
+# are; `laptop` is the normal size.
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper

@@ -187,7 +187,7 @@ def _stretch(values: NDArray[Any]) -> tuple[float, float]:
 def _said(axes: Axes) -> str:
     """Title, unit or axes, and the names in the legend of one panel."""
     units = [f"in {image.colorbar.ax.get_ylabel()}" for image in axes.images if image.colorbar]
-    over = [] if axes.images else [f"{axes.get_ylabel()} over {axes.get_xlabel()}"]
+    over = [] if axes.images else [" over ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))]
     drawn = axes.get_legend()
     names = [text.get_text() for text in drawn.get_texts()] if drawn else []
     return ", ".join([axes.get_title(), *units, *over, *names]).replace("\n", " ")
