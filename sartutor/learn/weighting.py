@@ -201,11 +201,9 @@ class WeightRule:
             return valid.to(image.dtype).expand(image.shape)
         radar = torch.tensor(statistics.radar_bands, device=image.device)
         seen = despeckle(image, valid, statistics) if self.control == "despeckled" else image
-        linear = seen.index_select(1, radar)
-        if self.domain != "zscore":
-            mean, std = statistics.columns(image)
-            linear.mul_(std[radar]).add_(mean[radar])
-        linear.mul_(NEPERS_PER_DB).exp_()
+        seen = seen if all(statistics.radar) else seen.index_select(1, radar)
+        mean, std = statistics.columns(image)[:, radar] if self.domain != "zscore" else (0.0, 1.0)
+        linear = (seen * (NEPERS_PER_DB * std)).add_(NEPERS_PER_DB * mean).exp_()
         clip = CLIP_PERCENTILE if self.domain == "clipped" else None
         found = backscatter_weights(linear, valid, self.mode, self.strength, clip)
         found = self._controlled(found, valid)
