@@ -36,7 +36,7 @@ def write_record(
 
 def read_records(folder: Path, experiment: str) -> list[dict[str, Any]]:
     """All records of an experiment, sorted by file name."""
-    return [json.loads(path.read_text()) for path in sorted((folder / experiment).glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted((folder / experiment).glob("[!.]*.json"))]
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -24,6 +24,9 @@ from sartutor.errors import DataError, OutputError
 from sartutor.learn.records import mean_interval, read_records, record_path, write_record
 
 Configuration = TypeVar("Configuration")
+Cell = Callable[[Configuration, int], Mapping[str, Any]]
+"""Gives the numbers of one row and seed."""
+
 Records = Sequence[Mapping[str, Any]]
 
 
@@ -43,20 +46,22 @@ class Table(Generic[Configuration]):
     configurations: Mapping[str, Configuration]
     seeds: Sequence[int]
 
-    def run(
-        self, cell: Callable[[Configuration, int], Mapping[str, Any]], folder: Path
-    ) -> list[dict[str, Any]]:
+    def run(self, cell: Cell[Configuration], folder: Path) -> list[dict[str, Any]]:
         """Fill the cells that have no record yet, and return the records of the table.
 
-        All rows of a seed come before the next seed, so that an unfinished table still holds whole pairs. Each
-        record is written as its cell ends, with `seconds` and `cpu_seconds` (of all processes) beside what `cell`
+        All rows of a seed come before the next seed, so that an unfinished table still holds whole pairs; several
+        processes may walk a table, though two that start a cell at once both run it. Each record is written as its
+        cell ends, with `seconds` and `cpu_seconds` (of all processes) beside what `cell`
         returns. Raises OutputError where a record was made with other settings than its row has now.
         """
         cells = [(name, seed) for seed in self.seeds for name in self.configurations]
-        bar = tqdm(cells, desc=self.experiment, unit="cell")
+        waiting = [each for each in cells if not self._is_done(folder, *each)]
+        done = len(cells) - len(waiting)
+        bar = tqdm(waiting, desc=self.experiment, total=len(cells), initial=done, unit="cell")
         for name, seed in bar:
             bar.set_postfix_str(f"{name}, seed {seed}")
-            self._fill(cell, folder, name, seed)
+            if not self._is_done(folder, name, seed):  # another process may walk the same table
+                self._fill(cell, folder, name, seed)
         return self.records(folder)
 
     def records(self, folder: Path) -> list[dict[str, Any]]:
@@ -69,21 +74,18 @@ class Table(Generic[Configuration]):
             and record["seed"] in self.seeds
         ]
 
-    def _fill(
-        self,
-        cell: Callable[[Configuration, int], Mapping[str, Any]],
-        folder: Path,
-        name: str,
-        seed: int,
-    ) -> None:
-        settings = _as_json(self.configurations[name])
+    def _is_done(self, folder: Path, name: str, seed: int) -> bool:
+        """Whether a cell has a record; OutputError where it is one of other settings."""
         path = record_path(folder, self.experiment, name, self.data, seed)
-        if path.exists():
-            if json.loads(path.read_text())["values"].get("settings") != settings:
-                raise OutputError(
-                    f"{path} was made with other settings; rename the row, or remove the record."
-                )
-            return
+        if not path.exists():
+            return False
+        if json.loads(path.read_text())["values"].get("settings") != _as_json(self.configurations[name]):
+            raise OutputError(f"{path} was made with other settings; rename the row, or remove the record.")
+        return True
+
+    def _fill(self, cell: Cell[Configuration], folder: Path, name: str, seed: int) -> None:
+        """Run a cell and record what it gives."""
+        settings = _as_json(self.configurations[name])
         start, cpu_start = time.perf_counter(), _cpu_seconds()
         values = cell(self.configurations[name], seed)
         spent = {"seconds": time.perf_counter() - start, "cpu_seconds": _cpu_seconds() - cpu_start}

@@ -90,6 +90,25 @@ def test_a_record_appears_whole_or_not_at_all(tmp_path):
     assert json.loads(files[0].read_text())["values"] == {"score": 1.0}
 
 
+def test_a_record_that_another_process_is_writing_is_not_read(tmp_path):
+    path = write_record(tmp_path, "e", "c", "d", 1, {"score": 1.0})
+    (path.parent / ".c-d-2.0a0a.json").write_text('{"half')
+    assert len(read_records(tmp_path, "e")) == 1
+
+
+def test_a_cell_that_another_process_filled_meanwhile_is_not_run_again(tmp_path):
+    cell = Cell()
+
+    def fills_all(row, seed):
+        if not cell.calls:
+            table().run(cell, tmp_path)
+        return {"score": -1.0}
+
+    table().run(fills_all, tmp_path)
+    assert len(cell.calls) == 4
+    assert sum(record["values"]["score"] < 0 for record in read_records(tmp_path, "trial")) == 1
+
+
 def records(**scores):
     return [
         {"configuration": name, "seed": seed, "values": {"miou": value}}
