@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,6 +256,13 @@ class AnnotatorPage:
     def says(self, text: str) -> None:
         """Wait until the status line says something."""
         expect(self.status).to_contain_text(text, timeout=PAGE_LIMIT)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for what shows outside the page."""
+        end = time.monotonic() + PAGE_LIMIT / 1000
+        while not holds():
+            assert time.monotonic() < end, "what was waited for did not happen"
+            self.root.page.wait_for_timeout(100)
 
     def has(self, masks: int) -> None:
         """Wait until that many masks, and as many boxes, are on the map, all of them painted."""

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from affine import Affine
 from scipy import ndimage
+from scipy.special import polygamma
 
 from sartutor.errors import GeometryError
+from sartutor.sar.flattening import area_ratio
 from sartutor.sar.geotiff import read_scene
 from sartutor.sar.radiometry import db_to_power, power_to_db
 from sartutor.sar.scene import Band, Grid, Scene
-from sartutor.sar.terrain import View, gradient, local_incidence, slope
+from sartutor.sar.terrain import View, gradient, slope
+from sartutor.sar.visibility import layover, shadow
 from sartutor.sar.warp import grid_in_crs, warp
 from sartutor.sim import avalanche
 from sartutor.sim.avalanche import (
@@ -23,8 +26,8 @@ from sartutor.sim.avalanche import (
     avalanche_samples,
     avalanche_scene,
     avalanche_world,
-    terrain_brightness,
 )
+from sartutor.sim.backscatter import mean_db, spread_db
 
 VIEW = View.of_pass("descending", 38)
 CALM = Settings(view=VIEW, confusers=(), empty_share=0)
@@ -164,23 +167,61 @@ def test_shadow_holds_noise_alone():
         assert power_to_db(values.mean()) == pytest.approx(-27, abs=0.5)
 
 
-def test_brightness_of_terrain_is_one_on_flat_ground_and_the_sine_ratio_on_slopes_along_the_beam():
-    flat = np.zeros((2, 1, 1), np.float32)
-    assert terrain_brightness(flat, VIEW) == pytest.approx(1)
-    azimuth = np.deg2rad(VIEW.look_azimuth_deg)
-    for angle in (-40.0, -10.0, 10.0, 25.0):
-        along = np.tan(np.deg2rad(angle))
-        rise = np.float32([[[along * np.sin(azimuth)]], [[along * np.cos(azimuth)]]])
-        local = local_incidence(rise, VIEW)
-        assert local == pytest.approx(38 - angle, abs=0.01)
-        expected = np.sin(np.deg2rad(38)) / np.sin(np.deg2rad(38 - angle))
-        assert terrain_brightness(rise, VIEW) == pytest.approx(expected, rel=1e-3)
+def test_layover_is_as_bright_as_the_ground_that_shares_its_cells():
+    """Against `area_ratio`: flat ground's gamma0 times the illuminated area; counted in decibels."""
+    deficits, pixels = [], (20.0, 20.0)
+    for seed in SEEDS:
+        one = world(seed, size=128)
+        half = one.height.reshape(64, 2, 64, 2).mean(axis=(1, 3))
+        folded = layover(half, pixels, one.view) & ~shadow(half, pixels, one.view)
+        area = np.tan(np.deg2rad(one.view.incidence_deg)) * area_ratio(half, pixels, one.view)
+        flat = np.array([mean_db(name, "C", "VV", one.view.incidence_deg) for name in avalanche.COVERS])
+        own = power_to_db(one.power[0]) - flat[one.cover[0]]
+        deficits.append((own - power_to_db(area).repeat(2, 0).repeat(2, 1))[folded.repeat(2, 0).repeat(2, 1)])
+    deficit = np.concatenate(deficits)
+    assert deficit.size > 5000
+    assert np.median(deficit) == pytest.approx(0, abs=0.5)
+    assert np.percentile(deficit, 5) > -5
 
 
-def test_slopes_towards_the_radar_are_bright_up_to_a_limit():
-    azimuth = np.deg2rad(VIEW.look_azimuth_deg)
-    steep = np.float32([[[3 * np.sin(azimuth)]], [[3 * np.cos(azimuth)]]])
-    assert 10 * np.log10(terrain_brightness(steep, VIEW)) == pytest.approx(avalanche.BRIGHTEST_DB)
+def test_trees_and_rocks_have_gamma_texture_on_both_dates_and_snow_has_none():
+    plane = plane_of(10.0, side=256)
+    seen = {avalanche.FOREST: [], avalanche.DRY: []}
+    for seed in range(6):
+        one = avalanche_world(np.random.default_rng(seed), 0, plane, replace(CALM, wet_share=0.0))
+        steady = (one.cover[0] == one.cover[1]) & (one.labels == 0)
+        assert np.array_equal(one.power[:2, steady], one.power[2:, steady])
+        decibels = power_to_db(one.power[0])
+        jump = decibels[:, 6:] - decibels[:, :-6]
+        for cover, jumps in seen.items():
+            inside = ndimage.binary_erosion(one.cover[0] == cover, iterations=3)
+            jumps.append(jump[inside[:, 6:] & inside[:, :-6]])
+    textured, smooth = (np.concatenate(seen[cover]).std() for cover in seen)
+    order = avalanche.FOREST_ORDER
+    expected = np.sqrt(2 * polygamma(1, order)) * 10 / np.log(10)
+    assert np.sqrt(textured**2 - smooth**2) == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize(("band", "share"), [("L", 0.5), ("X", 0.875)])
+def test_debris_and_lakes_vary_as_the_table_says_of_the_radar_band(band, share):
+    """The same world in two bands: contrast of debris (table: 4 dB at C, 2 at L, 3.5 at X) and spread of water."""
+    other = replace(CALM, sensor=replace(CALM.sensor, band=band))
+    lakes = 0
+    for seed in range(12):
+        ours, theirs = world(seed), world(seed, other)
+        assert np.array_equal(ours.labels, theirs.labels)
+        assert theirs.contrast_db == pytest.approx(share * ours.contrast_db, rel=1e-4)
+        lake = (ours.cover[0] == avalanche.WATER) & (ours.slope == 0) & ~ours.shadow
+        if lake.any():
+            angle = ours.view.incidence_deg
+            deviation = [
+                power_to_db(one.power[0, lake]) - mean_db("water", name, "VV", angle)
+                for one, name in ((ours, "C"), (theirs, band))
+            ]
+            ratio = spread_db("water", band, "VV") / spread_db("water", "C", "VV")
+            assert deviation[1] == pytest.approx(ratio * deviation[0], abs=0.05)
+            lakes += 1
+    assert lakes
 
 
 def test_scenes_have_several_deposits_of_many_sizes_and_one_in_ten_is_empty():
@@ -235,19 +276,20 @@ def test_each_confuser_marks_what_it_does_somewhere(confuser):
         assert changed > (0.3 if confuser is avalanche.layover_edges else 2)
 
 
-def test_huts_keep_their_phase_between_the_dates(worlds):
-    with_huts = [one.coherent for one in worlds if one.coherent is not None]
+def test_huts_have_one_amplitude_a_polarisation_for_both_dates(worlds):
+    with_huts = [one for one in worlds if one.coherent is not None]
     assert with_huts
-    for coherent in with_huts:
-        assert np.array_equal(coherent[:2], coherent[2:])
-        assert coherent.any()
+    for one in with_huts:
+        assert one.coherent.shape == (2, *one.power.shape[1:])
+        assert one.coherent.any()
 
 
-def plane_of(pixel_m, nodata=()):
-    height = np.float32(1000 + 6 * np.arange(80)[:, None] + 0 * np.arange(70))
-    valid = np.ones((80, 70), bool)
+def plane_of(pixel_m, nodata=(), side=0):
+    rows, cols = (side, side) if side else (80, 70)
+    height = np.float32(1000 + 6 * np.arange(rows)[:, None] + 0 * np.arange(cols))
+    valid = np.ones((rows, cols), bool)
     valid[nodata] = False
-    grid = Grid(Affine(pixel_m, 0, 6e5, 0, -pixel_m, 5.2e6), UTM, 80, 70)
+    grid = Grid(Affine(pixel_m, 0, 6e5, 0, -pixel_m, 5.2e6), UTM, rows, cols)
     return Scene(height[None], (Band("height", "m"),), grid, valid, "plane")
 
 

@@ -173,6 +173,18 @@ def test_coherent_targets_are_equal_in_all_dates_and_looks():
     assert seen[:, :20].mean() == pytest.approx(0.012, rel=0.05)
 
 
+def test_coherent_targets_of_one_date_are_those_of_all_dates():
+    sensor = SENSORS["sentinel1"]
+    rng = np.random.default_rng(6)
+    once = rng.normal(size=(2, 24, 30)) + 1j * rng.normal(size=(2, 24, 30))
+    power = rng.random((4, 24, 30), np.float32)
+    short, whole = (
+        observe(np.random.default_rng(7), power, sensor, coherent.astype(np.complex64))
+        for coherent in (once, np.tile(once, (2, 1, 1)))
+    )
+    assert np.array_equal(short, whole)
+
+
 def test_the_complex_image_is_one_look_of_the_same_scene():
     sensor = SENSORS["sentinel1"]
     scene = np.stack([np.full((256, 256), level, np.float32) for level in (0.5, 0.05)])
