@@ -46,6 +46,9 @@ class Product:
     """Blocks of noise along azimuth: first line and pixel, last line and pixel, lines, values."""
 
     lines: tuple[int, ...] = (0, 120, 199)
+    early: bool = False
+    """Whether noise is stated as by processors before version 2.9: along range alone, under other names."""
+
     changes: dict[str, str] = field(default_factory=dict)
     """Words of the manifest to replace."""
 
@@ -223,6 +226,9 @@ def noise(product: Product) -> str:
         + "</noiseRangeVector>"
         for line, pixels in calibration_table(product)
     )
+    if product.early:
+        ranges = ranges.replace("noiseRange", "noise")
+        return f"<noise><noiseVectorList>{ranges}</noiseVectorList></noise>"
     names = ("firstAzimuthLine", "firstRangeSample", "lastAzimuthLine", "lastRangeSample")
     blocks = "".join(
         "<noiseAzimuthVector><swath>IW1</swath>"

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import numpy as np
 from affine import Affine
@@ -46,6 +47,10 @@ _ROLES = {
 _RADAR_GEOMETRY = (
     "radar geometry (rows along the track, columns in ground range); correct it for terrain for maps."
 )
+_LOW_MARGINS = (
+    "processed before version 2.9 (March 2018): margins of the image are dark but not zero and count as data; leave "
+    "them out."
+)
 _AGAIN = "download the whole product again"
 _CHUNK, _OVERLAP = 2048, 128
 """Rows and columns of a block, and of its neighbours' part, in terrain correction."""
@@ -61,13 +66,17 @@ too little illuminated area and look too bright (30 m / sin 29 deg is 62 m on ev
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """One polarisation of a GRD product: its files, its calibration table and its noise."""
+    """One polarisation of a GRD product: its files, its calibration table and its noise.
+
+    `range_noise` is None where thermal noise is kept; `early` products are of processors before version 2.9.
+    """
 
     polarisation: str
     files: dict[str, Path]
     calibration: LookUpTable
     range_noise: LookUpTable | None
     azimuth_noise: tuple[AzimuthNoise, ...]
+    early: bool
 
     def power(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Backscatter of a window, signed where noise is subtracted, and where the image has data (DN above 0)."""
@@ -77,6 +86,13 @@ class Channel:
         if self.range_noise is None:
             return calibrate(dn, table), dn > 0
         return denoise(dn, thermal_noise(self.range_noise, self.azimuth_noise, window), table), dn > 0
+
+    def noise(self, window: Window) -> NDArray[np.float32]:
+        """Power of the thermal noise that `power` subtracts, eta / A^2; 0 where it is kept."""
+        table = self.calibration.over(window)
+        if self.range_noise is None:
+            return np.zeros_like(table)
+        return thermal_noise(self.range_noise, self.azimuth_noise, window) / np.square(table)
 
 
 class SafeScene:
@@ -101,6 +117,7 @@ class SafeScene:
             f"{self.name}: {_RADAR_GEOMETRY}",
             f"{quantity} by the product's tables, thermal noise {noise}.",
             f"Sentinel-1: {CREDIT}.",
+            *((_LOW_MARGINS,) if any(channel.early for channel in channels) else ()),
         )
 
     @property
@@ -122,6 +139,11 @@ class SafeScene:
             if count
         ]
         return Scene(pixels, self.bands, grid, valid, self.name, self.product, (*self.notes, *notes))
+
+    def noise(self, window: Window | None = None) -> NDArray[np.float32]:
+        """Power of the thermal noise that `read` subtracts, (bands, rows, columns), as `filter_scene` takes it."""
+        window = window or Window(0, 0, self.grid.width, self.grid.height)
+        return np.stack([channel.noise(window) for channel in self.channels])
 
     def overview(self, max_side: int) -> Scene:
         """The whole image with at most `max_side` rows and columns, averaged in power strip by strip."""
@@ -245,7 +267,8 @@ def _channel(
     vectors = _vectors(reader, files["calibration"], "calibrationVector", "calibration")
     table = _table(vectors, _TABLES[quantity], files["calibration"])
     along_range, along_azimuth = _noise(reader, files["noise"]) if subtract else (None, ())
-    return Channel(name, files, table, along_range, along_azimuth)
+    early = b"<noiseVector>" in files["noise"].read_bytes()
+    return Channel(name, files, table, along_range, along_azimuth, early)
 
 
 def _vectors(reader: ModuleType, path: Path, tag: str, kind: str) -> list[dict[str, Any]]:
@@ -273,16 +296,31 @@ def _table(vectors: Sequence[dict[str, Any]], values: str, path: Path) -> LookUp
 def _noise(reader: ModuleType, path: Path) -> tuple[LookUpTable, tuple[AzimuthNoise, ...]]:
     along_range = _vectors(reader, path, "noiseRangeVector", "noise")
     if not along_range:
-        raise DataError(
-            f"{path} has no noiseRangeVector, as products of processors before 2.9; pass denoise=False to keep "
-            "the noise."
-        )
+        return _early_noise(path), ()
     along_azimuth = _vectors(reader, path, "noiseAzimuthVector", "noise")
     try:
         blocks = tuple(_azimuth_block(vector) for vector in along_azimuth)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} holds no complete noise along azimuth ({error}); {_AGAIN}.") from error
     return _table(along_range, "noiseRangeLut", path), blocks
+
+
+def _early_noise(path: Path) -> LookUpTable:
+    """Noise along range as processors before version 2.9 stated it, without any change along azimuth.
+
+    Until July 2015 its units were others, with values below 1 throughout.
+    """
+    vectors = [
+        {part.tag: {"$": part.text} if part.get("count") else part.text for part in vector}
+        for vector in ElementTree.parse(path).iter("noiseVector")
+    ]
+    table = _table(vectors, "noiseLut", path)
+    if max(values.max() for values in table.values) < 1:
+        raise DataError(
+            f"{path} states noise in units other than those of its image, as products did until July 2015; pass "
+            "denoise=False to keep the noise."
+        )
+    return table
 
 
 def _azimuth_block(vector: dict[str, Any]) -> AzimuthNoise:
@@ -377,7 +415,7 @@ def terrain_correct(
         raise GeometryError(f"{dem_path} does not overlap {safe.name}; give a height model of its place.")
     note = f"gamma0 flattened by {dem.name} (sarsen, {radiometry}), geoid {geoid_m:g} m; {safe.notes[1]}"
     bands = tuple(replace(band, quantity="gamma0") for band in safe.bands)
-    fine = Scene(pixels, bands, model.grid, valid, safe.name, PRODUCT, (note, safe.notes[2]))
+    fine = Scene(pixels, bands, model.grid, valid, safe.name, PRODUCT, (note, *safe.notes[2:]))
     return replace(resize(fine, dem.grid.shape), grid=dem.grid)
 
 

@@ -112,11 +112,16 @@ def edit(folder, pattern, old, new):
 
 
 def test_products_of_old_processors_say_how_to_go_on(tmp_path):
-    folder = product(tmp_path)
-    for old, new in (("noiseRangeVector", "noiseVector"), ("noiseRangeLut", "noiseLut")):
-        edit(folder, "annotation/calibration/noise-*-vv-*.xml", old, new)
-    refused(folder, "noiseRangeVector", "denoise=False", polarisations=["VV"])
+    """Noise in units of its own, as until July 2015."""
+    folder = product(tmp_path, early=True, noise=0.3)
+    refused(folder, "noise-", "until July 2015", "denoise=False", polarisations=["VV"])
     assert open_safe(folder, ["VV"], denoise=False).read().valid.all()
+
+
+def test_no_noise_at_all_is_no_complete_table(tmp_path):
+    folder = product(tmp_path, early=True, noise=900.0)
+    edit(folder, "annotation/calibration/noise-*-vv-*.xml", "noiseVector>", "unknown>")
+    refused(folder, "noise-", "look-up table", polarisations=["VV"])
 
 
 @pytest.mark.parametrize(

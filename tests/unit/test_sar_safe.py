@@ -64,6 +64,24 @@ def test_noise_is_subtracted_by_range_and_azimuth(folder):
     assert scene.band("VH") == pytest.approx(truth, abs=1e-7)
 
 
+def test_the_noise_that_was_subtracted_is_told(folder):
+    safe, window = open_safe(folder, quantity="beta0"), Window(100, 30, 120, 90)
+    kept = open_safe(folder, quantity="beta0", denoise=False)
+    with_noise = safe.read(window).pixels + safe.noise(window)
+    assert with_noise == pytest.approx(kept.read(window).pixels, abs=1e-7)
+    assert safe.noise().shape == (2, *SHAPE)
+    assert not kept.noise().any()
+
+
+def test_products_of_early_processors_have_noise_along_range_alone_and_dark_margins(tmp_path, folder):
+    safe = open_safe(write_safe(tmp_path, Product(even(), noise=900.0, early=True)), quantity="beta0")
+    assert safe.read().band("VH") == pytest.approx((60**2 - 900) / 400**2, abs=1e-7)
+    assert "before version 2.9" in safe.notes[-1]
+    kept = open_safe(safe.folder, denoise=False)
+    assert "before version 2.9" in kept.notes[-1]
+    assert not any("before version" in note for note in open_safe(folder).notes)
+
+
 def test_power_below_the_noise_stays_signed_until_decibels(tmp_path):
     safe = open_safe(write_safe(tmp_path, Product(even(vh=20), noise=900.0)))
     scene = safe.read(Window(0, 0, 50, 40))
