@@ -70,7 +70,7 @@ SAM_SIZES = {
         14,
         (2, 5, 8, 11),
         256,
-        2048,
+        1024,
         False,
         (123.675 / 255, 116.28 / 255, 103.53 / 255),
         (58.395 / 255, 57.12 / 255, 57.375 / 255),
@@ -207,6 +207,35 @@ PRETRAIN_RECIPES = {
 
 
 @dataclass(frozen=True)
+class EncoderRecipe:
+    """How the embedded encoders are pretrained, by method: on `chips` simulated scenes, scored on `test` a seed.
+
+    `side` is that of a chip in pixels.
+    """
+
+    pretraining: dict[str, PretrainRecipe]
+    side: int
+    chips: int
+    test: int
+
+
+ENCODER_RECIPES = {
+    "smoke": EncoderRecipe(
+        {method: PRETRAIN_RECIPES[f"{method}-swin"]["smoke"] for method in ("simmim", "mixmae")}, 64, 16, 4
+    ),
+    "laptop": EncoderRecipe(
+        {
+            "simmim": PretrainRecipe("laptop", 3000, 16, 1e-3, (0.9, 0.999), 0.05, 150, (), 5.0, 100),
+            "mixmae": PretrainRecipe("laptop", 3000, 16, 1e-3, (0.9, 0.95), 0.05, 150, (), 5.0, 100),
+        },
+        128,
+        4096,
+        64,
+    ),
+}
+
+
+@dataclass(frozen=True)
 class DownstreamRecipe:
     """How an encoder is fine-tuned for one task, and on how many simulated chips.
 
@@ -261,3 +290,45 @@ DOWNSTREAM_RECIPES = {
     },
 }
 """Sizes of fine-tuning by preset and task."""
+
+
+@dataclass(frozen=True)
+class ExperimentSizes:
+    """Sizes of the experiments on weighting: every row is pretrained for one recipe, fine-tuned for another.
+
+    `chips` are the simulated scenes of pretraining; `rates` the learning rates of fine-tuning that are searched.
+    """
+
+    pretraining: dict[str, PretrainRecipe]
+    chips: int
+    downstream: dict[str, DownstreamRecipe]
+    rates: tuple[float, ...]
+
+
+EXPERIMENT_SIZES = {
+    "smoke": ExperimentSizes(
+        {method: PRETRAIN_RECIPES[f"{method}-swin"]["smoke"] for method in ("simmim", "mixmae")},
+        16,
+        DOWNSTREAM_RECIPES["smoke"],
+        (5e-4, 1e-3),
+    ),
+    # a cell of about a minute on one core
+    "laptop": ExperimentSizes(
+        {
+            "simmim": PretrainRecipe("smoke", 800, 16, 2e-3, (0.9, 0.999), 0.05, 80, (), 5.0, 800),
+            "mixmae": PretrainRecipe("smoke", 800, 16, 2e-3, (0.9, 0.95), 0.05, 80, (), 5.0, 800),
+        },
+        1024,
+        {
+            "land_cover": DownstreamRecipe(
+                200, 20, 8, 1e-3, 0.05, 0.8, 5.0, 50, 16, 0.1, 64, 64, 256, 64, 128
+            ),
+            "multilabel": DownstreamRecipe(
+                200, 20, 16, 1e-3, 0.05, 0.7, 5.0, 50, 16, 0.0, 64, 64, 512, 96, 192
+            ),
+            "flood": DownstreamRecipe(150, 15, 8, 1e-3, 0.05, 0.7, 5.0, 50, 16, 0.0, 128, 64, 128, 48, 96),
+        },
+        (5e-4, 2e-3, 8e-3),
+    ),
+}
+"""Sizes of the experiments by preset."""

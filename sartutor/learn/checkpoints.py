@@ -77,6 +77,24 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about
 
 
+def is_complete(path: Path, steps: int) -> bool:
+    """Whether there is a checkpoint of a run of so many steps that has ended."""
+    return path.exists() and load_tensors(path)[1].get("step") == steps and not state_path(path).exists()
+
+
+def export_half(trained: Path, out: Path) -> None:
+    """Write the float16 copy of a float32 checkpoint that the package carries.
+
+    Raises CheckpointError for weights beyond the range of float16.
+    """
+    tensors, about = load_tensors(trained)
+    kept = {key: value for key, value in about.items() if key not in ("format", "version")}
+    halves = {name: value.half() for name, value in tensors.items()}
+    if not all(torch.isfinite(value).all() for value in halves.values()):
+        raise CheckpointError(f"{trained} holds weights beyond the range of float16; train it again.")
+    save_tensors(out, halves, {**kept, "parent": file_digest(trained)})
+
+
 def state_path(out: Path) -> Path:
     """Where the training state of a run lies until its checkpoint `out` is complete."""
     return out.with_name(f"{out.stem}.state.safetensors")

@@ -103,7 +103,7 @@ class SimulatedChips(Dataset[Sample]):
         if statistics is not None:
             check_bands(statistics, names)
         self.domain, self.seed, self.side = domain, seed, side
-        self._folder = None if cache is None else cache / f"{domain.name}-{side}px-{seed}-{_simulator()}"
+        self._folder = None if cache is None else cache / f"{domain.name}-{side}px-{seed}-{simulator()}"
         numbers = tqdm(range(math.ceil(count / SHARD)), desc="simulated chips", unit="shard", leave=False)
         shards = [self._shard(number) for number in numbers]
         self._db, self._labels = (
@@ -371,7 +371,7 @@ def _simulated(domain: Domain, seeds: Iterable[int], side: int) -> dict[str, Ten
     return {"db": torch.from_numpy(db).half(), "label": torch.from_numpy(labels.astype(np.uint8))}
 
 
-def _simulator() -> str:
+def simulator() -> str:
     """A name of the simulator's source code, so that chips of an older one are not taken for its own."""
     sha = hashlib.sha256()
     for path in sorted(Path(sim.__file__).parent.glob("*.py")):

@@ -73,7 +73,7 @@ class FloodPairs(Dataset[Sample]):
     Raises CheckpointError for statistics of other bands.
     """
 
-    classes = ("no flood", "flood")
+    classes: tuple[str, ...] = ("no flood", "flood")
 
     def __init__(self, domain: Domain, seed: int, count: int, side: int, statistics: BandStatistics) -> None:
         names = domain_sensor(domain).polarisations

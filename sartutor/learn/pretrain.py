@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,9 @@ Model = SimMIM | SamSimMIM | MixMAE
 
 BACKBONES = {"simmim": ("sam", "swin"), "mixmae": ("swin",)}
 """What each method pretrains; the first is meant where none is named."""
+
+EMBEDDED = ("simmim_hh", "mixmae_s1")
+"""Pretrained encoders that come with the package."""
 
 _SIZES: dict[tuple[str, str], dict[str, Any]] = {
     ("simmim", "sam"): SAM_SIZES,
@@ -103,7 +107,7 @@ def pretrain(
     recipe = recipe or PRETRAIN_RECIPES[f"{method}-{backbone}"][preset(size).name]
     about = None if init is None else _start(init, method, backbone, recipe)
     chips = _chips(data, method, backbone, recipe, seed, about)
-    model = _build(method, backbone, recipe.size, chips.statistics, rule, seed)
+    model = build_model(method, backbone, recipe.size, chips.statistics, rule, seed)
     if init is not None:
         model.load_state_dict(load_pretrained(init).state_dict())
     header = {
@@ -121,12 +125,13 @@ def pretrain(
     return _train(model, chips, recipe, out, header, device, watch, progress)
 
 
-def load_pretrained(path: Path, method: str | None = None) -> Model:
-    """The model of a checkpoint of `pretrain`, float32, on the CPU, in evaluation mode.
+def load_pretrained(name_or_path: str | Path, method: str | None = None) -> Model:
+    """The model of an `EMBEDDED` checkpoint or of one of `pretrain`, float32, on the CPU, in evaluation mode.
 
     Raises CheckpointError for a file that is missing, damaged, of another method than asked for, or no checkpoint of
     pretraining.
     """
+    path = pretrained_path(name_or_path)
     tensors, about = load_tensors(path)
     if method is not None:
         chosen_backbone(method, None)
@@ -143,7 +148,7 @@ def load_pretrained(path: Path, method: str | None = None) -> Model:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise CheckpointError(f"{path} holds weights that are not numbers; copy or train it again.")
     try:
-        model = _build(
+        model = build_model(
             about["kind"],
             about["backbone"],
             about["architecture"],
@@ -157,6 +162,13 @@ def load_pretrained(path: Path, method: str | None = None) -> Model:
             f"{path} does not hold what its header says; copy or train it again."
         ) from error
     return model.eval()
+
+
+def pretrained_path(name_or_path: str | Path) -> Path:
+    """The file of an embedded checkpoint by its name, and any other path as it is."""
+    if str(name_or_path) in EMBEDDED:
+        return Path(str(files("sartutor.weights") / f"{name_or_path}.safetensors"))
+    return Path(name_or_path)
 
 
 def chosen_backbone(method: str, backbone: str | None) -> str:
@@ -251,7 +263,7 @@ def _only(statistics: BandStatistics, names: tuple[str, ...]) -> BandStatistics:
     return BandStatistics(*(tuple(column[place] for place in places) for column in columns))  # type: ignore[arg-type]
 
 
-def _build(
+def build_model(
     method: str, backbone: str, size: str, statistics: BandStatistics, rule: WeightRule, seed: int
 ) -> Model:
     """A model with fresh weights."""

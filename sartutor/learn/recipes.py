@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sartutor.errors import CheckpointError, SarTutorError
-from sartutor.learn.checkpoints import file_digest, load_tensors, save_tensors
+from sartutor.learn import encoder_recipes
+from sartutor.learn.checkpoints import export_half, file_digest, is_complete, load_tensors
 from sartutor.learn.models import load_model
 from sartutor.learn.records import mean_interval, read_records, write_record
 from sartutor.learn.sam import base
@@ -36,7 +36,7 @@ def sam_tiny_base(preset: str, work: Path, weights: Path, records: Path, device:
     """Train on drawn shapes, export as float16, score on unseen seeds, write the card."""
     recipe = SHAPES_RECIPES[preset]
     trained = work / f"{EXPERIMENT}.safetensors"
-    if not _is_complete(trained, recipe.steps):
+    if not is_complete(trained, recipe.steps):
         base.train(recipe, SEED, trained, device)
     export_half(trained, weights / f"{EXPERIMENT}.safetensors")
     check_half(trained, weights / f"{EXPERIMENT}.safetensors")
@@ -50,21 +50,10 @@ def sam_tiny_base(preset: str, work: Path, weights: Path, records: Path, device:
     (weights / f"{EXPERIMENT}.md").write_text(_card(weights / f"{EXPERIMENT}.safetensors", records))
 
 
-RECIPES: dict[str, Callable[[str, Path, Path, Path, str], None]] = {EXPERIMENT: sam_tiny_base}
-
-
-def _is_complete(path: Path, steps: int) -> bool:
-    return path.exists() and load_tensors(path)[1].get("step") == steps
-
-
-def export_half(trained: Path, out: Path) -> None:
-    """Write the float16 copy of a float32 checkpoint that the package carries."""
-    tensors, about = load_tensors(trained)
-    kept = {key: value for key, value in about.items() if key not in ("format", "version")}
-    halves = {name: value.half() for name, value in tensors.items()}
-    if not all(torch.isfinite(value).all() for value in halves.values()):
-        raise CheckpointError(f"{trained} holds weights beyond the range of float16; train it again.")
-    save_tensors(out, halves, {**kept, "parent": file_digest(trained)})
+RECIPES: dict[str, Callable[[str, Path, Path, Path, str], None]] = {
+    EXPERIMENT: sam_tiny_base,
+    **encoder_recipes.RECIPES,
+}
 
 
 def check_half(trained: Path, exported: Path, least: float = 0.995) -> None:

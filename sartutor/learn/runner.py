@@ -86,9 +86,9 @@ class Table(Generic[Configuration]):
     def _fill(self, cell: Cell[Configuration], folder: Path, name: str, seed: int) -> None:
         """Run a cell and record what it gives."""
         settings = _as_json(self.configurations[name])
-        start, cpu_start = time.perf_counter(), _cpu_seconds()
+        start, cpu_start = time.perf_counter(), cpu_seconds()
         values = cell(self.configurations[name], seed)
-        spent = {"seconds": time.perf_counter() - start, "cpu_seconds": _cpu_seconds() - cpu_start}
+        spent = {"seconds": time.perf_counter() - start, "cpu_seconds": cpu_seconds() - cpu_start}
         write_record(
             folder, self.experiment, name, self.data, seed, {**values, **spent, "settings": settings}
         )
@@ -177,6 +177,6 @@ def _as_json(configuration: object) -> object:
     return json.loads(json.dumps(plain))
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """Processor time of this process and of its children that have ended."""
     return sum(os.times()[:4])

@@ -144,7 +144,7 @@ def test_an_interrupted_or_damaged_cache_is_filled_up(tmp_path):
 
 def test_chips_of_an_older_simulator_are_not_taken(tmp_path, monkeypatch):
     simulated(1, cache=tmp_path)
-    monkeypatch.setattr(module, "_simulator", lambda: "other")
+    monkeypatch.setattr(module, "simulator", lambda: "other")
     simulated(1, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 

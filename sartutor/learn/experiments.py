@@ -1,0 +1,162 @@
+"""Does weighting by backscatter help? `python -m sartutor.learn.experiments NAME` fills a table of records.
+
+`weighting` compares what an encoder starts from, for land cover with many labels and with few. `weighting_tasks` takes
+the weighting that did best on the validation of `weighting` to other tasks and shares of labels. The learning rate of
+fine-tuning is searched on validation, on the same grid for every start, at a seed of its own (`weighting_search`).
+Interrupt it at any time; the same command goes on at the next cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sartutor.errors import DataError, SarTutorError
+from sartutor.learn.cells import DOMAINS, Row, run_cell
+from sartutor.learn.report import PLANNED_SEEDS, write_report
+from sartutor.learn.runner import Records, Table
+from sartutor.learn.starts import FRACTIONS, STARTS, TASK_CELLS, WEIGHTINGS, row_name
+from sartutor.presets import EXPERIMENT_SIZES, ExperimentSizes
+
+SEARCH_SEED = 0
+"""Of the search of learning rates; no rows are compared on it."""
+
+SEARCH_FRACTION = 0.25
+"""Share of the labels in the search, between the two of the main table, which both take its rate."""
+
+Rates = Mapping[tuple[str, str], float]
+"""Learning rate of fine-tuning by method and start."""
+
+
+def search_table(sizes: ExperimentSizes) -> Table[Row]:
+    """Land cover from every start at every rate of the grid, at the seed of the search."""
+    rows = {
+        _searched(method, start, rate): _row(sizes, method, start, "land_cover", SEARCH_FRACTION, rate)
+        for method in DOMAINS
+        for start in STARTS
+        for rate in sizes.rates
+    }
+    return Table("weighting_search", "land_cover", rows, (SEARCH_SEED,))
+
+
+def chosen_rates(records: Records, sizes: ExperimentSizes) -> Rates:
+    """The rate with the best validation score of every start. DataError where the search is not complete."""
+    scores = {record["configuration"]: record["values"]["val_score"] for record in records}
+    if missing := [name for name in search_table(sizes).configurations if name not in scores]:
+        raise DataError(f"the search of learning rates lacks {missing[0]}; complete it first.")
+    return {
+        (method, start): max(sizes.rates, key=lambda rate: scores[_searched(method, start, rate)])
+        for method in DOMAINS
+        for start in STARTS
+    }
+
+
+def main_table(sizes: ExperimentSizes, rates: Rates, seeds: Sequence[int]) -> Table[Row]:
+    """Land cover from every start, with all labels and with an eighth of them."""
+    rows = {
+        row_name(method, start, fraction): _row(
+            sizes, method, start, "land_cover", fraction, rates[method, start]
+        )
+        for method in DOMAINS
+        for start in STARTS
+        for fraction in FRACTIONS
+    }
+    return Table("weighting", "land_cover", rows, seeds)
+
+
+def best_weighting(records: Records, method: str) -> str:
+    """The weighting with the best mean validation score over seeds and shares of labels; test scores play no part.
+
+    DataError where one of them has no record.
+    """
+    scores = {start: _validated(records, method, start) for start in WEIGHTINGS}
+    if missing := [start for start, values in scores.items() if not values]:
+        raise DataError(
+            f"the table `weighting` has nothing of {method} with {missing[0]} weights; fill it first."
+        )
+    return max(scores, key=lambda start: float(np.mean(scores[start])))
+
+
+def task_tables(
+    sizes: ExperimentSizes, rates: Rates, best: Mapping[str, str], seeds: Sequence[int]
+) -> list[Table[Row]]:
+    """Other tasks and shares of labels, from random weights and from pretraining without and with the best weights."""
+    tables = []
+    for task, fractions in TASK_CELLS.items():
+        rows = {
+            row_name(method, start, fraction): _row(
+                sizes, method, start, task, fraction, rates[method, start]
+            )
+            for method in DOMAINS
+            for start in ("random", "unweighted", best[method])
+            for fraction in fractions
+        }
+        tables.append(Table("weighting_tasks", task, rows, seeds))
+    return tables
+
+
+def _row(sizes: ExperimentSizes, method: str, start: str, task: str, fraction: float, rate: float) -> Row:
+    recipe = replace(sizes.downstream[task], learning_rate=rate)
+    return Row(method, STARTS[start], task, fraction, sizes.chips, sizes.pretraining[method], recipe)
+
+
+def _searched(method: str, start: str, rate: float) -> str:
+    return f"{row_name(method, start, SEARCH_FRACTION)}-rate{rate:g}"
+
+
+def _validated(records: Records, method: str, start: str) -> list[float]:
+    names = [row_name(method, start, fraction) for fraction in FRACTIONS]
+    return [record["values"]["val_score"] for record in records if record["configuration"] in names]
+
+
+def fill(
+    name: str, preset: str, seeds: Sequence[int], records: Path, work: Path, device: str
+) -> Iterable[Any]:
+    """Fill table `name`, and what must come before it; yields after each seed, whose pairs are then whole."""
+    sizes = EXPERIMENT_SIZES[preset]
+    cell = partial(run_cell, work=work, device=device)
+    work.mkdir(parents=True, exist_ok=True)
+    rates = chosen_rates(search_table(sizes).run(cell, records), sizes)
+    for seed in seeds:
+        yield main_table(sizes, rates, (seed,)).run(cell, records)
+    if name == "weighting_tasks":
+        known = main_table(sizes, rates, seeds).records(records)
+        best = {method: best_weighting(known, method) for method in DOMAINS}
+        for seed in seeds:
+            yield [table.run(cell, records) for table in task_tables(sizes, rates, best, (seed,))]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of the experiments."""
+    parser = argparse.ArgumentParser(description="Fill a table of experiments; continues where it stopped.")
+    parser.add_argument("name", choices=("weighting", "weighting_tasks"))
+    parser.add_argument("--preset", choices=sorted(EXPERIMENT_SIZES), default="laptop")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(PLANNED_SEEDS))
+    parser.add_argument("--records", type=Path, default=Path("results/records"))
+    parser.add_argument("--work", type=Path, default=Path("runs/experiments"))
+    parser.add_argument("--report", type=Path, default=Path("docs/RESULTS.md"))
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args(arguments)
+    try:
+        if SEARCH_SEED in given.seeds:
+            raise SarTutorError(f"Seed {SEARCH_SEED} belongs to the search of learning rates; use others.")
+        for _ in fill(given.name, given.preset, given.seeds, given.records, given.work, given.device):
+            write_report(given.records, given.report)
+    except SarTutorError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on at this cell.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

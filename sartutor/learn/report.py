@@ -1,0 +1,320 @@
+"""`docs/RESULTS.md` from the records alone: `python -m sartutor.learn.report`. No number in it is typed by hand."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sartutor.errors import DataError
+from sartutor.learn.cells import PRETRAINED
+from sartutor.learn.pretrain import EMBEDDED
+from sartutor.learn.reconstruction import PREFIX, STRATA
+from sartutor.learn.records import mean_interval, read_records
+from sartutor.learn.runner import Records, paired_difference
+from sartutor.learn.starts import (
+    FRACTIONS,
+    MEANINGS,
+    QUESTIONS,
+    STARTS,
+    TASK_CELLS,
+    WEIGHTINGS,
+    row_name,
+)
+from sartutor.sar.files import replacing
+
+PLANNED_SEEDS = range(1, 6)
+"""Seeds of a complete table; with fewer, verdicts stand "so far"."""
+
+SCORES = {"land_cover": "miou", "multilabel": "ap_macro", "flood": "f1"}
+"""The score that each task goes by."""
+
+METHODS = {
+    "simmim": "SAR-W-SimMIM, simulated ALOS-2 HH",
+    "mixmae": "SAR-W-MixMAE, simulated Sentinel-1 VV and VH",
+}
+"""Titles of the methods."""
+
+
+def write_report(records: Path, out: Path) -> None:
+    """Write the report of all records in a folder."""
+    with replacing(out) as part:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(report(records), encoding="utf-8")
+
+
+def report(records: Path) -> str:
+    """The whole report as Markdown."""
+    parts = [HEAD, *weighting(records), *tasks(records), *encoders(records), *shapes(records)]
+    return "\n\n".join(parts) + "\n"
+
+
+def weighting(folder: Path) -> list[str]:
+    """The main table on land cover: scores, comparisons, restoration."""
+    known = read_records(folder, "weighting")
+    meanings = [[f"`{name}`", meaning] for name, meaning in MEANINGS.items()]
+    parts = ["## Does weighting by backscatter help?", WEIGHTING, _table(("start", "meaning"), meanings)]
+    parts += [_filled(known), *_searched(read_records(folder, "weighting_search"))]
+    for method, title in METHODS.items():
+        mine = [record for record in known if record["configuration"].startswith(f"{method}-")]
+        for fraction in FRACTIONS if mine else ():
+            parts += [f"### {title}: land cover, {100 * fraction:g} % of the labels"]
+            parts += [_scores(mine, method, fraction), _answers(mine, method, fraction)]
+        if mine:
+            parts += [f"### {title}: what is restored", RESTORED, _restored(mine, method)]
+    return parts
+
+
+def _filled(known: Records) -> str:
+    """Which seeds are whole, and how many cells are missing."""
+    names = [row_name(m, start, fraction) for m in METHODS for start in STARTS for fraction in FRACTIONS]
+    there = {(record["configuration"], record["seed"]) for record in known}
+    missing = [sum((name, seed) not in there for name in names) for seed in PLANNED_SEEDS]
+    states = [
+        f"seed {seed}: {_lack(count, len(names))}" for seed, count in zip(PLANNED_SEEDS, missing, strict=True)
+    ]
+    simulators = {record["values"]["simulator"] for record in known}
+    mixed = (
+        f" The records come from {len(simulators)} versions of the simulator." if len(simulators) > 1 else ""
+    )
+    return f"Cells of the table: {'; '.join(states)}.{mixed}"
+
+
+def _lack(missing: int, cells: int) -> str:
+    if missing == cells:
+        return "not run yet"
+    return f"{missing} of {cells} missing" if missing else "complete"
+
+
+def _searched(known: Records) -> list[str]:
+    """The validation score at every rate of the search, the best in bold."""
+    rates = sorted({_rate(record) for record in known})
+    rows = []
+    for method, start in ((method, start) for method in METHODS for start in STARTS):
+        found = {
+            _rate(record): record["values"]["val_score"] for record in known if _is_of(record, method, start)
+        }
+        cells = [_bold(found.get(rate), max(found.values(), default=math.nan)) for rate in rates]
+        rows.append([method, f"`{start}`", *cells])
+    if not known:
+        return ["### Learning rates of fine-tuning", "Not searched yet."]
+    head = ("method", "start", *(f"{rate:g}" for rate in rates))
+    return ["### Learning rates of fine-tuning", SEARCHED, _table(head, rows)]
+
+
+def _rate(record: Mapping[str, Any]) -> float:
+    return record["values"]["settings"]["downstream"]["learning_rate"]
+
+
+def _is_of(record: Mapping[str, Any], method: str, start: str) -> bool:
+    return record["configuration"].startswith(f"{method}-{start}-")
+
+
+def _bold(score: float | None, best: float) -> str:
+    if score is None:
+        return "-"
+    return f"**{score:.4f}**" if score == best else f"{score:.4f}"
+
+
+def _scores(known: Records, method: str, fraction: float) -> str:
+    """Every start's score, what it adds to random weights, and what it cost."""
+    rows = []
+    for start in STARTS:
+        name = row_name(method, start, fraction)
+        of = _of(known, name)
+        if not of:
+            rows.append([f"`{start}`", "0", *["-"] * 6])
+            continue
+        gain = _difference(known, name, row_name(method, "random", fraction), "miou")
+        cost = [f"{_mean(of, each):.0f}" for each in (f"{PRETRAINED}cpu_seconds", "finetune_cpu_seconds")]
+        chips = " to ".join(f"{_mean(of, each):.3f}" for each in ("miou_low", "miou_high"))
+        size = f"{_mean(of, 'parameters') / 1e6:.2f}"
+        rows.append([f"`{start}`", str(len(of)), _interval(of, "miou"), chips, gain, size, *cost])
+    head = (
+        "start",
+        "seeds",
+        "mIoU",
+        "over chips of one seed",
+        "less `random`",
+        "M parameters",
+        "CPU s pretraining",
+    )
+    return _table((*head, "CPU s fine-tuning"), rows)
+
+
+def _answers(known: Records, method: str, fraction: float) -> str:
+    """Every question's difference and verdict."""
+    rows = []
+    for question in QUESTIONS:
+        a, b = (row_name(method, start, fraction) for start in (question.a, question.b))
+        pair = f"`{question.a}` less `{question.b}`"
+        rows.append([question.text, pair, *_verdict(known, a, b, "miou")])
+    return _table(("question", "comparison", "seeds", "difference", "smallest resolved", "verdict"), rows)
+
+
+def _verdict(known: Records, a: str, b: str, metric: str) -> list[str]:
+    """Seeds, difference, smallest difference that they resolve, verdict."""
+    if not (_of(known, a) and _of(known, b)):
+        return ["0", "-", "-", "not run yet"]
+    try:
+        found = paired_difference(known, a, b, metric)
+    except DataError:
+        return ["0", "-", "-", "no seed in common yet"]
+    resolved = f"{found.smallest_resolved:.4f}" if math.isfinite(found.smallest_resolved) else "none"
+    so_far = "" if found.seeds >= len(PLANNED_SEEDS) else " so far"
+    return [str(found.seeds), f"{found.mean:+.4f}", resolved, found.verdict + so_far]
+
+
+def _difference(known: Records, a: str, b: str, metric: str) -> str:
+    seeds, mean, resolved, _ = _verdict(known, a, b, metric)
+    return "-" if a == b or seeds == "0" else f"{mean} ± {resolved}"
+
+
+def _restored(known: Records, method: str) -> str:
+    """How each pretrained model restores chips of the test."""
+    columns = [PRETRAINED + each for each in ("loss", "mean_loss", *(PREFIX + name for name in STRATA))]
+    rows = []
+    for start, about in STARTS.items():
+        of = _of(known, row_name(method, start, FRACTIONS[0]))
+        if about.rule is not None and of:
+            rows.append([f"`{start}`", str(len(of)), *(_interval(of, column) for column in columns)])
+    head = ("start", "seeds", "loss, all pixels alike", "of the mean", *(f"{each}, dB" for each in STRATA))
+    return _table(head, rows)
+
+
+def tasks(folder: Path) -> list[str]:
+    """The best weighting on other tasks and shares of labels."""
+    known = read_records(folder, "weighting_tasks")
+    rows = [
+        [title, task.replace("_", " "), f"{100 * fraction:g} %", f"`{start}`", *_task_cells(known, *cell)]
+        for method, title in METHODS.items()
+        for task, fractions in TASK_CELLS.items()
+        for fraction in fractions
+        for start in ("random", "unweighted", *WEIGHTINGS)
+        if _of(known, row_name(*(cell := (method, start, fraction, task))[:3]), task)
+    ]
+    head = ("method", "task", "labels", "start", "seeds", "score", "less `random`", "less `unweighted`")
+    parts = ["## Other tasks and shares of labels", TASKS]
+    return [*parts, _table(head, rows) if rows else "No cell has been run yet."]
+
+
+def _task_cells(known: Records, method: str, start: str, fraction: float, task: str) -> list[str]:
+    """Seeds, score, and differences from the two starts without weights."""
+    here, score = [record for record in known if record["data"] == task], SCORES[task]
+    name, *others = (row_name(method, each, fraction) for each in (start, "random", "unweighted"))
+    of = _of(here, name)
+    gains = [_difference(here, name, other, score) for other in others]
+    return [str(len(of)), f"{score} {_interval(of, score)}", *gains]
+
+
+def encoders(folder: Path) -> list[str]:
+    """The embedded encoders."""
+    columns = [
+        "weighted_loss",
+        "weighted_mean_loss",
+        "loss",
+        "mean_loss",
+        *(PREFIX + name for name in STRATA),
+    ]
+    known = {name: read_records(folder, name) for name in EMBEDDED}
+    rows = [
+        [f"`{name}`", str(len(of)), *(_interval(of, column) for column in columns)]
+        for name, of in known.items()
+        if of
+    ]
+    head = (
+        "encoder",
+        "seeds",
+        "weighted loss",
+        "of the mean",
+        "loss",
+        "of the mean",
+        *(f"{each}, dB" for each in STRATA),
+    )
+    return ["## Embedded encoders", ENCODERS, _table(head, rows) if rows else "None has been scored yet."]
+
+
+def shapes(folder: Path) -> list[str]:
+    """The embedded promptable model."""
+    known = read_records(folder, "sam_tiny_base")
+    rows = []
+    for family in sorted({family for record in known for family in record["values"]}):
+        of = [{**record, "values": record["values"][family]} for record in known]
+        rows.append(
+            [family, str(len(of)), *(_interval(of, name) for name in ("fill_box", "otsu_box", "model"))]
+        )
+    head = ("family", "seeds", "fill the box", "Otsu in the box", "model")
+    return ["## `sam_tiny_base` on drawn shapes", SHAPES, _table(head, rows) if rows else "Not scored yet."]
+
+
+def _of(known: Records, name: str, data: str | None = None) -> list[Mapping[str, Any]]:
+    return [r for r in known if r["configuration"] == name and data in (None, r["data"])]
+
+
+def _values(known: Records, metric: str) -> list[float]:
+    return [record["values"][metric] for record in known if metric in record["values"]]
+
+
+def _mean(known: Records, metric: str) -> float:
+    """Mean of a metric; 0 of what no record has, such as the cost of pretraining that there was none of."""
+    values = _values(known, metric)
+    return sum(values) / len(values) if values else 0.0
+
+
+def _interval(known: Records, metric: str) -> str:
+    values = _values(known, metric)
+    mean, half = mean_interval(values)
+    return f"{mean:.3f} ± {half:.3f}" if len(values) > 1 else f"{mean:.3f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+HEAD = """# Results
+
+Made by `python -m sartutor.learn.report` from the records in `results/records`, one a cell; no number is typed by hand.
+± is the half width of a 95 % t interval over seeds (none for a single seed). Losses are better when small, scores when
+large. All data are simulated; nothing here has been measured on real scenes."""
+
+WEIGHTING = """A small encoder is started in one of these ways, then fine-tuned for land cover with all labels or an
+eighth of them (`python -m sartutor.learn.experiments weighting`). All rows of a method have the same architecture,
+the same number of updates, and the same grid of learning rates of fine-tuning; rows of one seed see the same scenes,
+and differences are taken seed by seed. Each seed draws its own weights, masks and scenes for pretraining, labels,
+validation and test. The learning rate of pretraining is one for all rows."""
+
+SEARCHED = """Validation mIoU with a quarter of the labels, at a seed that no row is compared on; the best rate of a
+start, in bold, is that of its rows below."""
+
+RESTORED = """Test chips, all pixels alike; for SAR-W-SimMIM hidden pixels and mean absolute error in standard
+deviations of a band, the mean being that of the band; for SAR-W-MixMAE all pixels, each where it was hidden, and mean
+squared error in standard deviations of its cell, the mean being that of the cell, which is also what the restored
+cell is given back. Then restored less true backscatter in dB, by thirds of the pixels by despeckled level; a smooth
+guess is too bright where it is dark, and too dark where it is bright. Filtered rows are judged on filtered chips."""
+
+TASKS = """From random weights, from pretraining without weights, and from the weighting that did best on the validation
+chips of the table above (`python -m sartutor.learn.experiments weighting_tasks`), at the learning rates found there."""
+
+ENCODERS = """Scores of the encoders in `sartutor/weights` on unseen seeds, beside predicting the mean; their cards say
+more."""
+
+SHAPES = """Mean IoU over objects, boxes 10 px loose, on unseen seeds."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of the report."""
+    parser = argparse.ArgumentParser(description="Write docs/RESULTS.md from the records.")
+    parser.add_argument("--records", type=Path, default=Path("results/records"))
+    parser.add_argument("--out", type=Path, default=Path("docs/RESULTS.md"))
+    given = parser.parse_args(arguments)
+    write_report(given.records, given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What the experiments on weighting compare, and what each comparison asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sartutor.learn.weighting import WeightRule
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an encoder starts from: pretraining with a rule of weights, or random numbers (None); `filtered` chips."""
+
+    rule: WeightRule | None
+    filtered: bool = False
+
+
+STARTS = {
+    "random": Start(None),
+    "unweighted": Start(WeightRule("none")),
+    "physical": Start(WeightRule()),
+    "zscore": Start(WeightRule(domain="zscore")),
+    "clipped": Start(WeightRule(domain="clipped")),
+    "unit_mean": Start(WeightRule(control="unit_mean")),
+    "shuffled": Start(WeightRule(control="shuffled")),
+    "inverted": Start(WeightRule(control="inverted")),
+    "despeckled": Start(WeightRule(control="despeckled")),
+    "filtered": Start(WeightRule(), filtered=True),
+    "filtered_random": Start(None, filtered=True),
+}
+"""Rows of the main table by name."""
+
+MEANINGS = {
+    "random": "no pretraining",
+    "unweighted": "pretrained, all pixels alike",
+    "physical": "weights from linear power",
+    "zscore": "weights from 10^(z / 10) of standardised decibels z",
+    "clipped": "weights from linear power up to its 99th percentile",
+    "unit_mean": "physical weights, divided by their mean over each image and band",
+    "shuffled": "physical weights at other pixels of the same image",
+    "inverted": "weights that favour bright pixels",
+    "despeckled": "physical weights from averaged power",
+    "filtered": "as physical, all chips Lee-filtered before pretraining and fine-tuning",
+    "filtered_random": "no pretraining, all chips Lee-filtered",
+}
+"""What each start is, in words."""
+
+WEIGHTINGS = ("physical", "zscore", "clipped")
+"""Starts among which the best weighting is chosen for other tasks."""
+
+FRACTIONS = (1.0, 0.125)
+"""Shares of the labels in the main table."""
+
+TASK_CELLS = {"land_cover": (0.5, 0.25), "multilabel": (1.0, 0.5, 0.25, 0.125), "flood": (1.0, 0.125)}
+"""Tasks and shares of labels for the best weighting only."""
+
+
+class Question(NamedTuple):
+    """What is asked by comparing start `a` with start `b`."""
+
+    text: str
+    a: str
+    b: str
+
+
+QUESTIONS = (
+    Question("Does pretraining without weights help?", "unweighted", "random"),
+    Question("Does weighted pretraining help?", "physical", "random"),
+    Question("Do weights help?", "physical", "unweighted"),
+    Question("Do z-score weights help?", "zscore", "unweighted"),
+    Question("Do clipped weights help?", "clipped", "unweighted"),
+    Question("Is it more than a larger loss?", "unit_mean", "unweighted"),
+    Question("Does it matter where the weights lie?", "physical", "shuffled"),
+    Question("Is dark the right way round?", "physical", "inverted"),
+    Question("Do weights from less speckled power do better?", "despeckled", "physical"),
+    Question("Does filtered input do better?", "filtered", "physical"),
+    Question("Does filtered input do better without pretraining?", "filtered_random", "random"),
+    Question("Does weighted pretraining help on filtered input?", "filtered", "filtered_random"),
+)
+"""Comparisons of the main table."""
+
+
+def row_name(method: str, start: str, fraction: float) -> str:
+    """The name of a row in records: method, start, and labels in percent."""
+    return f"{method}-{start}-{100 * fraction:g}"
