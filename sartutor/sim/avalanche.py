@@ -5,11 +5,11 @@ before (0) and after (1) an avalanche cycle. Sigma0 refers to the ellipsoid and 
 towards the radar are bright, shadow holds noise alone. Both dates share orbit and view, as pairs for change detection
 must. Confusers, one function each, add changes that are no debris and debris that is no change.
 
-Limits: terrain brightness is painted in map geometry (Ulander 1996, cut off in layover), layover is not folded and
-casts no copies; flow, layover and shadow are computed on pixels of twice the size; snow, soil and trees differ by
-their level alone, equally in VV and VH; rotating or mirroring a scene turns the look direction against the terrain,
-which no radar does (crops are fine). Levels of land covers and their sources: `sartutor.sim.backscatter`. The other
-numbers are assumed unless a source is named.
+Limits: terrain brightness is painted in map geometry; in layover areas add up, but as if all ground of a cell were of
+one cover, so that nothing is copied; flow, layover, shadow and texture are computed on pixels of twice the size; snow,
+soil and trees differ by level and texture alone, equally in VV and VH; rotating or mirroring a scene turns the look
+direction against the terrain, which no radar does (crops are fine). Levels of land covers and their sources:
+`sartutor.sim.backscatter`. The other numbers are assumed unless a source is named.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
+from itertools import product
+from typing import TypeVar
 
 import numpy as np
 from affine import Affine
@@ -29,10 +31,11 @@ from sartutor.errors import GeometryError
 from sartutor.sar.radiometry import db_to_power, power_to_db
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.terrain import View, gradient, heights, local_incidence, slope, spacing_m
-from sartutor.sar.visibility import layover, shadow
 from sartutor.sim import flow
 from sartutor.sim.backscatter import mean_db, spread_db
-from sartutor.sim.sensor import SENSORS, Sensor, observe
+from sartutor.sim.landcover import FOREST_CORRELATION_M, FOREST_ORDER
+from sartutor.sim.relief import folds, terrain_brightness
+from sartutor.sim.sensor import SENSORS, RadarBand, Sensor, observe, texture
 from sartutor.sim.shapes import parcels
 from sartutor.sim.terrain import fractal_terrain, grain, smooth_field
 
@@ -41,6 +44,7 @@ Complex = NDArray[np.complex64]
 Labels = NDArray[np.uint16]
 Mask = NDArray[np.bool_]
 Rng = np.random.Generator
+Value = TypeVar("Value", np.bool_, np.float32)
 
 POLARISATIONS = ("VV", "VH")
 COVERS = ("grass", "dry_snow", "wet_snow", "forest", "rock", "water", "cropland", "road")
@@ -56,7 +60,7 @@ EARLY_STOP_DEGREE = (-1.0, 5.0)
 """How much larger than that of the longest runout an avalanche's alpha is."""
 
 DRY_CONTRAST_DB, WET_CONTRAST_DB = (3.0, 6.0), (1.5, 4.0)
-"""How much brighter than the snow around it debris is in VV, for avalanches in dry and in wet snow."""
+"""How much brighter than the snow around it debris is in VV at C-band, for avalanches in dry and in wet snow."""
 
 VH_SHARE = (0.7, 1.1)
 """Contrast in VH as a share of that in VV, in dB."""
@@ -64,11 +68,8 @@ VH_SHARE = (0.7, 1.1)
 DEBRIS_TEXTURE_DB = 1.2
 """Standard deviation of the debris' brightness over some 20 m."""
 
-BRIGHTEST_DB = 8.0
-"""Most that the terrain's slope adds; in layover the pixel area would have no bound."""
-
-LAYOVER_FACTOR = np.float32(2)
-"""Least brightness factor where ground shares its slant range with other ground: the sum of two equal parts."""
+LEAST_AREA = 0.1
+"""Least brightness factor in layover, where hardly any of a cell's ground gets the beam."""
 
 LEAST_ALPHA_DEGREE = 12.0
 """Smallest runout angle; paths that soon end in a hollow have no meaningful beta."""
@@ -107,8 +108,10 @@ class Canvas:
     def cover_on(self, when: int) -> NDArray[np.uint8]:
         """Land cover with the snow of date 0 or 1."""
         snow = (self.cover == GRASS) & (self.height > self.snow_line_m)
-        wet = snow & (self.height < self.wet_line_m[when])
-        return np.where(wet, WET, np.where(snow, DRY, self.cover)).astype(np.uint8)
+        cover = self.cover.copy()
+        cover[snow] = DRY
+        cover[snow & (self.height < self.wet_line_m[when])] = WET
+        return cover
 
 
 Confuser = Callable[[Rng, Canvas], None]
@@ -137,7 +140,7 @@ def wet_snow_line(rng: Rng, canvas: Canvas) -> None:
 
 def old_debris(rng: Rng, canvas: Canvas) -> None:
     """Debris of earlier avalanches is as bright on both dates, a little less than fresh debris."""
-    paths = np.setdiff1d(np.unique(canvas.deposits), np.append(canvas.fresh, 0))
+    paths = np.setdiff1d(_numbers(canvas.deposits), canvas.fresh)
     old = np.isin(canvas.deposits, paths[rng.random(len(paths)) < 0.8])
     canvas.both_db += old * np.float32(rng.uniform(2, 4.5))
     canvas.confused |= old
@@ -266,7 +269,8 @@ def avalanche_world(rng: Rng, size: int, dem: Scene | None, settings: Settings) 
     for confuser in settings.confusers:
         if rng.random() < CONFUSER_CHANCE:
             confuser(rng, canvas)
-    labels, contrast = _fresh_debris(rng, canvas, valid)
+    labels, contrast = _fresh_debris(rng, canvas, valid, settings.sensor.band)
+    cover = np.stack([canvas.cover_on(0), canvas.cover_on(1)])
     start = date(2021 + int(rng.integers(4)), 1, 1) + timedelta(days=int(rng.integers(110)))
     return AvalancheWorld(
         height=height,
@@ -274,36 +278,15 @@ def avalanche_world(rng: Rng, size: int, dem: Scene | None, settings: Settings) 
         slope=canvas.slope,
         view=view,
         shadow=canvas.shadow,
-        cover=np.stack([canvas.cover_on(0), canvas.cover_on(1)]),
+        cover=cover,
         labels=labels,
         contrast_db=contrast,
-        power=_sigma0(rng, canvas, labels, contrast, settings.sensor),
+        power=_sigma0(rng, canvas, cover, labels, contrast, settings.sensor.band),
         coherent=_huts(rng, canvas),
         confused=canvas.confused,
         grid=grid,
         dates=(start, start + timedelta(days=int(rng.choice([6, 12])))),
     )
-
-
-def terrain_brightness(rise: Array, view: View) -> Array:
-    """Factor (rows, columns) by which terrain changes sigma0 that refers to the ellipsoid: sin(theta) / cos(psi).
-
-    A map pixel collects the power of the surface that shares its slant-range cell; psi is the angle between the
-    surface normal and the normal of the image plane (Ulander 1996, IEEE TGRS 34(5)). 1 on flat ground; more on
-    slopes towards the radar, cut off at `BRIGHTEST_DB`, which also stands where cos(psi) < 0 (layover).
-
-    Args:
-        rise: gradient (2, rows, columns) towards east and north.
-        view: where the beam comes from.
-    """
-    theta, azimuth = np.deg2rad(view.incidence_deg), np.deg2rad(view.look_azimuth_deg)
-    east, north = rise
-    along = east * np.float32(np.sin(azimuth)) + north * np.float32(np.cos(azimuth))
-    cosine = np.float32(np.sin(theta)) - np.float32(np.cos(theta)) * along
-    cosine /= np.sqrt(1 + east * east + north * north)
-    least = np.sin(theta) / 10 ** (BRIGHTEST_DB / 10)
-    factor: Array = np.float32(np.sin(theta)) / np.maximum(cosine, np.float32(least))
-    return factor
 
 
 def _ground(rng: Rng, size: int, dem: Scene | None, sensor: Sensor) -> tuple[Array, Grid]:
@@ -343,15 +326,14 @@ def _canvas(rng: Rng, height: Array, settings: Settings) -> tuple[Canvas, View]:
     slopes = slope(rise)
     half = _halved(height)
     deposits, track = _avalanches(rng, half, 2 * pixel, height.shape)
-    hidden = _doubled(shadow(half, (2 * pixel, 2 * pixel), view), height.shape)
-    folded = _doubled(layover(half, (2 * pixel, 2 * pixel), view), height.shape)
-    bright = power_to_db(np.maximum(terrain_brightness(rise, view), np.where(folded, LAYOVER_FACTOR, 0)))
+    seen = folds(half, 2 * pixel, view)
+    incidence, bright = _exposure(rise, _doubled(seen.area, height.shape), view)
     canvas = Canvas(
         height=height,
         slope=slopes,
-        incidence=local_incidence(rise, view),
-        terrain_db=bright,
-        shadow=hidden,
+        incidence=incidence,
+        terrain_db=power_to_db(bright),
+        shadow=_doubled(seen.shadow, height.shape),
         cover=_land_cover(rng, height, slopes, track),
         snow_line_m=_level(height, rng.uniform(-0.6, 0.3)),
         wet_line_m=[],
@@ -365,8 +347,24 @@ def _canvas(rng: Rng, height: Array, settings: Settings) -> tuple[Canvas, View]:
     wobble = np.float32(0.04 * np.ptp(height)) * _field(rng, height.shape, 3.0, 8)
     canvas.wet_line_m = [np.float32(line) + wobble] * 2
     canvas.fresh = _choose_fresh(rng, canvas.deposits, settings.empty_share)
-    canvas.both_db += _natural_spread(rng, canvas.cover)
+    canvas.both_db += _natural_spread(rng, canvas.cover, settings.sensor.band)
+    canvas.both_db += _texture_db(rng, canvas.cover, pixel)
     return canvas, view
+
+
+def _exposure(rise: Array, area: Array, view: View) -> tuple[Array, Array]:
+    """Angle in degrees at which ground scatters, and the factor by which terrain changes its sigma0.
+
+    Both are those of the slope, but in layover, where `area` is known, those of all ground that shares a cell: a
+    mixture of slopes, whose gamma0 is taken to be that of flat ground.
+    """
+    azimuth = np.deg2rad(view.look_azimuth_deg)
+    sine, cosine = np.float32(np.sin(azimuth)), np.float32(np.cos(azimuth))
+    east, north = rise
+    alone = terrain_brightness(east * sine + north * cosine, east * cosine - north * sine, view.incidence_deg)
+    folded = np.isfinite(area)
+    angle = np.where(folded, np.float32(view.incidence_deg), local_incidence(rise, view))
+    return angle, np.where(folded, np.maximum(area, np.float32(LEAST_AREA)), alone)
 
 
 def _avalanches(rng: Rng, half: Array, pixel_m: float, shape: tuple[int, ...]) -> tuple[Labels, Mask]:
@@ -389,18 +387,24 @@ def _roughened(rng: Rng, labels: Labels, shape: tuple[int, ...]) -> Labels:
     """Labels at twice the size; outlines wander by about a pixel, as snow does and squares do not."""
     rows, cols = shape
     index = []
-    for axis, coordinate in enumerate(np.ogrid[:rows, :cols]):
-        place = (coordinate + 0.9 * grain(rng, max(shape))[:rows, :cols]) / 2
-        index.append(np.clip(place, 0, labels.shape[axis] - 1).astype(np.intp))
+    for axis, line in enumerate(np.ogrid[:rows, :cols]):
+        place = line.astype(np.float32) + np.float32(0.9) * grain(rng, max(shape))[:rows, :cols]
+        index.append(np.clip(place / 2, 0, labels.shape[axis] - 1, out=place).astype(np.intp))
     return labels[tuple(index)]
 
 
 def _choose_fresh(rng: Rng, deposits: Labels, empty_share: float) -> NDArray[np.intp]:
     """Ids of the avalanches that come down between the dates: 3 of 5, at least one unless the scene is empty."""
-    ids = np.unique(deposits)[1:].astype(np.intp) if deposits.any() else np.zeros(0, np.intp)
+    ids = _numbers(deposits)
     if not len(ids) or rng.random() < empty_share:
         return np.zeros(0, np.intp)
     return np.sort(rng.permutation(ids)[: max(1, rng.binomial(len(ids), 0.6))])
+
+
+def _numbers(labels: Labels) -> NDArray[np.intp]:
+    """The ids that occur, ascending, without 0."""
+    counts = np.bincount(labels.ravel())
+    return np.flatnonzero(counts[1:]) + 1
 
 
 def _land_cover(rng: Rng, height: Array, slopes: Array, track: Mask) -> NDArray[np.uint8]:
@@ -434,13 +438,32 @@ def _level(height: Array, share: float) -> float:
     return low + share * (high - low)
 
 
-def _natural_spread(rng: Rng, cover: NDArray[np.uint8]) -> Array:
+def _natural_spread(rng: Rng, cover: NDArray[np.uint8], band: RadarBand) -> Array:
     """Differences between places of one cover in dB, the same on both dates."""
-    spread = np.array([spread_db(name, "C", "VV") for name in COVERS], np.float32)
+    spread = np.array([spread_db(name, band, "VV") for name in COVERS], np.float32)
     return spread[cover] * _field(rng, cover.shape, 2.0, 4)
 
 
-def _fresh_debris(rng: Rng, canvas: Canvas, valid: Mask) -> tuple[Labels, Array]:
+def _texture_db(rng: Rng, cover: NDArray[np.uint8], pixel_m: float) -> Array:
+    """Texture of trees and rocks in dB, the same on both dates: under speckle their power is K-distributed.
+
+    Rocks have the order and correlation length of forest.
+    """
+    rows, cols = cover.shape
+    coarse = (rows + 1) // 2, (cols + 1) // 2
+    grains = texture(rng, coarse, FOREST_ORDER, max(FOREST_CORRELATION_M / (2 * pixel_m), 1))
+    rough = (cover == FOREST) | (cover == ROCK)
+    return rough * _doubled(power_to_db(grains), cover.shape)
+
+
+@lru_cache(maxsize=8)
+def contrast_scale(band: RadarBand) -> float:
+    """By how much debris in dry snow stands out in a radar band, as a share of its contrast in dB at C-band."""
+    here, there = (mean_db("debris", b, "VV") - mean_db("dry_snow", b, "VV") for b in (band, "C"))
+    return float(here / there)
+
+
+def _fresh_debris(rng: Rng, canvas: Canvas, valid: Mask, band: RadarBand) -> tuple[Labels, Array]:
     """Fresh deposits that a radar can see, as ids 1, 2, ..., and the VV contrast of each in dB."""
     seen = np.isin(canvas.deposits, canvas.fresh) & valid & ~canvas.shadow
     labels = np.zeros(seen.shape, np.uint16)
@@ -450,38 +473,35 @@ def _fresh_debris(rng: Rng, canvas: Canvas, valid: Mask) -> tuple[Labels, Array]
     count = np.bincount(ids)
     mostly_wet = np.bincount(ids, wet[seen]) > count / 2
     dry_db, wet_db = (rng.uniform(*limits, len(count)) for limits in (DRY_CONTRAST_DB, WET_CONTRAST_DB))
-    return labels, np.where(mostly_wet, wet_db, dry_db).astype(np.float32)
+    contrast = contrast_scale(band) * np.where(mostly_wet, wet_db, dry_db)
+    return labels, contrast.astype(np.float32)
 
 
-def _sigma0(rng: Rng, canvas: Canvas, labels: Labels, contrast_db: Array, sensor: Sensor) -> Array:
+def _sigma0(
+    rng: Rng, canvas: Canvas, cover: NDArray[np.uint8], labels: Labels, contrast_db: Array, band: RadarBand
+) -> Array:
     """Sigma0 without speckle (4, rows, columns), VV0, VH0, VV1, VH1; 0 in shadow."""
+    rows, cols = labels.shape
     debris = np.append(np.float32(0), contrast_db)[labels]
-    debris += (
-        (labels > 0)
-        * np.float32(DEBRIS_TEXTURE_DB)
-        * grain(rng, max(labels.shape))[: labels.shape[0], : labels.shape[1]]
-    )
-    shared = canvas.both_db + canvas.terrain_db
+    debris += (labels > 0) * np.float32(DEBRIS_TEXTURE_DB) * grain(rng, max(rows, cols))[:rows, :cols]
+    steady = db_to_power(canvas.both_db + canvas.terrain_db)
+    steady[canvas.shadow] = 0
     angle = np.clip(np.round(4 * canvas.incidence), 0, 360).astype(np.intp)
-    layers = []
-    for when in (0, 1):
-        cover = canvas.cover_on(when)
-        for polarisation in POLARISATIONS:
-            decibels = _table(sensor.band, polarisation)[cover, angle] + shared
-            if when == 1:
-                share = 1.0 if polarisation == "VV" else rng.uniform(*VH_SHARE)
-                decibels += canvas.change_db + np.float32(share) * debris
-            layers.append(decibels)
-    power = db_to_power(np.stack(layers))
-    power[:, canvas.shadow] = 0
+    power = np.empty((4, rows, cols), np.float32)
+    for layer, (when, polarisation) in zip(power, product((0, 1), POLARISATIONS), strict=True):
+        table = _table(band, polarisation)
+        np.multiply(table.take(cover[when] * np.intp(table.shape[1]) + angle), steady, out=layer)
+        if when == 1:
+            share = 1.0 if polarisation == "VV" else rng.uniform(*VH_SHARE)
+            layer *= db_to_power(canvas.change_db + np.float32(share) * debris)
     return power
 
 
 @lru_cache(maxsize=8)
-def _table(band: str, polarisation: str) -> Array:
-    """Mean sigma0 in dB of `COVERS` (rows) at 0, 1/4, 2/4, ... 90 degrees of local incidence (columns)."""
+def _table(band: RadarBand, polarisation: str) -> Array:
+    """Mean sigma0 (power) of `COVERS` (rows) at 0, 1/4, 2/4, ... 90 degrees of local incidence (columns)."""
     degrees = np.arange(361) / 4
-    return np.stack([mean_db(cover, band, polarisation, degrees) for cover in COVERS])
+    return db_to_power(np.stack([mean_db(cover, band, polarisation, degrees) for cover in COVERS]))
 
 
 def _huts(rng: Rng, canvas: Canvas) -> Complex | None:
@@ -511,6 +531,6 @@ def _halved(height: Array) -> Array:
     return means
 
 
-def _doubled(mask: Mask, shape: tuple[int, ...]) -> Mask:
+def _doubled(raster: NDArray[Value], shape: tuple[int, ...]) -> NDArray[Value]:
     """Every pixel as 2 x 2 pixels, cut to `shape`."""
-    return mask.repeat(2, axis=0).repeat(2, axis=1)[: shape[0], : shape[1]]
+    return raster.repeat(2, axis=0).repeat(2, axis=1)[: shape[0], : shape[1]]

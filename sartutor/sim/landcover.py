@@ -1,8 +1,9 @@
 """Land cover under a radar: scenes of the seven classes of CrossEarth-SAR, in domains that differ as in its gaps.
 
 A domain says which region is seen, by which platform and radar band, in which polarisation, and whether as power or
-as one part of the complex image (arXiv 2603.12008). The radar looks along increasing columns. Limits: no layover, tree
-and house heights are constants, row direction and soil moisture act only as spread between fields.
+as one part of the complex image (arXiv 2603.12008). The radar looks along increasing columns. Limits: slopes are bright
+up to a limit and cause no layover, tree and house heights are constants, row direction and soil moisture act only as
+spread between fields.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from sartutor.errors import DataError
-from sartutor.sar.radiometry import db_to_power
+from sartutor.sar.radiometry import db_to_power, power_to_db
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sim.backscatter import LAND_COVERS, angular_exponent, falloff_db, mean_db, spread_db
 from sartutor.sim.layout import BUILDING, FOREST, REGIONS, ROAD, WATER, Labels, Layout, draw_layout
+from sartutor.sim.relief import terrain_brightness
 from sartutor.sim.sensor import SENSORS, RadarBand, Sensor, observe, slc, texture
 
 Array = NDArray[np.float32]
@@ -167,8 +169,10 @@ def reflectivity(rng: Rng, layout: Layout, sensor: Sensor, incidence_deg: Array)
         incidence_deg: incidence on level ground in degrees, one per column.
     """
     labels = layout.labels
-    falloff = falloff_db(_local_incidence(layout, incidence_deg))
+    slope = np.where(labels == WATER, np.float32(0), layout.slope_deg)  # water lies level
+    falloff = falloff_db(incidence_deg - slope)
     shape = _shape_db(labels, sensor, float(np.mean(incidence_deg)))
+    shape += power_to_db(terrain_brightness(np.tan(np.radians(slope)), 0, incidence_deg))
     power = np.stack([_level_db(rng, layout, sensor.band, p, falloff) + shape for p in sensor.polarisations])
     power = db_to_power(power)
     if (wood := labels == FOREST).any():
@@ -207,12 +211,6 @@ def _level_db(rng: Rng, layout: Layout, band: str, polarisation: str, falloff: A
     spreads[ROAD] = 0  # the roads of a scene are alike
     labels = layout.labels
     return levels[labels] + exponents[labels] * falloff + spreads[labels] * layout.deviation
-
-
-def _local_incidence(layout: Layout, incidence_deg: Array) -> Array:
-    """Angle between look and surface normal in the plane of incidence, in degrees; water lies level."""
-    slope = np.where(layout.labels == WATER, 0, layout.slope_deg)
-    return (incidence_deg - slope).astype(np.float32)
 
 
 def _shape_db(labels: Labels, sensor: Sensor, incidence_deg: float) -> Array:
