@@ -17,7 +17,7 @@ from sartutor.errors import CheckpointError, DataError, OutputError, SarTutorErr
 from sartutor.learn.checkpoints import check_place, file_digest, load_tensors
 from sartutor.learn.chips import Chips, FolderChips, Sample, Shuffled, folder_statistics
 from sartutor.learn.loop import Batch, Schedule, Watch, fit
-from sartutor.learn.mixmae import MixMAE
+from sartutor.learn.mixmae import MixMAE, known_pixels
 from sartutor.learn.sam.inputs import three_channels
 from sartutor.learn.simmim import SamSimMIM, SimMIM
 from sartutor.learn.weighting import BandStatistics, WeightRule
@@ -287,7 +287,7 @@ def _try(model: Model, chips: Chips, batch: int) -> None:
             f"None of the first {len(first['valid'])} chips has a valid pixel; leave out images without data, or "
             "correct their no-data value."
         )
-    model.loss(first, 0)
+    _loss(model, first, 0)
 
 
 def _train(
@@ -333,7 +333,9 @@ def _train(
 
 
 def _loss(model: nn.Module, batch: Batch, step: int) -> Tensor:
-    return cast(Model, model).loss(batch, step)
+    """The model's loss; DataError where a pixel that is said to be valid is not finite."""
+    image = known_pixels(batch["image"], batch["valid"])
+    return cast(Model, model).loss({**batch, "image": image}, step)
 
 
 @torch.no_grad()
@@ -343,7 +345,7 @@ def mean_loss(model: Model, batches: list[tuple[int, Batch]]) -> float:
     total = 0.0
     for step, batch in batches:
         torch.manual_seed(step)
-        total += model.loss({name: value.to(device) for name, value in batch.items()}, step).item()
+        total += _loss(model, {name: value.to(device) for name, value in batch.items()}, step).item()
     return total / len(batches)
 
 
