@@ -84,7 +84,7 @@ plots.show_histogram(plots.panels(1)[0], samples, "digital number (HH)", "What t
 # ## 3 · From DN to gamma nought
 #
 # The mosaic is calibrated to $\gamma^0$, *gamma nought*: power that comes back per area *facing the radar*. JAXA also corrected it for slopes
-# with a terrain model [2], so that a slope does not look brighter only because it is tilted. The unit is the **decibel** (dB), ten times
+# with a terrain model [5], so that a slope does not look brighter only because it is tilted. The unit is the **decibel** (dB), ten times
 # the logarithm of a power: ten more is ten times the power [1].
 #
 # $$\gamma^0_{\mathrm{dB}} = 10 \log_{10} \langle \mathrm{DN}^2 \rangle + \mathrm{CF}, \qquad \mathrm{CF} = -83.0\ \mathrm{dB}.$$
@@ -115,7 +115,7 @@ for axes, name in zip(plots.panels(2), ("HH", "HV"), strict=True):
     plots.show_image(axes, small.band(name), f"{name}, gamma nought", "dB", small.valid)
 
 # %% [markdown]
-# HV is weaker than HH everywhere: only a part of the wave is turned on its way. Over smooth water almost none is, over vegetation
+# HV is weaker than HH on average: only a part of the wave is turned on its way. Over smooth water almost none is, over vegetation
 # much more. That makes HV the better band for telling land from sea.
 #
 # ## 4 · The average comes before the logarithm
@@ -438,3 +438,5 @@ data.write_numbers("02", PRESET, tile.key, SEED, numbers)
 # 2. Shimada et al., *New global forest/non-forest maps from ALOS PALSAR data*, Remote Sensing of Environment 155, 2014.
 # 3. D. Small, *Flattening gamma: radiometric terrain correction for SAR imagery*, IEEE TGRS 49(8), 2011.
 # 4. The ALOS-2 tutorial of SAR-W-SimMIM, arXiv:2603.15119; its code lists the class weights.
+# 5. M. Shimada, *Ortho-rectification and slope correction of SAR data using DEM and its accuracy evaluation*, IEEE JSTARS 3(4), 2010;
+#    doi:10.1109/JSTARS.2010.2072984.
