@@ -1,9 +1,9 @@
 """Pairs of radar images of one place, between which water has risen over low open ground, or has not.
 
 A flood is level: it covers fields, bare ground, grass and roads below one height, and looks as dark as open water.
-Between the dates all land changes with its moisture, and all water with the wind. Limits: water does not have to find
-its way, forest and houses keep their backscatter (no double bounce from flooded trunks and walls), nothing is
-harvested or built, and moisture and wind are the same all over the scene.
+Between the dates, with or without flood, all land changes with its moisture, some fields are harvested or ploughed, and
+all water changes with the wind. Limits: water does not have to find its way, forest and houses keep their backscatter
+(no double bounce from flooded trunks and walls), and moisture and wind are the same all over the scene.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sartutor.sim.sensor import observe
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Rng = np.random.Generator
 
 OPEN_GROUND = (ROAD, BARE, CROPLAND, BACKGROUND)
 """Covers that a flood hides."""
@@ -30,6 +31,10 @@ FLOODED_SHARE = (0.04, 0.20)
 
 MOISTURE_DB = 1.0
 """Standard deviation of the change of all land between the dates, in dB (assumed)."""
+
+WORKED_SHARE, WORKED_SPREAD = 0.3, 2.0
+"""Share of fields that are harvested or ploughed, and the standard deviation of their change in those of their class
+(assumed)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +49,8 @@ class FloodPair:
 def flood_pair(seed: int, domain: Domain, size: int, flood: bool) -> FloodPair:
     """Images of `size` x `size` pixels from one orbit at two dates, with a `flood` between them or without.
 
-    Both show the plan of `landcover_scene` of this seed; only speckle, moisture, wind and the flood differ, so that
-    the images before are the same with and without flood. DataError for a domain of complex parts.
+    Both show the plan of `landcover_scene` of this seed; only speckle, moisture, fields, wind and the flood differ.
+    The image before is the same with and without flood. DataError for a domain of complex parts.
     """
     if domain.complex_part is not None:
         raise DataError(
@@ -57,7 +62,7 @@ def flood_pair(seed: int, domain: Domain, size: int, flood: bool) -> FloodPair:
     share, (wind, moisture) = draws.uniform(*FLOODED_SHARE), draws.standard_normal(2)
     flooded = low_ground(layout, share if flood else 0.0)
     power, targets = reflectivity(np.random.default_rng((seed, 3)), layout, sensor, incidence)
-    risen = under_water(layout, flooded, wind)
+    risen = under_water(worked(draws, layout), flooded, wind)
     power_after, _ = reflectivity(np.random.default_rng((seed, 3)), risen, sensor, incidence)
     power_after[:, risen.labels != WATER] *= db_to_power(MOISTURE_DB * moisture)
     before, after = (observe(draws, each, sensor, targets) for each in (power, power_after))
@@ -72,6 +77,16 @@ def low_ground(layout: Layout, share: float) -> Mask:
     flooded = np.zeros(ground.size, bool)
     flooded[lowest] = True
     return flooded.reshape(ground.shape)
+
+
+def worked(rng: Rng, layout: Layout) -> Layout:
+    """The plan after some of its fields were harvested or ploughed: brighter or darker, each field as a whole."""
+    farmed = (layout.labels == CROPLAND) | (layout.labels == BARE)
+    fields, field = np.unique(layout.deviation[farmed], return_inverse=True)
+    change = WORKED_SPREAD * rng.standard_normal(len(fields)) * (rng.random(len(fields)) < WORKED_SHARE)
+    deviation = layout.deviation.copy()
+    deviation[farmed] = (fields + change)[field]
+    return replace(layout, deviation=deviation)
 
 
 def under_water(layout: Layout, flooded: Mask, wind: float) -> Layout:

@@ -8,9 +8,9 @@ from sartutor.errors import DataError
 from sartutor.sar.radiometry import power_to_db
 from sartutor.sim import flood
 from sartutor.sim.backscatter import mean_db
-from sartutor.sim.flood import FLOODED_SHARE, OPEN_GROUND, flood_pair, low_ground, under_water
+from sartutor.sim.flood import FLOODED_SHARE, OPEN_GROUND, flood_pair, low_ground, under_water, worked
 from sartutor.sim.landcover import Domain, domain_layout, landcover_scene
-from sartutor.sim.layout import CROPLAND, WATER
+from sartutor.sim.layout import BARE, CROPLAND, WATER
 
 PLAINS = Domain("plains", "VV", None, "sentinel1", "C")
 SIDE = 192
@@ -18,8 +18,9 @@ SIDE = 192
 
 @pytest.fixture
 def still(monkeypatch):
-    """No change of moisture."""
+    """No change of moisture, and no work on fields."""
     monkeypatch.setattr(flood, "MOISTURE_DB", 0.0)
+    monkeypatch.setattr(flood, "WORKED_SHARE", 0.0)
 
 
 def mean_change_db(pair, where):
@@ -109,6 +110,17 @@ def test_targets_stay_where_they_are():
     pair = flood_pair(1, town, 96, True)
     bright = pair.before[0] > np.quantile(pair.before[0], 0.995)
     assert np.median(pair.after[0][bright & ~pair.flooded]) > np.quantile(pair.after[0], 0.97)
+
+
+def test_some_fields_change_as_a_whole_and_nothing_else():
+    layout = domain_layout(5, PLAINS, SIDE)
+    change = worked(np.random.default_rng(2), layout).deviation - layout.deviation
+    farmed = np.isin(layout.labels, (CROPLAND, BARE))
+    assert (change[~farmed] == 0).all()
+    fields = [change[farmed & (layout.deviation == level)] for level in np.unique(layout.deviation[farmed])]
+    assert max(np.ptp(field) for field in fields) == 0
+    assert 0.1 < np.mean([field[0] != 0 for field in fields]) < 0.5
+    assert min(field[0] for field in fields) < -1 < 1 < max(field[0] for field in fields)
 
 
 def test_complex_parts_are_refused():
