@@ -164,8 +164,15 @@ def zoom(axes: Axes, box: Sequence[float], margin: float = 0.5) -> None:
 
 
 def legend(axes: Axes) -> None:
-    """Name what was drawn with a label, inside the picture."""
-    axes.legend(loc="lower right", fontsize="small")
+    """Name what was drawn with a label, in a row below the picture so that nothing is hidden."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        borderaxespad=4.5,
+        ncols=3,
+        fontsize="small",
+        frameon=False,
+    )
 
 
 def show_scores(axes: Axes, scores: Mapping[str, NDArray[Any]], title: str) -> None:
