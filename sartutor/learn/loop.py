@@ -118,9 +118,7 @@ def fit(
     bar = run.bar(_loader(fabric, data, batch, range(run.step, schedule.steps)), progress)
     with denormals_flushed(), _interrupts() as interrupt:
         for step, sample in enumerate(bar, run.step):
-            rate = schedule.rate(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["scale"]
+            rate = run.set_rate()
             torch.manual_seed(_step_seed(seed, step, fabric.global_rank))
             loss = objective(sample, step)
             fabric.backward(loss)
@@ -197,6 +195,13 @@ class _Run:
             unit="step",
             disable=not (progress and self.fabric.is_global_zero),
         )
+
+    def set_rate(self) -> float:
+        """Set and return the learning rate of the step to come."""
+        rate = self.schedule.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        return rate
 
     def agree(self, loss: Tensor, norm: Tensor | None, interrupted: bool) -> tuple[float, bool]:
         """The loss over all processes, and whether any was interrupted; SarTutorError where it is not finite."""
