@@ -1,6 +1,6 @@
 """All timings, one JSON object a line: `python -m bench`."""
 
-from bench import annotator_latency, large_scene, simmim, simulation, speckle
+from bench import annotator_latency, large_scene, loading, simmim, simulation, speckle
 
 if __name__ == "__main__":
     speckle.main()
@@ -8,3 +8,4 @@ if __name__ == "__main__":
     large_scene.main()
     simmim.main()
     annotator_latency.main()
+    loading.main()
