@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.windows import Window
 from scipy import ndimage
 
 from sartutor import catalog
 from sartutor.errors import DataError
 from sartutor.presets import preset
+from sartutor.sar.folder import BandRule, DatasetWriter, Description, Entry, open_dataset
 from sartutor.sar.geotiff import SceneFile, read_scene
-from sartutor.sar.radiometry import to_units
+from sartutor.sar.radiometry import RADAR_UNITS, to_units
 from sartutor.sar.scene import Band, Grid, Readable, Scene
 from sartutor.sar.sentinel1 import open_sentinel1
 from sartutor.sim import mosaic, shapes
+from sartutor.sim.landcover import Domain
 from sartutor.sim.terrain import fractal_terrain
+
+if TYPE_CHECKING:  # torch takes seconds to load, and not every notebook needs it
+    from sartutor.learn.chips import Chips
+    from sartutor.learn.weighting import BandStatistics
 
 FLOOD_SAMPLE = "sen1floods11-spain"
 MOSAIC_SAMPLE = "palsar2-mosaic-n23w161"
 TERRAIN_SAMPLE = "avaframe-alr"
 MADE_UP = "Synthetic: made on the spot, no one's data."
+
+NOTEBOOK_SCENES = 20_000
+"""Simulated scenes of smaller seeds belong to the embedded encoders, their tests and the experiments."""
+
+GUARD_PX = 16
+"""Rows between the part of an image that is learned from and the part that is not: wider than any speckle."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,59 @@ def height_model(data: str, preset_name: str, seed: int) -> Example:
     return Example(scene, None, "synthetic", MADE_UP)
 
 
+@dataclass(frozen=True)
+class ChipSet:
+    """Chips to learn from, and `unseen` ones to judge by, standardised alike; `key` and `credit` as in `Example`."""
+
+    train: Chips
+    unseen: Chips
+    key: str
+    credit: str
+
+
+def chips(
+    data: str,
+    preset_name: str,
+    seed: int,
+    domain: Domain,
+    side: int,
+    count: int,
+    unseen_side: int,
+    unseen_count: int,
+    statistics: BandStatistics | None = None,
+) -> ChipSet:
+    """The chips of a notebook on pretraining; the unseen ones share no place with the others.
+
+    Args:
+        data: "synthetic" is simulated land cover, all else has as many radar bands, the first ones: "sample" or a
+            raster is cut in two, a folder with a dataset.yaml has splits of its own.
+        preset_name: names the folder in which chips are kept.
+        seed: of synthetic scenes and of random crops.
+        domain: of synthetic chips.
+        side, count: of the chips to learn from: rows and columns in pixels, and how many.
+        unseen_side, unseen_count: of the unseen ones; of images there are as many as fit.
+        statistics: those of a checkpoint, for synthetic chips; None measures the chips to learn from.
+    """
+    from sartutor.learn.chips import FolderChips, SimulatedChips, folder_statistics
+
+    if data == "synthetic":
+        cache = runs_folder(preset_name, data) / "chips"
+        first = NOTEBOOK_SCENES + 2 * seed
+        train = SimulatedChips(domain, first, count, side, statistics, cache)
+        unseen = SimulatedChips(domain, first + 1, unseen_count, unseen_side, train.statistics, cache)
+        return ChipSet(train, unseen, data, MADE_UP)
+    folder, key, credit = Path(data), Path(data).name, f"Your own data: {data}"
+    if not (folder / "dataset.yaml").is_file():
+        example = sentinel1(data, preset_name, seed)
+        key, credit = example.key, example.credit
+        folder = _cut_in_two(example, runs_folder(preset_name, key) / f"chips-{unseen_side}", unseen_side)
+    dataset = open_dataset(folder)
+    other = next((split for split in dataset.splits if split != "train"), "val")
+    chosen = _first_radar(folder_statistics(dataset), len(domain.polarisation.split("+")))
+    crops = FolderChips(dataset, "train", side, count, seed, chosen)
+    return ChipSet(crops, FolderChips(dataset, other, unseen_side, None, seed, chosen), key, credit)
+
+
 def runs_folder(preset_name: str, key: str) -> Path:
     """`runs/<preset>/<data>` beside pyproject.toml, or here where there is none above; made when missing."""
     here = Path.cwd()
@@ -143,6 +209,30 @@ def _own(path: Path) -> Example:
     return Example(
         _in_decibels(open_sentinel1(images[0])), drawn, images[0].stem, f"Your own data: {images[0].name}"
     )
+
+
+def _cut_in_two(example: Example, folder: Path, rows: int) -> Path:
+    """A folder of one's own data made of one image: its last rows are the test, all but a guard band trains."""
+    scene = example.scene.read()
+    height, width = scene.grid.shape
+    if height < 2 * rows + GUARD_PX:
+        raise DataError(
+            f"{scene.name} has {height} rows; {2 * rows + GUARD_PX} are needed to learn from one part and judge by "
+            "another. Give a larger image, or a folder of your own data."
+        )
+    radar = scene.select([band.name for band in scene.bands if band.units in RADAR_UNITS])
+    rules = tuple(BandRule(name=band.name, units=band.units) for band in radar.bands)
+    writer = DatasetWriter(folder, Description(bands=rules))
+    for name, top, bottom in (("train", 0, height - rows - GUARD_PX), ("test", height - rows, height)):
+        writer.write(name, radar.read(Window(0, top, width, bottom - top)))
+    writer.finish([Entry(name, name, name) for name in ("train", "test")])
+    return folder
+
+
+def _first_radar(statistics: BandStatistics, count: int) -> BandStatistics:
+    """The statistics of the first radar bands."""
+    places = statistics.radar_bands[:count]
+    return type(statistics)(*(tuple(column[i] for i in places) for column in astuple(statistics)))
 
 
 def _in_decibels(source: SceneFile) -> Readable:

@@ -141,7 +141,7 @@ def step_scene(looks: int, seed: int, side: int = 128) -> tuple[Array, Array]:
 
 def draw_speckle(looks: int, psf: float, scale: str, seed: int) -> Figure:
     """An even area under speckle, and the histogram of its values with the law of that many looks."""
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = panel_figure(2)
     values = sensor.speckle(np.random.default_rng(seed), (160, 160), looks, psf)
     measured = speckle.enl(values)
     decibels = radiometry.power_to_db(values)
@@ -166,7 +166,7 @@ def draw_speckle(looks: int, psf: float, scale: str, seed: int) -> Figure:
 def draw_filter(name: str, size: int, looks: int, seed: int) -> Figure:
     """A step edge before and after a speckle filter, and the mean power along it in dB; refined Lee is 7 px wide."""
     size = refined_lee.SIZE if name == "refined_lee" else size
-    figure, (left, middle, right) = _figure(3)
+    figure, (left, middle, right) = panel_figure(3)
     clean, noisy = step_scene(looks, seed)
     filtered = speckle.FILTERS[name](noisy, looks, size, None)
     even = np.s_[16:-16, 16:48]
@@ -250,7 +250,7 @@ def draw_stretch(
     decibels: Array, valid: NDArray[np.bool_], limits: tuple[float, float], scale: str
 ) -> Figure:
     """A band in dB or power between two limits, and where they lie in its histogram."""
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = panel_figure(2)
     low, high = limits[0], max(limits[1], limits[0] + 0.5)
     if scale == "power":
         ends = float(radiometry.db_to_power(low)), float(radiometry.db_to_power(high))
@@ -268,7 +268,7 @@ def draw_stretch(
 
 def draw_jitter(mask: NDArray[np.bool_], increase: int, seed: int) -> Figure:
     """A label with its tight boxes and one draw of loose boxes, merged where they overlap."""
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = panel_figure(1)
     rng = np.random.default_rng(seed)
     shape = (mask.shape[0], mask.shape[1])
     tight = boxes.object_boxes(mask)
@@ -287,21 +287,22 @@ def draw_jitter(mask: NDArray[np.bool_], increase: int, seed: int) -> Figure:
     return figure
 
 
-def _figure(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure that belongs to no window, with `count` panels side by side; one alone has room for a legend.
+def panel_figure(count: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure that belongs to no window, with rows of `count` panels; one alone has room for a legend.
 
     Margins are fixed, in inches: to fit them to the labels takes as long as to draw, and makes pictures jump.
     """
-    width, height, margin, gap = 4.0 * count + 1.2 * (count == 1), 3.3, 0.75, 1.65
-    panel = (width - 2 * margin - gap * (count - 1)) / count
+    width, height, margin, gap = 4.0 * count + 1.2 * (count == 1), 3.3 * rows, 0.75, 1.65
+    panel, tall = (width - 2 * margin - gap * (count - 1)) / count, 2.4
     place = {
         "left": margin / width,
         "right": 1 - margin / width,
         "bottom": 0.55 / height,
         "top": 1 - 0.35 / height,
+        "hspace": 0.9 / tall,
     }
     figure = Figure(figsize=(width, height))
-    axes = figure.subplots(1, count, squeeze=False, gridspec_kw={**place, "wspace": gap / panel})
+    axes = figure.subplots(rows, count, squeeze=False, gridspec_kw={**place, "wspace": gap / panel})
     return figure, list(np.ravel(axes))
 
 

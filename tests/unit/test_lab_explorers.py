@@ -19,7 +19,7 @@ def test_a_control_redraws_the_picture_and_its_alternative_text():
 
 
 def test_alternative_text_is_escaped():
-    figure, _ = explorers._figure(1)
+    figure, _ = explorers.panel_figure(1)
     figure.set_label('<b>"5 > 4"</b>')
     assert 'alt="&lt;b&gt;&quot;5 &gt; 4&quot;&lt;/b&gt;"' in plots.picture_html(figure)
 
