@@ -3,8 +3,9 @@
 Every row names its source. "assumed" rows are plausible levels, set so that the orderings hold that radar
 engineers agree on (smooth surfaces dark, volumes bright in cross-polarisation, double bounce brightest, levels of
 natural surfaces rising with frequency); they stand in for tables such as Ulaby and Dobson (Handbook of Radar
-Scattering Statistics for Terrain, 1989) and are no measurements. Limits: no moisture, season, row direction or
-wind speed as parameters; their effect is the spread between fields.
+Scattering Statistics for Terrain, 1989) and are no measurements. Six numbers of the four other rows are published or
+measured, and these rows say how. Limits: no moisture, season, row direction or wind speed as parameters; their effect
+is the spread between fields.
 """
 
 from __future__ import annotations
@@ -53,9 +54,27 @@ class Row:
 
 
 ASSUMED = "assumed"
-SPAIN = "VV: water of the Sen1Floods11 chip Spain_7370579, own statistics; HH, HV, spread: assumed"
-PALSAR_OCEAN = "HH, HV less noise: ocean of the PALSAR-2 mosaic N23W161, own statistics; VV, spread: assumed"
-PALSAR_LAND = "HH, HV: land of the PALSAR-2 mosaic N23W161, own statistics; VV, spread: assumed"
+SPAIN = (
+    "VV: own statistics of the Sen1Floods11 chip Spain_7370579: median sigma0 of water 3 px inside its label, "
+    "-20.7 dB, plus 0.3 dB between median and mean of speckle with 4.4 looks, brought to 35 deg by the row's angular "
+    "law from 38 deg, the middle of the swath, as the chip's own incidence is not known. HH, HV, spread: assumed"
+)
+PALSAR_OCEAN = (
+    "HH, HV: own statistics of the PALSAR-2 mosaic N23W161: mean gamma0 power of the ocean, times the cosine of its "
+    "median incidence of 37 deg, less noise of -36 dB, brought to 35 deg by the row's angular law. VV, spread: assumed"
+)
+PALSAR_LAND = (
+    "HH, HV: own statistics of the PALSAR-2 mosaic N23W161: median gamma0 of its land, times the cosine of the median "
+    "incidence of 41 deg, less noise of -36 dB, brought to 35 deg by the row's angular law, plus 0.2 dB between median "
+    "and mean of speckle with 7 looks; within the -10 to -13 dB of pastures (JERS-1, as the row of forest). "
+    "VV, spread: assumed"
+)
+RAIN_FOREST = (
+    "HH: middle of the published sigma0 of primary (-6 to -7 dB) and secondary forest (-7.5 to -8.5 dB), abstract of "
+    "'Normalized back scattering radar cross section of tropical rain forest in Rondonia, Northern Brazil' (JERS-1), "
+    "brought from 39 to 35 deg by the row's angular law. SMAP's ATBD of Level 1 radar products, Table 14, has sigma0 "
+    "-6.9 dB and gamma0 -5.8 dB (hence 39 deg) for rain forest of the Amazon. VV, HV, spread: assumed"
+)
 WET_SNOW = "assumed; 5 dB below dry snow, beyond the -3 dB wet-snow threshold of Nagler and Rott (2000)"
 DEBRIS = "assumed; 3 to 5 dB above undisturbed snow"
 
@@ -66,19 +85,19 @@ TABLE = (
     Row("road", "L", -22.0, -21.0, -33.0, 1.5, ASSUMED),
     Row("road", "C", -18.5, -17.5, -27.0, 1.5, ASSUMED),
     Row("road", "X", -16.5, -15.5, -24.5, 1.5, ASSUMED),
-    Row("water", "L", -17.6, -15.2, -33.5, 1.5, PALSAR_OCEAN),
-    Row("water", "C", -22.0, -20.0, -32.0, 2.5, SPAIN),
+    Row("water", "L", -17.7, -15.2, -33.8, 1.5, PALSAR_OCEAN),
+    Row("water", "C", -20.8, -18.8, -32.0, 2.5, SPAIN),
     Row("water", "X", -20.5, -19.0, -31.0, 2.5, ASSUMED),
     Row("bare", "L", -17.5, -16.5, -28.0, 2.0, ASSUMED),
     Row("bare", "C", -13.5, -13.0, -22.0, 2.0, ASSUMED),
     Row("bare", "X", -11.5, -11.0, -19.5, 2.0, ASSUMED),
-    Row("forest", "L", -8.0, -8.5, -13.5, 0.8, ASSUMED),
+    Row("forest", "L", -7.0, -7.5, -12.5, 0.8, RAIN_FOREST),
     Row("forest", "C", -8.0, -8.0, -13.5, 0.8, ASSUMED),
     Row("forest", "X", -8.5, -8.5, -14.0, 0.8, ASSUMED),
     Row("cropland", "L", -13.5, -13.5, -22.5, 2.0, ASSUMED),
     Row("cropland", "C", -11.0, -11.0, -17.5, 2.0, ASSUMED),
     Row("cropland", "X", -10.0, -10.0, -16.0, 2.0, ASSUMED),
-    Row("background", "L", -12.0, -12.3, -20.0, 1.8, PALSAR_LAND),
+    Row("background", "L", -12.1, -12.3, -20.1, 1.8, PALSAR_LAND),
     Row("background", "C", -12.0, -12.0, -18.5, 1.5, ASSUMED),
     Row("background", "X", -11.0, -11.0, -17.0, 1.5, ASSUMED),
     Row("dry_snow", "L", -14.0, -13.5, -23.5, 1.2, ASSUMED),
