@@ -235,12 +235,14 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder on images without labels; it goes on where it was stopped."""
     from sartutor.learn import pretrain as pretraining
+    from sartutor.learn.checkpoints import refuse_complete
     from sartutor.learn.distributed import is_first
     from sartutor.learn.weighting import WeightRule
 
     rule = WeightRule(weighting, domain, strength)  # type: ignore[arg-type]
     settings = {"backbone": backbone, "size": preset, "rule": rule, "seed": seed, "device": device}
     bar = sys.stderr.isatty()
+    refuse_complete(out)
     made = pretraining.pretrain(folder, method, out, **settings, init=init, progress=bar)  # type: ignore[arg-type]
     if not is_first():
         return

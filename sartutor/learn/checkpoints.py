@@ -55,6 +55,12 @@ def check_place(out: Path) -> None:
         raise OutputError(f"cannot write {out} ({reason}); choose a folder that can be written to.")
 
 
+def refuse_complete(out: Path) -> None:
+    """Raise OutputError where a finished checkpoint would be trained anew and written over."""
+    if out.is_file() and not state_path(out).exists():
+        raise OutputError(f"{out} is there and complete; choose another name, or remove it to train anew.")
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of a checkpoint of this project.
 

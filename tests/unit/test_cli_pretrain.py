@@ -42,6 +42,14 @@ def run(*arguments) -> int:
     return cli.main(["pretrain", *map(str, arguments)])
 
 
+def test_a_finished_checkpoint_is_not_written_over(folder, tmp_path, capsys):
+    out = tmp_path / "a.safetensors"
+    out.write_bytes(b"mine")
+    assert run(folder, "--method", "mixmae", "--preset", "smoke", "--out", out) == 2
+    assert "a.safetensors is there and complete; choose another name" in capsys.readouterr().err
+    assert out.read_bytes() == b"mine"
+
+
 def test_a_folder_becomes_a_checkpoint_that_says_what_it_is(folder, tmp_path, capsys):
     out = tmp_path / "new" / "a.safetensors"
     options = ("--method", "mixmae", "--preset", "smoke", "--out", out, "--device", "cpu")
