@@ -92,7 +92,7 @@ class Channel:
         table = self.calibration.over(window)
         if self.range_noise is None:
             return np.zeros_like(table)
-        return thermal_noise(self.range_noise, self.azimuth_noise, window) / np.square(table)
+        return denoise(0, -thermal_noise(self.range_noise, self.azimuth_noise, window), table)
 
 
 class SafeScene:
