@@ -316,7 +316,7 @@ EXPERIMENT_SIZES = {
     "laptop": ExperimentSizes(
         {
             "simmim": PretrainRecipe("smoke", 800, 16, 2e-3, (0.9, 0.999), 0.05, 80, (), 5.0, 800),
-            "mixmae": PretrainRecipe("smoke", 800, 16, 2e-3, (0.9, 0.95), 0.05, 80, (), 5.0, 800),
+            "mixmae": PretrainRecipe("smoke", 800, 16, 4e-3, (0.9, 0.95), 0.05, 80, (), 5.0, 800),
         },
         1024,
         {
@@ -328,7 +328,7 @@ EXPERIMENT_SIZES = {
             ),
             "flood": DownstreamRecipe(150, 15, 8, 1e-3, 0.05, 0.7, 5.0, 50, 16, 0.0, 128, 64, 128, 48, 96),
         },
-        (5e-4, 2e-3, 8e-3),
+        (2e-3, 6e-3, 2e-2),
     ),
 }
 """Sizes of the experiments by preset."""
