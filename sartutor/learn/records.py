@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def write_record(
 def read_records(folder: Path, experiment: str) -> list[dict[str, Any]]:
     """All records of an experiment, sorted by file name."""
     return [json.loads(path.read_text()) for path in sorted((folder / experiment).glob("[!.]*.json"))]
+
+
+def recorded(experiment: str) -> list[dict[str, Any]]:
+    """The records of an experiment that come with the package, sorted by file name; none where it was not run yet."""
+    return read_records(Path(str(files("sartutor.records"))), experiment)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

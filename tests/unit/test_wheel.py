@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 
 from sartutor import catalog
+from sartutor.learn.records import read_records, recorded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "data_manifest", "notebooks", "sartutor")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "data_manifest", "notebooks", "results", "sartutor")
 
 LOOK = """
 import json, sartutor
 from sartutor import catalog
 from sartutor.lab.launch import find_notebooks
+from sartutor.learn.records import recorded
 from pathlib import Path
-print(json.dumps([sartutor.__file__, sorted(catalog.items()), find_notebooks(Path.cwd()).name]))
+found = sorted(catalog.items()), find_notebooks(Path.cwd()).name, recorded("sam_tiny_base")
+print(json.dumps([sartutor.__file__, *found]))
 """
 
 
@@ -51,6 +54,7 @@ def names(folder: Path, pattern: str) -> set[str]:
     [
         ("data_manifest", "sartutor/data_manifest", "*.yaml"),
         ("notebooks", "sartutor/notebooks", "*.ipynb"),
+        ("results/records", "sartutor/records", "*/*.json"),
         ("sartutor/weights", "sartutor/weights", "*.safetensors"),
         ("sartutor/weights", "sartutor/weights", "*.md"),
         ("sartutor", "sartutor", "py.typed"),
@@ -61,7 +65,7 @@ def test_everything_is_in_the_wheel(wheel, source, packaged, pattern):
     assert names(REPOSITORY / source, pattern) <= names(wheel / packaged, pattern)
 
 
-def test_the_catalogue_is_read_from_the_wheel(wheel, tmp_path):
+def test_catalogue_notebooks_and_records_are_read_from_the_wheel(wheel, tmp_path):
     look = subprocess.run(
         [sys.executable, "-c", LOOK],
         cwd=tmp_path,
@@ -71,8 +75,14 @@ def test_the_catalogue_is_read_from_the_wheel(wheel, tmp_path):
         check=True,
         timeout=60,
     )
-    package, items, notebooks = json.loads(look.stdout)
+    package, items, notebooks, records = json.loads(look.stdout)
     assert Path(package).is_relative_to(wheel)
     assert items == sorted(catalog.items())
     assert notebooks == "sartutor-notebooks"
     assert (tmp_path / notebooks / "00_welcome.ipynb").is_file()
+    assert records
+    assert (
+        records
+        == recorded("sam_tiny_base")
+        == read_records(REPOSITORY / "results" / "records", "sam_tiny_base")
+    )
