@@ -267,7 +267,7 @@ def _noise(scene: Scene, noise: ArrayLike) -> Array:
 
 
 def _one_a_band(scene: Scene, looks: float | Sequence[float] | None, count: int) -> Sequence[float | None]:
-    if looks is None or isinstance(looks, int | float):
+    if not isinstance(looks, Sequence):
         return [looks] * count
     if len(looks) != count:
         raise DataError(
