@@ -69,24 +69,22 @@ def weighting(folder: Path) -> list[str]:
 
 
 def _filled(known: Records) -> str:
-    """Which seeds are whole, and how many cells are missing."""
-    names = [row_name(m, start, fraction) for m in METHODS for start in STARTS for fraction in FRACTIONS]
+    """Which cells of the table are missing, by seed and method."""
     there = {(record["configuration"], record["seed"]) for record in known}
-    missing = [sum((name, seed) not in there for name in names) for seed in PLANNED_SEEDS]
-    states = [
-        f"seed {seed}: {_lack(count, len(names))}" for seed, count in zip(PLANNED_SEEDS, missing, strict=True)
-    ]
-    simulators = {record["values"]["simulator"] for record in known}
-    mixed = (
-        f" The records come from {len(simulators)} versions of the simulator." if len(simulators) > 1 else ""
-    )
-    return f"Cells of the table: {'; '.join(states)}.{mixed}"
+    rows = [[str(seed), *(_lack(there, method, seed) for method in METHODS)] for seed in PLANNED_SEEDS]
+    count = len({record["values"]["simulator"] for record in known})
+    mixed = f"\n\nThe records come from {count} versions of the simulator." if count > 1 else ""
+    return _table(("cells of seed", *METHODS), rows) + mixed
 
 
-def _lack(missing: int, cells: int) -> str:
-    if missing == cells:
+def _lack(there: set[tuple[str, int]], method: str, seed: int) -> str:
+    """What is missing of a method at a seed."""
+    cells = [(start, fraction) for start in STARTS for fraction in FRACTIONS]
+    missing = [each for each in cells if (row_name(method, *each), seed) not in there]
+    if len(missing) == len(cells):
         return "not run yet"
-    return f"{missing} of {cells} missing" if missing else "complete"
+    names = ", ".join(f"`{start}` {100 * fraction:g} %" for start, fraction in missing)
+    return f"missing: {names}" if missing else "complete"
 
 
 def _searched(known: Records) -> list[str]:
@@ -266,6 +264,8 @@ def _mean(known: Records, metric: str) -> float:
 
 def _interval(known: Records, metric: str) -> str:
     values = _values(known, metric)
+    if not values:
+        return "-"
     mean, half = mean_interval(values)
     return f"{mean:.3f} ± {half:.3f}" if len(values) > 1 else f"{mean:.3f}"
 
@@ -286,7 +286,9 @@ WEIGHTING = """A small encoder is started in one of these ways, then fine-tuned 
 eighth of them (`python -m sartutor.learn.experiments weighting`). All rows of a method have the same architecture,
 the same number of updates, and the same grid of learning rates of fine-tuning; rows of one seed see the same scenes,
 and differences are taken seed by seed. Each seed draws its own weights, masks and scenes for pretraining, labels,
-validation and test. The learning rate of pretraining is one for all rows."""
+validation and test. The learning rate of pretraining is one for all rows. A difference is called better or worse
+where its 95 % t interval over seeds leaves out 0, and undecided otherwise: differences below the smallest resolved one
+cannot be told from none. Each verdict stands alone: of twenty comparisons of equals, about one would be decided."""
 
 SEARCHED = """Validation mIoU with a quarter of the labels, at a seed that no row is compared on; the best rate of a
 start, in bold, is that of its rows below."""

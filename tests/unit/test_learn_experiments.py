@@ -132,9 +132,11 @@ def test_both_shares_of_labels_start_from_one_pretraining(filled):
 
 def test_the_report_says_what_is_missing_and_decides_nothing_from_one_seed(filled):
     text = (filled / "d" / "R.md").read_text()
-    cells_of_a_seed = 2 * len(starts.STARTS) * 2
-    assert f"seed 1: {cells_of_a_seed - 6} of {cells_of_a_seed} missing" in text
-    assert "seed 2: not run yet" in text
+    state = next(line for line in text.splitlines() if line.startswith("| 1 |")).split(" | ")
+    assert state[1] == "not run yet"
+    assert state[2].startswith("missing: `unweighted` 100 %, `unweighted` 12.5 %, `zscore`")
+    assert state[2].count(" %") == 2 * (len(starts.STARTS) - len(FEW))
+    assert "| 2 | not run yet | not run yet |" in text
     line = next(line for line in text.splitlines() if "Does weighted pretraining help?" in line)
     assert line.endswith("| none | undecided so far |")
     assert "better" not in [cell.strip() for line in text.splitlines() for cell in line.split("|")]
@@ -164,5 +166,13 @@ def test_records_of_two_simulators_are_told(tmp_path):
 
 def test_a_report_of_nothing_says_so(tmp_path):
     text = report.report(tmp_path)
-    assert "seed 5: not run yet" in text
+    assert "| 5 | not run yet | not run yet |" in text
     assert "No cell has been run yet." in text
+
+
+@pytest.mark.parametrize("task", ["multilabel", "flood"])
+def test_a_cell_of_another_task_has_its_score(tmp_path, task):
+    row = experiments._row(SMOKE, "mixmae", "random", task, 0.5, 1e-3)
+    values = cells.run_cell(row, 1, tmp_path, "cpu")
+    assert {report.SCORES[task], "val_score", "simulator", "parameters"} <= set(values)
+    assert values["chips"] == SMOKE.downstream[task].train / 2
