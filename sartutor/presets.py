@@ -332,3 +332,33 @@ EXPERIMENT_SIZES = {
     ),
 }
 """Sizes of the experiments by preset."""
+
+
+@dataclass(frozen=True)
+class LessonRecipe:
+    """What the notebook on downstream tasks makes of an embedded encoder, whose chips are 128 px.
+
+    `finetuning` is done live, twice. `chips` and `pairs` are the numbers to fit and to test a linear layer on,
+    `pair_side` is that of a pair in pixels.
+    """
+
+    finetuning: DownstreamRecipe
+    chips: tuple[int, int]
+    pairs: tuple[int, int]
+    pair_side: int
+
+
+LESSON_RECIPES = {
+    "smoke": LessonRecipe(
+        DownstreamRecipe(4, 1, 2, 2e-3, 0.05, 0.8, 5.0, 2, 16, 0.1, 128, 128, 8, 4, 8), (24, 16), (8, 8), 128
+    ),
+    # both runs together take about a minute on two cores
+    "laptop": LessonRecipe(
+        DownstreamRecipe(100, 10, 8, 2e-3, 0.05, 0.8, 5.0, 25, 32, 0.1, 128, 128, 192, 24, 64),
+        (192, 128),
+        (64, 64),
+        256,
+    ),
+    "paper": LessonRecipe(DOWNSTREAM_RECIPES["laptop"]["land_cover"], (512, 192), (128, 96), 256),
+}
+"""Sizes of the notebook on downstream tasks by preset."""
