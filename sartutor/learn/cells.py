@@ -135,12 +135,12 @@ def _task(row: Row, seed: int, work: Path) -> tuple[Task, tuple[Chips, Chips, Ch
 
 def _labelled(row: Row, seed: int, role: Role, work: Path) -> Chips:
     """All labelled chips of a role."""
-    recipe, domain = row.downstream, DOMAINS[row.method]
+    recipe = row.downstream
     count = {"train": recipe.train, "val": recipe.val, "test": recipe.test}[role]
     side, filtered = _side(row), row.start.filtered
     statistics = _chips(row.method, filtered, seed, "pretraining", row.chips, side, work).statistics
     if row.task == "flood":
-        return FloodPairs(domain, _scenes(seed, role), count, recipe.side, statistics)
+        return _pairs(row.method, seed, role, count, recipe.side, statistics)
     chips = _chips(row.method, filtered, seed, role, count, recipe.side, work, statistics)
     return MultiLabel(chips) if row.task == "multilabel" else chips
 
@@ -160,6 +160,14 @@ def _chips(
     domain = DOMAINS[method]
     chips = SimulatedChips(domain, _scenes(seed, role), count, side, statistics, work / "chips")
     return FilteredChips(chips, domain_sensor(domain).looks) if filtered else chips
+
+
+@lru_cache(maxsize=6)
+def _pairs(
+    method: str, seed: int, role: Role, count: int, side: int, statistics: BandStatistics
+) -> FloodPairs:
+    """Simulated pairs of a role."""
+    return FloodPairs(DOMAINS[method], _scenes(seed, role), count, side, statistics)
 
 
 def _scenes(seed: int, role: Role) -> int:
