@@ -15,13 +15,17 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from sartutor.errors import DataError
 from sartutor.lab import plots
 from sartutor.lab.explorers import choice, explorer, panel_figure, slider
+from sartutor.learn.cells import PRETRAINED
 from sartutor.learn.chips import Chips, Sample
 from sartutor.learn.masks import patch_mask, upsample_mask
 from sartutor.learn.pretrain import Model, mean_loss
-from sartutor.learn.reconstruction import Restored, restored
+from sartutor.learn.reconstruction import PREFIX, STRATA, Restored, restored
+from sartutor.learn.runner import Difference, Records, paired_difference
 from sartutor.learn.simmim import SimMIM
+from sartutor.learn.starts import row_name
 from sartutor.learn.swin import features
 from sartutor.learn.weighting import BandStatistics, ChannelMode, Domain, WeightRule
 
@@ -34,13 +38,18 @@ RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 PATCHES = [4, 8, 16, 32, 64]
 """Sides of hidden patches to choose from, in pixels."""
 
-NEIGHBOUR_PX = 6.0
-"""Standard deviation of the Gaussian by which `from_neighbours` weighs visible pixels, in pixels."""
+NEIGHBOUR_PX = 8.0
+"""Standard deviation of the Gaussian by which `from_neighbours` weighs visible pixels, in pixels: half a patch."""
 
 
 def batch_of(chips: Chips, count: int | None = None) -> Sample:
     """The first `count` chips, or all of them, as one batch."""
     return cast(Sample, default_collate([chips[i] for i in range(len(chips) if count is None else count)]))
+
+
+def cut(sample: Sample, side: int) -> Sample:
+    """A batch of chips (B, C, S, S) cut into smaller ones (B n n, C, side, side), n = S / side, without labels."""
+    return {key: _pieces(sample[key], side) for key in ("image", "valid")}
 
 
 @torch.no_grad()
@@ -195,6 +204,15 @@ def draw_training(live: LiveTraining, statistics: BandStatistics, found: Restore
         f"After {live.steps[-1]} steps the loss on unseen chips is {live.losses[-1]:.3f}; {levels}."
     )
     return figure
+
+
+def recorded_differences(records: Records, start: str) -> dict[str, Difference]:
+    """SimMIM pretrained with weights `start` less without weights: bias in dB by stratum; empty without a pair."""
+    a, b = (row_name("simmim", name, 1.0) for name in (start, "unweighted"))
+    try:
+        return {s: paired_difference(records, a, b, f"{PRETRAINED}{PREFIX}{s}") for s in STRATA}
+    except DataError:
+        return {}
 
 
 def show_hiding(

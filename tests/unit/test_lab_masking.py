@@ -143,3 +143,27 @@ def test_an_image_too_small_to_be_cut_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="has 100 rows; 144 are needed"):
         data.chips(raster(tmp_path / "own.tif", 100), "smoke", 0, ALOS2_HH, 32, 4, 64, 0)
+
+
+def test_cutting_keeps_every_pixel_in_its_row():
+    sample = masking.batch_of(SpeckledChips(bands=2, side=128, count=2))
+    pieces = masking.cut(sample, 64)
+    assert torch.equal(pieces["image"][5], sample["image"][1, :, :64, 64:])
+    assert pieces["valid"].shape == (8, 1, 64, 64)
+
+
+def test_recorded_differences_are_of_pairs_and_none_where_there_are_none():
+    def record(start, seed, bias):
+        values = {f"pretraining_bias_db_{stratum}": bias for stratum in ("dark", "middle", "bright")}
+        return {"configuration": f"simmim-{start}-100", "seed": seed, "values": values}
+
+    known = [
+        record("unweighted", 1, 1.0),
+        record("unweighted", 2, 2.0),
+        record("physical", 1, 0.5),
+        record("physical", 2, 1.7),
+    ]
+    found = masking.recorded_differences(known, "physical")
+    assert found["dark"].mean == pytest.approx(-0.4)
+    assert found["dark"].seeds == 2
+    assert masking.recorded_differences(known, "clipped") == {}
