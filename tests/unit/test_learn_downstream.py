@@ -216,7 +216,7 @@ def test_the_weights_that_did_best_on_validation_are_kept(chips, tmp_path):
 
 def test_flood_is_learned_from_a_few_pairs(pairs, tmp_path):
     recipe = dataclasses.replace(
-        SMOKE["flood"], steps=60, batch=8, check_every=30, learning_rate=5e-3, layer_decay=1.0
+        SMOKE["flood"], steps=100, batch=8, check_every=50, learning_rate=5e-3, layer_decay=1.0
     )
     model = train_model(flood_task(), Blocks(), pairs, pairs, recipe, 1, tmp_path / "a.safetensors", "cpu")
     scores = flood_task().scores(evidence(flood_task(), model, pairs, 8))

@@ -148,7 +148,7 @@ pretrain(SpeckledChips(), {method!r}, Path({out!r}), backbone="swin", recipe=rec
 
 
 def test_a_run_killed_at_any_step_ends_with_the_same_bits(tmp_path):
-    step, method = random.randint(2, 8), random.choice(["simmim", "mixmae"])
+    step, method = random.randint(3, 8), random.choice(["simmim", "mixmae"])
     whole, part = tmp_path / "whole.safetensors", tmp_path / "part.safetensors"
     code = KILLED.format(here=HERE, step=step, method=method, out=str(part))
     with (tmp_path / "said").open("w+") as said:
