@@ -482,8 +482,10 @@ for name in ("VV", "VH"):
         print(f"{name} {kind:5} simulated {level[kind]:6.1f} dB{beside}")
 
 # %% [markdown]
-# A decibel or two is the difference between one field and the next; the flooded ground of the sample is wet, and bright. Two things the
-# simulation keeps simpler than nature: it does not subtract the receiver's noise, and its trees and houses have one height.
+# A decibel or two is the difference between one field and the next; the flooded ground of the sample is wet, and bright. Most levels of
+# the simulation are **assumed**: open tables by land cover, band and angle are rare. `sartutor/sim/backscatter.py` lists every level with
+# its source, or with the word. Two more things are simpler than nature: the receiver's noise is not subtracted, and trees and houses
+# have one height.
 
 # %% [markdown]
 # ## 13 · Write the prepared image, read it back
