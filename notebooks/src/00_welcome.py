@@ -182,6 +182,8 @@ data.write_numbers("00", PRESET, example.key, SEED, numbers)
 # | [01 · SAR basics](01_sar_basics.ipynb) | echoes, speckle, looks, filters, and how mountains fold | 35 |
 # | [02 · ALOS-2](02_alos2_preparation.ipynb) | digital numbers, complex scenes, mountains and rare classes | 30 |
 # | [03 · Sentinel-1](03_sentinel1_preparation.ipynb) | decibels, averages, two dates, terrain, prompts, splits | 40 |
+# | [04 · Weighted SimMIM](04_weighted_simmim.ipynb) | learning without labels: hide, paint in, weigh by backscatter | 40 |
+# | [06 · Downstream](06_downstream.ipynb) | land cover, labels, floods: what an encoder is worth | 45 |
 # | [11 · Interactive segmentation](11_interactive_segmentation.ipynb) | boxes on a map, masks, and how good they are | 25 |
 #
 # ## References

@@ -169,13 +169,13 @@ def show_curves(
 ) -> None:
     """Training loss (running mean) and validation mIoU of several runs; `level` is the mIoU of one class everywhere."""
     for (name, curve), color in zip(curves.items(), (plots.ORANGE, plots.BLUE, plots.GREEN), strict=False):
-        window = min(smooth, len(curve.loss))
+        window = min(smooth, 1 + len(curve.loss) // 4)
         mean = np.convolve(curve.loss, np.ones(window) / window, "valid")
         losses.plot(np.arange(window, len(curve.loss) + 1), mean, color=color, label=name)
         steps, values = zip(*curve.validation, strict=True)
         scores.plot(steps, [-value for value in values], ".-", color=color, label=name)
     scores.axhline(level, color="0.4", linestyle="--", label="commonest class everywhere")
-    losses.set(xlabel="step", ylabel="loss", title=f"training loss, mean of {smooth} steps")
+    losses.set(xlabel="step", ylabel="loss", title="training loss, running mean")
     scores.set(xlabel="step", ylabel="mIoU", title="validation", ylim=(0, None))
     for axes in (losses, scores):
         axes.legend(fontsize="small", frameon=False)
@@ -200,7 +200,7 @@ def draw_map(model: nn.Module, name: str, chips: Chips, chip: int) -> Figure:
     wrong = (guess != truth) & (truth != IGNORE)
     share = 1 - wrong.sum() / max(1, (truth != IGNORE).sum())
     figure = plots.Picture(figsize=(13.6, 3.3))
-    axes = figure.subplots(1, 4, gridspec_kw={"left": 0.05, "right": 0.88, "wspace": 0.5, "bottom": 0.16})
+    axes = figure.subplots(1, 4, gridspec_kw={"left": 0.05, "right": 0.88, "wspace": 0.6, "bottom": 0.16})
     plots.show_image(axes[0], decibels(chips, sample)[0], f"chip {chip}, {chips.statistics.names[0]}")
     for each, codes, title in ((axes[1], truth, "labels"), (axes[2], guess, name)):
         show_labels(each, codes, chips.classes, title)
@@ -353,6 +353,11 @@ class Probed:
     classes: Sequence[str]
 
 
+def telling(label: Tensor) -> list[int]:
+    """Classes that some chips (n, K) have and some lack; the others tell nothing about who recognises them."""
+    return [i for i, share in enumerate(label.mean(0).tolist()) if 0 < share < 1]
+
+
 def average_precision(guess: Tensor, label: Tensor) -> float:
     """Mean precision at each sample that has the label, the surest first (n,); ties are kept in their order."""
     hits = label[guess.argsort(descending=True, stable=True)]
@@ -370,12 +375,12 @@ def probe_explorer(probed: Probed) -> widgets.VBox:
 
 
 def probe_scores(probed: Probed, share: float, draw: int) -> dict[str, list[float]]:
-    """Average precision on the test of each class that occurs there, by kind of features, with a share of labels.
+    """Average precision on the test of each `telling` class, by kind of features, with a share of labels.
 
     The last is that of a blind guess: the share of test chips that have the class.
     """
     some = label_subset(len(probed.train), share, draw)
-    there = [i for i in range(probed.test.shape[1]) if probed.test[:, i].any()]
+    there = telling(probed.test)
     found = {}
     for name, (train, test) in probed.features.items():
         guess = linear_probe(train[some], probed.train[some])(test)
@@ -386,7 +391,7 @@ def probe_scores(probed: Probed, share: float, draw: int) -> dict[str, list[floa
 def draw_probe(probed: Probed, percent: float, draw: int) -> Figure:
     """Average precision of every class, and their mean, for each kind of features."""
     scores = probe_scores(probed, percent / 100, draw)
-    names = [name for i, name in enumerate(probed.classes) if probed.test[:, i].any()]
+    names = [probed.classes[i] for i in telling(probed.test)]
     figure = plots.Picture(figsize=(9.6, 3.9))
     axes = figure.subplots(gridspec_kw={"left": 0.08, "right": 0.72, "bottom": 0.2})
     colors = (plots.BLUE, plots.ORANGE, plots.GREEN, "0.6")
@@ -445,7 +450,7 @@ def _in_three(example: data.Example, folder: Path, side: int) -> Path:
     rules = tuple(BandRule(name=band.name, units=band.units) for band in scene.bands)
     labels: dict[str, tuple[int, ...]] = {"land": (0,), "water": (1,)}
     writer = DatasetWriter(folder, Description(bands=rules, labels=labels, ignore=255))
-    mask = np.where(example.label < 0, 255, example.label)
+    mask = np.where(example.label < 0, 255, example.label.astype(np.int16))
     for name, (top, bottom) in bounds.items():
         writer.write(name, scene.read(Window(0, top, width, bottom - top)), mask[top:bottom])
     writer.finish([Entry(name, name, name) for name in bounds])

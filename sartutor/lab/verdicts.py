@@ -187,6 +187,8 @@ def _efficiency(axes: Axes, known: Records, method: str, task: str) -> None:
                 percent, y, half, fmt="o-", color=COLORS[start], capsize=3, markersize=4, label=start
             )
             seeds += count
+    if not seeds:
+        axes.annotate("no record yet", (0.5, 0.9), xycoords="axes fraction", ha="center", color="0.4")
     axes.set(xscale="log", xlim=(11, 115), xlabel="share of the labels (%)", ylabel=SCORES[task])
     axes.set_xticks([100 * share for share in SHARES], [f"{100 * share:g}" for share in SHARES])
     axes.minorticks_off()
