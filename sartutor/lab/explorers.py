@@ -292,7 +292,7 @@ def panel_figure(count: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
 
     Margins are fixed, in inches: to fit them to the labels takes as long as to draw, and makes pictures jump.
     """
-    width, height, margin, gap = 4.0 * count + 1.2 * (count == 1), 3.3 * rows, 0.75, 1.65
+    width, height, margin, gap = 4.0 * count + 1.2 * (count == 1), 3.3 * rows, 0.85, 1.65
     panel, tall = (width - 2 * margin - gap * (count - 1)) / count, 2.4
     place = {
         "left": margin / width,

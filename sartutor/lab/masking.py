@@ -38,6 +38,9 @@ RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 PATCHES = [4, 8, 16, 32, 64]
 """Sides of hidden patches to choose from, in pixels."""
 
+HIDDEN = "#cfe3f1"
+"""Colour of hidden pixels: pale blue, since white is no data."""
+
 NEIGHBOUR_PX = 8.0
 """Standard deviation of the Gaussian by which `from_neighbours` weighs visible pixels, in pixels: half a patch."""
 
@@ -198,6 +201,7 @@ def draw_training(live: LiveTraining, statistics: BandStatistics, found: Restore
         plots.show_image(middle, truth, "the chip", "dB", None, limits)
     else:
         plots.show_image(middle, np.where(counted, np.nan, truth), "what is seen", "dB", None, limits)
+        middle.set_facecolor(HIDDEN)
     plots.show_image(right, painted, "restored", "dB", None, limits)
     levels = ", ".join(f"{name} {level:.3f}" for name, level in live.references.items())
     figure.set_label(
@@ -226,6 +230,23 @@ def show_hiding(
         axes, (truth, kept, filled), ("the chip", "what is left", title), strict=True
     ):
         plots.show_image(panel, values, name, "dB", None, limits)
+    axes[1].set_facecolor(HIDDEN)
+
+
+def show_shifts(axes: Sequence[Axes], looks: Sequence[float], shifts: Mapping[str, NDArray[Any]]) -> None:
+    """How far (dB) the best answer lies from the unweighted one, by looks: squared errors left, absolute ones right.
+
+    `shifts` holds (looks, 2) by name; the last one is dashed.
+    """
+    titles = ("squared errors", "absolute errors")
+    styles = [".-"] * (len(shifts) - 1) + ["--"]
+    colors = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED)
+    for panel, column, title in zip(axes, range(2), titles, strict=True):
+        for (name, values), style, color in zip(shifts.items(), styles, colors, strict=False):
+            panel.plot(np.log2(looks), values[:, column], style, color=color, label=name)
+        panel.set(xlabel="looks", ylabel="shift of the best answer (dB)", title=title)
+        panel.set_xticks(np.log2(looks), [f"{each:g}" for each in looks])
+    axes[0].legend(fontsize="small")
 
 
 def _scatter_weights(axes: Axes, decibels: NDArray[Any], weights: NDArray[Any], strength: float) -> None:

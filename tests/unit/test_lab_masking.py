@@ -8,7 +8,7 @@ from pretraining import SpeckledChips, recipe
 from rasterio.crs import CRS
 
 from sartutor.errors import DataError
-from sartutor.lab import data, masking
+from sartutor.lab import data, masking, plots
 from sartutor.learn.chips import ALOS2_HH, SENTINEL1_DUAL
 from sartutor.learn.loop import Watch
 from sartutor.learn.masks import patch_mask, upsample_mask
@@ -167,3 +167,10 @@ def test_recorded_differences_are_of_pairs_and_none_where_there_are_none():
     assert found["dark"].mean == pytest.approx(-0.4)
     assert found["dark"].seeds == 2
     assert masking.recorded_differences(known, "clipped") == {}
+
+
+def test_shifts_are_drawn_by_looks_and_kind_of_error():
+    axes = plots.panels(2)
+    masking.show_shifts(axes, (1, 4.4), {"a": np.array([[-0.4, -0.3], [-0.2, -0.1]]), "b": np.zeros((2, 2))})
+    assert [list(line.get_ydata()) for line in axes[1].lines] == [[-0.3, -0.1], [0, 0]]
+    assert [label.get_text() for label in axes[0].get_xticklabels()] == ["1", "4.4"]
