@@ -11,7 +11,7 @@
 #
 # **What you need.** About 40 minutes. [01](01_sar_basics.ipynb) explains power, decibels, looks and speckle. You know Python; that is
 # enough. `DATA = "synthetic"` simulates the satellite of the paper, ALOS-2; `DATA = "sample"` uses real images of
-# Sentinel-1 and ALOS-2 (4 MB); a path uses your own GeoTIFF or folder. `PRESET` says how large things are; `laptop` is the normal size.
+# Sentinel-1 and ALOS-2 (5 MB); a path uses your own GeoTIFF or folder. `PRESET` says how large things are; `laptop` is the normal size.
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper
@@ -69,7 +69,7 @@ for axes, each, mask in zip(plots.panels(3), db, valid[:, 0].numpy(), strict=Fal
     plots.show_image(axes, each, f"a chip, {statistics.names[0]}", "dB", mask)
 
 # %% [markdown]
-# The synthetic chips show towns, fields and rivers as ALOS-2 sees them at L-band (24 cm waves) with two looks [1, 4]. HH says: sent and
+# The synthetic chips show towns, fields and rivers as ALOS-2 sees them at L-band (24 cm waves), with two looks. HH says: sent and
 # received with the wave swinging horizontally. In the sample it is C-band (5.6 cm) and VV, a plain in Spain.
 #
 # ## 2 · Hide and paint in
@@ -375,7 +375,7 @@ print(
 #
 # - *Predict the mean* is where it starts.
 # - *Neighbours* is what a blur reaches.
-# - *Speckle alone*: even somebody who knew the true brightness of every pixel could not guess its speckle. On even ground of $L$ looks the
+# - *Speckle alone*: even somebody who knew the true brightness of every pixel could not guess its speckle. On even ground of $L$ looks [4] the
 #   mean absolute deviation of the decibels from their median is left over. It is a bound for even ground; real ground only adds to it.
 
 # %%
@@ -578,7 +578,9 @@ masking.show_hiding(pictures, db[0], painted[0], hidden[0].numpy(), "painted in"
 #   the brightest hidden pixels, true and painted. Weighting by darkness asks for them even less.
 
 # %%
-brightest = np.where(inside, db, -np.inf).reshape(len(db), -1)
+away = np.zeros_like(inside)
+away[:, 20:-20, 20:-20] = True  # from the border, so that there are surroundings to see
+brightest = np.where(inside & away, db, -np.inf).reshape(len(db), -1)
 order = brightest.max(1).argsort()[::-1][:3]
 pictures = plots.panels(6)
 for i, chip in enumerate(order):
