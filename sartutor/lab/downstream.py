@@ -34,6 +34,7 @@ from sartutor.learn.upernet import Encoder, UPerNet
 from sartutor.learn.weighting import BandStatistics, WeightRule
 from sartutor.presets import DownstreamRecipe
 from sartutor.sar.folder import IGNORE, BandRule, DatasetWriter, Description, Entry, open_dataset
+from sartutor.sim.backscatter import LAND_COVERS
 
 Array = NDArray[Any]
 
@@ -43,8 +44,17 @@ DOMAINS = {"simmim_hh": ALOS2_HH, "mixmae_s1": SENTINEL1_DUAL}
 LESSON_SCENES = 30_000
 """Simulated scenes of smaller seeds belong to other notebooks, to the embedded encoders and to the experiments."""
 
-CLASS_COLORS = (plots.RED, "0.35", plots.BLUE, plots.ORANGE, plots.GREEN, "#F0E442", "#B6D7A8")
-"""Of the seven simulated classes; others are taken from the start too."""
+OTHER_COLORS = (plots.ORANGE, plots.GREEN, plots.PURPLE, plots.RED, "0.35", plots.BLUE, "#F0E442")
+"""Of classes that have no colour of their own, by number."""
+
+CLASS_COLORS = dict(
+    zip(
+        LAND_COVERS,
+        (plots.RED, "0.35", plots.BLUE, plots.ORANGE, plots.GREEN, "#F0E442", "#B6D7A8"),
+        strict=True,
+    )
+)
+"""Of the simulated classes, by name."""
 
 SHARES = [0.125, 0.25, 0.5, 1.0]
 """Shares of labels to choose from."""
@@ -117,12 +127,17 @@ def decibels(chips: Chips, sample: Sample) -> Array:
     return chips.statistics.decibels(sample["image"]).numpy()
 
 
+def class_color(classes: Sequence[str], code: int) -> str:
+    """The colour of a class in all pictures."""
+    return CLASS_COLORS.get(classes[code], OTHER_COLORS[code % len(OTHER_COLORS)])
+
+
 def show_labels(axes: Axes, codes: Tensor | Array, classes: Sequence[str], title: str) -> None:
     """Class codes (rows, columns) in the colours of their classes; black where there is none."""
     values = np.asarray(codes)
     rgb = np.zeros((*values.shape, 3))
     for code in range(len(classes)):
-        rgb[values == code] = to_rgb(CLASS_COLORS[code % len(CLASS_COLORS)])
+        rgb[values == code] = to_rgb(class_color(classes, code))
     axes.imshow(rgb, interpolation="nearest")
     axes.set(xlabel="column (px)", ylabel="row (px)")
     axes.set_title(title, fontsize="medium")
@@ -131,9 +146,7 @@ def show_labels(axes: Axes, codes: Tensor | Array, classes: Sequence[str], title
 def name_classes(axes: Axes, classes: Sequence[str]) -> None:
     """The names of the classes beside a picture of `show_labels`."""
     for code, name in enumerate(classes):
-        axes.plot(
-            [], [], "s", color=CLASS_COLORS[code % len(CLASS_COLORS)], markeredgecolor="0.4", label=name
-        )
+        axes.plot([], [], "s", color=class_color(classes, code), markeredgecolor="0.4", label=name)
     axes.legend(loc="upper left", bbox_to_anchor=(1.03, 1), frameon=False, fontsize="small")
 
 
@@ -141,12 +154,10 @@ def show_shares(axes: Axes, shares: Mapping[str, float], weights: Sequence[float
     """The share of pixels of each class as bars, and the class weights beside their names."""
     names = list(shares)
     values = 100 * np.array(list(shares.values()))
-    axes.barh(names, values, color=[CLASS_COLORS[i % len(CLASS_COLORS)] for i in range(len(names))])
+    axes.barh(names, values, color=[class_color(names, i) for i in range(len(names))])
     for place, (value, weight) in enumerate(zip(values, weights, strict=True)):
         axes.annotate(f" {value:.1f} %, weight {weight:.3f}", (value, place), va="center", fontsize="small")
-    axes.set(
-        xlim=(0, 1.75 * values.max()), xlabel="share of labelled pixels (%)", title="classes and weights"
-    )
+    axes.set(xlim=(0, 2.2 * values.max()), xlabel="share of labelled pixels (%)", title="classes and weights")
     axes.invert_yaxis()
 
 
@@ -207,6 +218,8 @@ def draw_map(model: nn.Module, name: str, chips: Chips, chip: int) -> Figure:
     axes[3].imshow(wrong, cmap="Reds", vmin=0, vmax=1, interpolation="nearest")
     axes[3].set(title=f"wrong (right: {share:.0%})", xlabel="column (px)", ylabel="row (px)")
     name_classes(axes[3], chips.classes)
+    for panel in axes[1:]:
+        panel.set_ylabel("")
     figure.set_label(
         f"Chip {chip}, its labels, what the model with {name} says, and its errors; {share:.0%} right."
     )

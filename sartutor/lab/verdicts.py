@@ -30,6 +30,9 @@ PUBLISHED_AP = {
 """Macro average precision on BigEarthNet by start and share of labels, from `analysis/train_data_sampling.py` in the
 released code of arXiv 2503.01181 (acaglayan/SAR-W-MixMAE): real Sentinel-1 chips, 19 classes, no intervals given."""
 
+SCORE_NAMES = {"miou": "mIoU", "ap_macro": "average precision (macro)", "f1": "F1"}
+"""Of the scores in `SCORES`, on axes."""
+
 COLORS = {"random": plots.ORANGE, "unweighted": plots.GREEN, **dict.fromkeys(WEIGHTINGS, plots.BLUE)}
 """Of the starts in pictures."""
 
@@ -189,7 +192,7 @@ def _efficiency(axes: Axes, known: Records, method: str, task: str) -> None:
             seeds += count
     if not seeds:
         axes.annotate("no record yet", (0.5, 0.9), xycoords="axes fraction", ha="center", color="0.4")
-    axes.set(xscale="log", xlim=(11, 115), xlabel="share of the labels (%)", ylabel=SCORES[task])
+    axes.set(xscale="log", xlim=(11, 115), xlabel="share of the labels (%)", ylabel=SCORE_NAMES[SCORES[task]])
     axes.set_xticks([100 * share for share in SHARES], [f"{100 * share:g}" for share in SHARES])
     axes.minorticks_off()
     axes.set_title(f"{method}, {task.replace('_', ' ')}: {_seeds(seeds)}", fontsize="medium")
