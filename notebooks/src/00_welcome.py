@@ -183,6 +183,7 @@ data.write_numbers("00", PRESET, example.key, SEED, numbers)
 # | [02 · ALOS-2](02_alos2_preparation.ipynb) | digital numbers, complex scenes, mountains and rare classes | 30 |
 # | [03 · Sentinel-1](03_sentinel1_preparation.ipynb) | decibels, averages, two dates, terrain, prompts, splits | 40 |
 # | [04 · Weighted SimMIM](04_weighted_simmim.ipynb) | learning without labels: hide, paint in, weigh by backscatter | 40 |
+# | [05 · Weighted MixMAE](05_weighted_mixmae.ipynb) | two chips in one: mix, keep apart, unmix, weigh two bands | 35 |
 # | [06 · Downstream](06_downstream.ipynb) | land cover, labels, floods: what an encoder is worth | 45 |
 # | [11 · Interactive segmentation](11_interactive_segmentation.ipynb) | boxes on a map, masks, and how good they are | 25 |
 #
