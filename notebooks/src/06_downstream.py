@@ -430,8 +430,13 @@ for name, (fit_on, test_on) in kinds.items():
 numbers["flood"]["always a flood"] = metrics.binary_scores(torch.ones(len(truth[1])), truth[1][:, 0])
 for name, each in numbers["flood"].items():
     print(f"{name:26}" + "".join(f"  {score} {value:.2f}" for score, value in each.items()))
+best = max(numbers["flood"], key=lambda name: numbers["flood"][name]["f1"])
+print(f"highest F1, one seed: {best}")
 
 # %% [markdown]
+# Who won? The two numbers of "no network" are hard to beat: in the simulation a flood is a large, level, dark area, and the mean change in dB sees just that. A frozen encoder averages each tile
+# into features that were made for restoring pixels, not for finding change; fine-tuning may do better, and section 9 asks whether it does.
+#
 # ## 9 · Does it help? The recorded experiments
 #
 # What you saw so far is one seed. The package comes with an experiment: many starts, several **seeds** (each draws its own scenes, weights, masks and labels), all rows with equal
