@@ -459,8 +459,8 @@ for name, guess in guesses.items():
 print(f"{'speckle alone':20}{speckle_db:12.2f}")
 
 # %% [markdown]
-# Compare your network with *neighbours*, not only with the mean: to beat the mean takes a minute, to beat a blur takes longer.
-# And the steps between the rows are small beside the distance to *speckle alone*. What lies between is ground that nobody can know from its
+# Compare your network with *neighbours*, not only with the mean: a blur is a strong opponent, the more so the grainier the image
+# is. Run both kinds of `DATA` to see it. And the steps between the rows are small beside the distance to *speckle alone*. What lies between is ground that nobody can know from its
 # surroundings: where the next field begins, where a house stands. (With `DATA = "sample"` mind that the embedded encoder has seen simulated L-band
 # chips only, and here is asked about real C-band; yours has learned on the upper part of the very image.)
 #
