@@ -460,7 +460,7 @@ print(f"{'speckle alone':20}{speckle_db:12.2f}")
 
 # %% [markdown]
 # Compare your network with *neighbours*, not only with the mean: a blur is a strong opponent, the more so the grainier the image
-# is. Run both kinds of `DATA` to see it. And the steps between the rows are small beside the distance to *speckle alone*. What lies between is ground that nobody can know from its
+# is. Run both kinds of `DATA` to see it. And even the best row stays above *speckle alone*: in between lies ground that nobody can know from its
 # surroundings: where the next field begins, where a house stands. (With `DATA = "sample"` mind that the embedded encoder has seen simulated L-band
 # chips only, and here is asked about real C-band; yours has learned on the upper part of the very image.)
 #
