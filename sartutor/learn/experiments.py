@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,20 +116,24 @@ def _validated(records: Records, method: str, start: str) -> list[float]:
 
 
 def fill(
-    name: str, preset: str, seeds: Sequence[int], records: Path, work: Path, device: str
-) -> Iterable[Any]:
-    """Fill table `name`, and what must come before it; yields after each seed, whose pairs are then whole."""
+    name: str, preset: str, seeds: Sequence[int], records: Path, work: Path, report: Path, device: str
+) -> None:
+    """Fill table `name`, and what must come before it; the report is that of the records whenever a cell runs."""
     sizes = EXPERIMENT_SIZES[preset]
-    cell = partial(run_cell, work=work, device=device)
     work.mkdir(parents=True, exist_ok=True)
+
+    def cell(row: Row, seed: int) -> dict[str, Any]:
+        write_report(records, report)
+        return run_cell(row, seed, work, device)
+
     rates = chosen_rates(search_table(sizes).run(cell, records), sizes)
-    for seed in seeds:
-        yield main_table(sizes, rates, (seed,)).run(cell, records)
+    known = main_table(sizes, rates, seeds).run(cell, records)
     if name == "weighting_tasks":
-        known = main_table(sizes, rates, seeds).records(records)
         best = {method: best_weighting(known, method) for method in DOMAINS}
         for seed in seeds:
-            yield [table.run(cell, records) for table in task_tables(sizes, rates, best, (seed,))]
+            for table in task_tables(sizes, rates, best, (seed,)):
+                table.run(cell, records)
+    write_report(records, report)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -147,8 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if SEARCH_SEED in given.seeds:
             raise SarTutorError(f"Seed {SEARCH_SEED} belongs to the search of learning rates; use others.")
-        for _ in fill(given.name, given.preset, given.seeds, given.records, given.work, given.device):
-            write_report(given.records, given.report)
+        fill(given.name, given.preset, given.seeds, given.records, given.work, given.report, given.device)
     except SarTutorError as error:
         print(error, file=sys.stderr)
         return 2

@@ -88,30 +88,31 @@ def _lack(there: set[tuple[str, int]], method: str, seed: int) -> str:
 
 
 def _searched(known: Records) -> list[str]:
-    """The validation score at every rate of the search, the best in bold."""
-    rates = sorted({_rate(record) for record in known})
-    rows = []
-    for method, start in ((method, start) for method in METHODS for start in STARTS):
-        found = {
-            _rate(record): record["values"]["val_score"] for record in known if _is_of(record, method, start)
-        }
-        cells = [_bold(found.get(rate), max(found.values(), default=math.nan)) for rate in rates]
-        rows.append([method, f"`{start}`", *cells])
+    """The validation score at every rate of the search; once all are there, the best in bold."""
     if not known:
         return ["### Learning rates of fine-tuning", "Not searched yet."]
-    head = ("method", "start", *(f"{rate:g}" for rate in rates))
-    return ["### Learning rates of fine-tuning", SEARCHED, _table(head, rows)]
+    rates = sorted({_rate(record) for record in known})
+    complete = len(known) == len(METHODS) * len(STARTS) * len(rates)
+    rows = []
+    for method, start in ((method, start) for method in METHODS for start in STARTS):
+        of = [record for record in known if record["configuration"].startswith(f"{method}-{start}-")]
+        found = {_rate(record): record["values"]["val_score"] for record in of}
+        best = max(found.values()) if complete else math.nan
+        if found:
+            rows.append([method, f"`{start}`", *(_score(found.get(rate), best) for rate in rates)])
+    state = SEARCHED if complete else f"{SEARCHED} The search is not complete: {len(known)} cells so far."
+    return [
+        "### Learning rates of fine-tuning",
+        state,
+        _table(("method", "start", *(f"{r:g}" for r in rates)), rows),
+    ]
 
 
 def _rate(record: Mapping[str, Any]) -> float:
     return record["values"]["settings"]["downstream"]["learning_rate"]
 
 
-def _is_of(record: Mapping[str, Any], method: str, start: str) -> bool:
-    return record["configuration"].startswith(f"{method}-{start}-")
-
-
-def _bold(score: float | None, best: float) -> str:
+def _score(score: float | None, best: float) -> str:
     if score is None:
         return "-"
     return f"**{score:.4f}**" if score == best else f"{score:.4f}"

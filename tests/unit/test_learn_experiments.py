@@ -1,6 +1,7 @@
 """Experiments: rows that share what they may share, choices that go by validation alone, a report of records alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -156,6 +157,20 @@ def test_every_number_of_the_report_comes_from_the_records(tmp_path):
     assert "2.00" in text
 
 
+def test_the_best_rate_of_the_search_is_told_once_it_is_complete(tmp_path):
+    names = list(search_table(SMOKE).configurations.items())
+    for number, (name, row) in enumerate(names):
+        settings = {"downstream": {"learning_rate": row.downstream.learning_rate}}
+        values = {"val_score": number / 1000, "settings": settings}
+        write_record(tmp_path, "weighting_search", name, "land_cover", 0, values)
+        if number == 1:
+            assert "not complete: 2 cells so far" in report.report(tmp_path)
+            assert "**" not in report.report(tmp_path)
+    text = report.report(tmp_path)
+    assert "| simmim | `random` | 0.0000 | **0.0010** |" in text
+    assert text.count("**") == 2 * 2 * len(starts.STARTS)
+
+
 def test_records_of_two_simulators_are_told(tmp_path):
     values = {"miou": 0.2, "miou_low": 0.1, "miou_high": 0.4, "parameters": 2e6, "finetune_cpu_seconds": 7.0}
     for seed in (1, 2):
@@ -176,3 +191,9 @@ def test_a_cell_of_another_task_has_its_score(tmp_path, task):
     values = cells.run_cell(row, 1, tmp_path, "cpu")
     assert {report.SCORES[task], "val_score", "simulator", "parameters"} <= set(values)
     assert values["chips"] == SMOKE.downstream[task].train / 2
+
+
+def test_the_committed_report_is_that_of_the_committed_records():
+    repository = Path(__file__).parents[2]
+    written = (repository / "docs" / "RESULTS.md").read_text(encoding="utf-8")
+    assert written == report.report(repository / "results" / "records"), "run python -m sartutor.learn.report"
