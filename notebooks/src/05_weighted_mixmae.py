@@ -249,7 +249,7 @@ numbers["loss_taught"] = float(package)
 #
 # A claim that can be tested: what the encoder says about A's tokens does not depend on B **at all**. We replace chip B by noise, encode again, and
 # look at mixture 1 after the second stage. With the forbidden pairs in place, the tokens of A do not move, not in the last bit. Without them, the noise is seen
-# everywhere. The change is drawn on a logarithmic scale; white is exactly zero, and the orange lines border the cells of B.
+# in every window that the two chips share. The change is drawn on a logarithmic scale; white is exactly zero, and the orange lines border the cells of B.
 
 # %%
 noise = torch.randn(image[1].shape, generator=torch.Generator().manual_seed(SEED))
@@ -503,13 +503,16 @@ print(
     f"{'mean of each cell':24}{table['taught']['weighted_mean_loss']:10.3f}{table['taught']['mean_loss']:11.3f}"
 )
 for name, scores in table.items():
-    print(f"{name:24}{scores['weighted_loss']:10.3f}{scores['loss']:11.3f}")
+    won = (scores["mean_loss"] - scores["loss"]) / (scores["mean_loss"] - floor)
+    numbers[f"gap_closed_{name}"] = won
+    print(f"{name:24}{scores['weighted_loss']:10.3f}{scores['loss']:11.3f}{won:12.1%} of the gap closed")
 print(f"{'speckle floor, about':24}{'':10}{floor:11.3f}")
 numbers |= {"looks": float(looks), "floor": floor, "scores": table}
 
 # %% [markdown]
-# The gap between the mean of each cell and the floor is all there is to win, and it is small. That is why masked pretraining on radar images looks modest
-# in losses; what counts is whether the *features* help (notebook 06).
+# The gap is what somebody could win who knew the land and not the speckle. Half of the cells do not tell where in the other half a road or a house stands, so only a small
+# share of it can be won, and masked pretraining on radar images looks modest in losses. A few steps can even be worse than the mean. What counts is whether the *features*
+# help; that is measured in [06](06_downstream.ipynb).
 #
 # Now play: choose pair, mask and model. The third picture of each row is the fair comparison. It shows the means of the cells, which
 # the restored picture is **given**, since the network predicts each cell only up to its mean and standard deviation. Whatever looks right
