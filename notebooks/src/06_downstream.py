@@ -423,6 +423,11 @@ kinds["no network: mean |change|"] = [
     )
     for pairs in (train_pairs, test_pairs)
 ]
+
+# %% [markdown]
+# The probe on all three, fitted to the training pairs and scored on the others:
+
+# %%
 numbers["flood"] = {}
 for name, (fit_on, test_on) in kinds.items():
     flood = downstream.linear_probe(fit_on, truth[0])(test_on).clamp(0, 1)
