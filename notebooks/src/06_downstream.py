@@ -603,7 +603,7 @@ for chip in worst:
 # sartutor pretrain my_folder --method mixmae --preset laptop --out my_encoder.safetensors
 # ```
 #
-# and replace `pretrained = load_pretrained(lesson.encoder)` by the path of the file. Few images? Then label efficiency is your question: label a quarter, fine-tune, and see whether the next quarter is worth the work.
+# and give it to the first cell of section 1: `downstream.land_cover(DATA, PRESET, SEED, recipe.finetuning, "my_encoder.safetensors")`. Few images? Then label efficiency is your question: label a quarter, fine-tune, and see whether the next quarter is worth the work.
 #
 # ## Exercises
 #

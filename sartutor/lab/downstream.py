@@ -65,7 +65,7 @@ PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 @dataclass(frozen=True)
 class Labelled:
-    """Chips with one label per pixel in three splits, and the name of the embedded encoder that fits their bands."""
+    """Chips with one label per pixel in three splits, and the encoder that fits their bands: a name, or a path."""
 
     encoder: str
     train: Chips
@@ -75,12 +75,14 @@ class Labelled:
     credit: str
 
 
-def land_cover(data_name: str, preset_name: str, seed: int, recipe: DownstreamRecipe) -> Labelled:
+def land_cover(
+    data_name: str, preset_name: str, seed: int, recipe: DownstreamRecipe, encoder: str | None = None
+) -> Labelled:
     """The labelled chips of the notebook, standardised as the encoder that fits them was trained.
 
     "synthetic" is simulated ALOS-2 HH; "sample" a labelled flood in Spain, Sentinel-1 VV and VH, cut in three; all
     else a folder with a dataset.yaml that has `labels` and the splits train, val and a third one. Of folders with more
-    chips than the recipe asks for, some are drawn. Raises DataError for a folder without labels or without the bands of
+    chips than the recipe asks for, some are drawn. `encoder` is the path of a checkpoint of your own for a folder. Raises DataError for a folder without labels or without the bands of
     any embedded encoder.
     """
     counts = {"train": recipe.train, "val": recipe.val, "test": recipe.test}
@@ -100,7 +102,8 @@ def land_cover(data_name: str, preset_name: str, seed: int, recipe: DownstreamRe
         folder = _in_three(
             example, data.runs_folder(preset_name, key) / f"06-chips-{recipe.side}", recipe.side
         )
-    return _of_folder(folder, counts, recipe.side, seed, key, credit)
+    encoder = encoder or _fitting_encoder(folder)
+    return _of_folder(folder, encoder, counts, recipe.side, seed, key, credit)
 
 
 def statistics(encoder: str) -> BandStatistics:
@@ -470,27 +473,32 @@ def _in_three(example: data.Example, folder: Path, side: int) -> Path:
     return folder
 
 
-def _of_folder(
-    folder: Path, counts: Mapping[str, int], side: int, seed: int, key: str, credit: str
-) -> Labelled:
-    """The labelled chips of a folder, as many as asked for or as there are."""
-    dataset = open_dataset(folder)
-    names = dataset.description.band_names
+def _fitting_encoder(folder: Path) -> str:
+    """The embedded encoder whose bands the folder has; DataError where there is none."""
+    names = open_dataset(folder).description.band_names
     fitting = [name for name, domain in DOMAINS.items() if set(domain.polarisation.split("+")) <= set(names)]
     if not fitting:
         raise DataError(
             f"{folder} has the bands {', '.join(names)}, and the embedded encoders take HH, or VV and VH; name the "
             "bands so, or pretrain an encoder of your bands with `sartutor pretrain`."
         )
+    return fitting[-1]
+
+
+def _of_folder(
+    folder: Path, encoder: str, counts: Mapping[str, int], side: int, seed: int, key: str, credit: str
+) -> Labelled:
+    """The labelled chips of a folder, as many as asked for or as there are."""
+    dataset = open_dataset(folder)
     if not dataset.description.classes:
         raise DataError(f"{folder} has no labels of pixels; add masks, and labels in dataset.yaml.")
     tests = [split for split in dataset.splits if split not in ("train", "val")]
-    found = statistics(fitting[-1])
+    found = statistics(encoder)
     parts = []
     for split, count in zip(("train", "val", tests[0] if tests else "test"), counts.values(), strict=True):
         chips = FolderChips(dataset, split, side, None, seed, found)
         parts.append(Part(chips, label_subset(len(chips), min(1.0, count / len(chips)), seed)))
-    return Labelled(fitting[-1], parts[0], parts[1], parts[2], key, credit)
+    return Labelled(encoder, parts[0], parts[1], parts[2], key, credit)
 
 
 def _borders(label: Array) -> NDArray[np.bool_]:

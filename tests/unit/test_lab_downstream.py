@@ -67,6 +67,15 @@ def test_a_folder_gives_its_splits_standardised_as_the_encoder_was(tmp_path, enc
     assert found.train.classes == tuple("abcdefg")
 
 
+def test_an_encoder_of_ones_own_takes_the_place_of_an_embedded_one(tmp_path, monkeypatch):
+    one_band = BandStatistics(("VV",), (-11.0,), (5.0,), (True,))
+    monkeypatch.setattr(downstream, "statistics", {"mine.safetensors": one_band}.__getitem__)
+    folder = own_folder(tmp_path / "mine", bands=("VV",))
+    found = downstream.land_cover(str(folder), "smoke", 0, RECIPE, "mine.safetensors")
+    assert found.encoder == "mine.safetensors"
+    assert found.train[0]["image"].shape == (1, 128, 128)
+
+
 def test_folders_that_do_not_fit_are_refused_with_a_cure(tmp_path, encoders):
     with pytest.raises(DataError, match="take HH, or VV and VH; name the bands so, or pretrain"):
         downstream.land_cover(str(own_folder(tmp_path / "one", bands=("VV",))), "smoke", 0, RECIPE)
