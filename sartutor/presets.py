@@ -328,7 +328,7 @@ EXPERIMENT_SIZES = {
             ),
             "flood": DownstreamRecipe(150, 15, 8, 1e-3, 0.05, 0.7, 5.0, 50, 16, 0.0, 128, 64, 128, 48, 96),
         },
-        (2e-3, 6e-3, 2e-2),
+        (2e-3, 6e-3, 2e-2, 6e-2),
     ),
 }
 """Sizes of the experiments by preset."""
