@@ -82,8 +82,9 @@ def land_cover(
 
     "synthetic" is simulated ALOS-2 HH; "sample" a labelled flood in Spain, Sentinel-1 VV and VH, cut in three; all
     else a folder with a dataset.yaml that has `labels` and the splits train, val and a third one. Of folders with more
-    chips than the recipe asks for, some are drawn. `encoder` is the path of a checkpoint of your own for a folder. Raises DataError for a folder without labels or without the bands of
-    any embedded encoder.
+    chips than the recipe asks for, some are drawn; for folders `encoder` may be the path of a checkpoint of one's own.
+
+    Raises DataError for a folder without labels or without the bands of any embedded encoder.
     """
     counts = {"train": recipe.train, "val": recipe.val, "test": recipe.test}
     if data_name == "synthetic":
