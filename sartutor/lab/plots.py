@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from matplotlib import colors, patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,6 +33,13 @@ class Picture(Figure):
         return picture_html(self, crop=True)
 
 
+def draw_once() -> None:
+    """Let a notebook show pictures by their HTML alone; it would draw and store each a second time as PNG."""
+    shell = get_ipython()
+    if shell is not None:
+        shell.display_formatter.formatters["image/png"].for_type(Picture, lambda picture: None)
+
+
 def picture_html(figure: Figure, crop: bool = False) -> str:
     """A figure as an image that needs no file, with its alternative text; `crop` takes white margins off."""
     buffer = io.BytesIO()
@@ -49,6 +57,7 @@ def alternative_text(figure: Figure) -> str:
 
 def panels(count: int, columns: int = 3) -> list[Axes]:
     """Axes for `count` pictures side by side, at most `columns` in a row."""
+    draw_once()
     columns = min(count, columns)
     rows = -(-count // columns)
     size = (PANEL * 1.1 * columns, PANEL * rows)

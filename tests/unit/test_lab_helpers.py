@@ -8,6 +8,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.pylabtools import select_figure_formats
 
 from sartutor.errors import DataError, SarTutorError
 from sartutor.lab import data, plots
@@ -163,6 +165,17 @@ def test_pictures_name_their_units():
         "VV, in dB, label, box; VV, share of pixels (%) over VV (dB), all, objects; label, 1: object"
     )
     assert f'alt="{said}"' in first.figure._repr_html_()
+    plt.close("all")
+
+
+def test_a_notebook_draws_a_picture_once(monkeypatch):
+    shell = InteractiveShell()
+    monkeypatch.setattr(plots, "get_ipython", lambda: shell)
+    select_figure_formats(shell, {"png"})
+    figure = plots.panels(1)[0].figure
+    shown, _ = shell.display_formatter.format(figure)
+    assert set(shown) == {"text/html", "text/plain"}
+    assert "image/png" in shell.display_formatter.format(plt.subplots()[0])[0]
     plt.close("all")
 
 
