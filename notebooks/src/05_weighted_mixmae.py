@@ -641,7 +641,7 @@ spread = [
     taught.rule.weights(each[:1], valid[:1], taught.statistics).std() for each in (image, bright["image"])
 ]
 numbers["spread_of_weights"] = [float(each) for each in spread]
-limits = mixing.stretch(decibels[0, 0])
+limits = masking.stretch(decibels[0, 0])
 pictures = plots.panels(2)
 shown = (taught.statistics.decibels(bright["image"])[0, 0], guess)
 for axes, values, title in zip(pictures, shown, ("with a bright target", "restored"), strict=True):

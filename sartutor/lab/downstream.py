@@ -25,8 +25,9 @@ from sartutor.errors import DataError
 from sartutor.lab import data, plots
 from sartutor.lab.explorers import choice, explorer, slider
 from sartutor.learn.checkpoints import load_tensors
-from sartutor.learn.chips import ALOS2_HH, SENTINEL1_DUAL, Chips, FolderChips, Sample, SimulatedChips
+from sartutor.learn.chips import ALOS2_HH, Chips, FolderChips, Sample, SimulatedChips
 from sartutor.learn.curves import Curve
+from sartutor.learn.encoder_recipes import ENCODERS
 from sartutor.learn.labelled import Part, label_subset
 from sartutor.learn.pretrain import Model, build_model, pretrained_path
 from sartutor.learn.tasks import cut, pooled
@@ -37,9 +38,6 @@ from sartutor.sar.folder import IGNORE, BandRule, DatasetWriter, Description, En
 from sartutor.sim.backscatter import LAND_COVERS
 
 Array = NDArray[Any]
-
-DOMAINS = {"simmim_hh": ALOS2_HH, "mixmae_s1": SENTINEL1_DUAL}
-"""What each embedded encoder was pretrained on."""
 
 LESSON_SCENES = 30_000
 """Simulated scenes of smaller seeds belong to other notebooks, to the embedded encoders and to the experiments."""
@@ -477,7 +475,9 @@ def _in_three(example: data.Example, folder: Path, side: int) -> Path:
 def _fitting_encoder(folder: Path) -> str:
     """The embedded encoder whose bands the folder has; DataError where there is none."""
     names = open_dataset(folder).description.band_names
-    fitting = [name for name, domain in DOMAINS.items() if set(domain.polarisation.split("+")) <= set(names)]
+    fitting = [
+        name for name, made in ENCODERS.items() if set(made.domain.polarisation.split("+")) <= set(names)
+    ]
     if not fitting:
         raise DataError(
             f"{folder} has the bands {', '.join(names)}, and the embedded encoders take HH, or VV and VH; name the "

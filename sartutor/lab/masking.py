@@ -18,6 +18,7 @@ from torch.utils.data import default_collate
 from sartutor.errors import DataError
 from sartutor.lab import plots
 from sartutor.lab.explorers import choice, explorer, panel_figure, slider
+from sartutor.learn import tasks
 from sartutor.learn.cells import PRETRAINED
 from sartutor.learn.chips import Chips, Sample
 from sartutor.learn.masks import patch_mask, upsample_mask
@@ -26,7 +27,6 @@ from sartutor.learn.reconstruction import PREFIX, STRATA, Restored, restored
 from sartutor.learn.runner import Difference, Records, paired_difference
 from sartutor.learn.simmim import SimMIM
 from sartutor.learn.starts import row_name
-from sartutor.learn.swin import features
 from sartutor.learn.weighting import BandStatistics, ChannelMode, Domain, WeightRule
 
 STRENGTHS = [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0]
@@ -52,7 +52,7 @@ def batch_of(chips: Chips, count: int | None = None) -> Sample:
 
 def cut(sample: Sample, side: int) -> Sample:
     """A batch of chips (B, C, S, S) cut into smaller ones (B n n, C, side, side), n = S / side, without labels."""
-    return {key: _pieces(sample[key], side) for key in ("image", "valid")}
+    return {key: tasks.cut(sample[key], side) for key in ("image", "valid")}
 
 
 @torch.no_grad()
@@ -62,9 +62,8 @@ def paint(model: SimMIM, image: Tensor, hidden: Tensor) -> Tensor:
     A model of smaller chips paints piece by piece. `hidden` consists of whole tokens.
     """
     side, token = model.size.image_size, model.size.patch
-    seen, cells = _pieces(image, side), _pieces(hidden[:, None], side)[:, 0, ::token, ::token]
-    painted = model.decoder(features(model.encoder, seen, cells, model.mask_token)[-1])
-    return _joined(painted, image.shape)
+    tokens = tasks.cut(hidden[:, None], side)[:, 0, ::token, ::token]
+    return _joined(model.paint(tasks.cut(image, side), tokens), image.shape)
 
 
 def from_neighbours(image: Tensor, hidden: Tensor) -> Tensor:
@@ -196,7 +195,7 @@ def draw_training(live: LiveTraining, statistics: BandStatistics, found: Restore
     truth = statistics.decibels(live.sample["image"][0])[band].numpy()
     counted = found.counted[0, 0].numpy()
     painted = np.where(counted, truth + found.error[0, 0].float().numpy(), truth)
-    limits = _stretch(truth)
+    limits = stretch(truth)
     if counted.all():  # MixMAE hides every pixel in one of its two streams
         plots.show_image(middle, truth, "the chip", "dB", None, limits)
     else:
@@ -223,7 +222,7 @@ def show_hiding(
     axes: Sequence[Axes], truth: NDArray[Any], painted: NDArray[Any], hidden: NDArray[np.bool_], title: str
 ) -> None:
     """Three panels of one band in dB (rows, columns): the chip, what is left of it, and painted in."""
-    limits = _stretch(truth)
+    limits = stretch(truth)
     kept = np.where(hidden, np.nan, truth)
     filled = np.where(hidden, painted, truth)
     for panel, values, name in zip(
@@ -261,20 +260,14 @@ def _scatter_weights(axes: Axes, decibels: NDArray[Any], weights: NDArray[Any], 
     counts.set_yticks([])
 
 
-def _stretch(truth: NDArray[Any]) -> tuple[float, float]:
-    low, high = np.nanpercentile(truth, (1, 99))
+def stretch(decibels: NDArray[Any] | Tensor) -> tuple[float, float]:
+    """Black and white for a picture, in dB: the 1st and 99th percentile, at least 1 dB apart."""
+    low, high = np.nanpercentile(np.asarray(decibels), (1, 99))
     return float(low), float(max(high, low + 1))
 
 
-def _pieces(chips: Tensor, side: int) -> Tensor:
-    """Chips (B, C, S, S) cut into (B n n, C, side, side), n = S / side."""
-    batch, channels, height, width = chips.shape
-    cells = chips.reshape(batch, channels, height // side, side, width // side, side)
-    return cells.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
-
-
 def _joined(pieces: Tensor, shape: Sequence[int]) -> Tensor:
-    """The inverse of `_pieces`, to chips of `shape`."""
+    """The inverse of `tasks.cut`, to chips of `shape`."""
     batch, channels, height, width = shape
     side = pieces.shape[-1]
     cells = pieces.view(batch, height // side, width // side, channels, side, side)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sartutor.errors import DataError
 from sartutor.lab import plots
 from sartutor.lab.explorers import choice, explorer, panel_figure, slider
-from sartutor.lab.masking import batch_of
+from sartutor.lab.masking import batch_of, stretch
 from sartutor.learn.chips import Chips, Sample
 from sartutor.learn.masked_swin import CELL, may_attend
 from sartutor.learn.masks import token_mask, upsample_mask
@@ -229,13 +229,6 @@ def step_seconds(model: nn.Module, batch: Sample, tries: int = 3) -> float:
     return min(times)
 
 
-def stretch(decibels: Tensor) -> tuple[float, float]:
-    """Black and white for a picture, in dB: the 1st and 99th percentile."""
-    low, high = np.nanpercentile(decibels.numpy(), (1, 99))
-    return float(low), float(max(high, low + 1))
-
-
 def cell_pixels(image: Tensor) -> Tensor:
     """Pixels (B, C, H, W) gathered by cell, each band for itself: (B, C, cells, cells, 32 x 32)."""
-    cells = image.unflatten(3, (-1, CELL)).unflatten(2, (-1, CELL))
-    return cells.transpose(3, 4).flatten(4)
+    return patchify(image).unflatten(3, (CELL**2, -1)).permute(0, 4, 1, 2, 3)

@@ -17,7 +17,7 @@ from sartutor.errors import DataError
 from sartutor.lab import plots
 from sartutor.learn.records import mean_interval, recorded
 from sartutor.learn.report import METHODS, PLANNED_SEEDS, SCORES
-from sartutor.learn.runner import Difference, Records, paired_difference
+from sartutor.learn.runner import Difference, Records, of_row, paired_difference
 from sartutor.learn.starts import FRACTIONS, MEANINGS, QUESTIONS, STARTS, TASK_CELLS, WEIGHTINGS, row_name
 
 SHARES = (1.0, 0.5, 0.25, 0.125)
@@ -64,8 +64,7 @@ def points(known: Records, method: str, task: str, start: str) -> list[Point]:
     """The score that a task goes by, at every share of labels that has records."""
     found = []
     for share in SHARES:
-        name = row_name(method, start, share)
-        of = [r for r in known if r["configuration"] == name and r["data"] == task]
+        of = of_row(known, row_name(method, start, share), task)
         if values := [record["values"][SCORES[task]] for record in of]:
             found.append(Point(share, *mean_interval(values), len(values)))
     return found

@@ -24,7 +24,7 @@ from sartutor.errors import DataError
 from sartutor.learn.distributed import global_mean
 from sartutor.learn.masked_swin import CELL, MaskedSwin, fixed_positions
 from sartutor.learn.masks import token_mask, upsample_mask
-from sartutor.learn.weighting import BandStatistics, WeightRule
+from sartutor.learn.weighting import BandStatistics, WeightRule, known_pixels
 from sartutor.presets import MixMaeSize
 
 MASK_RATIO = 0.5
@@ -214,16 +214,6 @@ class MixMAE(nn.Module):
                 f"{width}; cut them to one."
             )
         return height
-
-
-def known_pixels(image: Tensor, valid: Tensor) -> Tensor:
-    """The image with 0 (the mean) where it is not valid; DataError where a valid pixel is not finite."""
-    image = torch.where(valid, image, 0)
-    if not torch.isfinite(image).all():
-        raise DataError(
-            "A chip has pixels that are said to be valid and are not finite; mark those pixels as no data."
-        )
-    return image
 
 
 def _initialise(module: nn.Module) -> None:

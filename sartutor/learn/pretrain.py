@@ -17,7 +17,7 @@ from sartutor.errors import CheckpointError, DataError, OutputError, SarTutorErr
 from sartutor.learn.checkpoints import check_place, file_digest, load_tensors
 from sartutor.learn.chips import Chips, FolderChips, Sample, Shuffled, folder_statistics
 from sartutor.learn.loop import Batch, Schedule, Watch, fit
-from sartutor.learn.mixmae import MixMAE, known_pixels
+from sartutor.learn.mixmae import MixMAE
 from sartutor.learn.sam.inputs import three_channels
 from sartutor.learn.simmim import SamSimMIM, SimMIM
 from sartutor.learn.weighting import BandStatistics, WeightRule
@@ -333,9 +333,7 @@ def _train(
 
 
 def _loss(model: nn.Module, batch: Batch, step: int) -> Tensor:
-    """The model's loss; DataError where a pixel that is said to be valid is not finite."""
-    image = known_pixels(batch["image"], batch["valid"])
-    return cast(Model, model).loss({**batch, "image": image}, step)
+    return cast(Model, model).loss(batch, step)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from sartutor.learn.cells import PRETRAINED
 from sartutor.learn.pretrain import EMBEDDED
 from sartutor.learn.reconstruction import PREFIX, STRATA
 from sartutor.learn.records import mean_interval, read_records
-from sartutor.learn.runner import Records, paired_difference
+from sartutor.learn.runner import Records, of_row, paired_difference
 from sartutor.learn.starts import (
     FRACTIONS,
     MEANINGS,
@@ -123,7 +123,7 @@ def _scores(known: Records, method: str, fraction: float) -> str:
     rows = []
     for start in STARTS:
         name = row_name(method, start, fraction)
-        of = _of(known, name)
+        of = of_row(known, name)
         if not of:
             rows.append([f"`{start}`", "0", *["-"] * 6])
             continue
@@ -156,7 +156,7 @@ def _answers(known: Records, method: str, fraction: float) -> str:
 
 def _verdict(known: Records, a: str, b: str, metric: str) -> list[str]:
     """Seeds, difference, smallest difference that they resolve, verdict."""
-    if not (_of(known, a) and _of(known, b)):
+    if not (of_row(known, a) and of_row(known, b)):
         return ["0", "-", "-", "not run yet"]
     try:
         found = paired_difference(known, a, b, metric)
@@ -177,7 +177,7 @@ def _restored(known: Records, method: str) -> str:
     columns = [PRETRAINED + each for each in ("loss", "mean_loss", *(PREFIX + name for name in STRATA))]
     rows = []
     for start, about in STARTS.items():
-        of = _of(known, row_name(method, start, FRACTIONS[0]))
+        of = of_row(known, row_name(method, start, FRACTIONS[0]))
         if about.rule is not None and of:
             rows.append([f"`{start}`", str(len(of)), *(_interval(of, column) for column in columns)])
     head = ("start", "seeds", "loss, all pixels alike", "of the mean", *(f"{each}, dB" for each in STRATA))
@@ -193,7 +193,7 @@ def tasks(folder: Path) -> list[str]:
         for task, fractions in TASK_CELLS.items()
         for fraction in fractions
         for start in ("random", "unweighted", *WEIGHTINGS)
-        if _of(known, row_name(*(cell := (method, start, fraction, task))[:3]), task)
+        if of_row(known, row_name(*(cell := (method, start, fraction, task))[:3]), task)
     ]
     head = ("method", "task", "labels", "start", "seeds", "score", "less `random`", "less `unweighted`")
     parts = ["## Other tasks and shares of labels", TASKS]
@@ -204,7 +204,7 @@ def _task_cells(known: Records, method: str, start: str, fraction: float, task: 
     """Seeds, score, and differences from the two starts without weights."""
     here, score = [record for record in known if record["data"] == task], SCORES[task]
     name, *others = (row_name(method, each, fraction) for each in (start, "random", "unweighted"))
-    of = _of(here, name)
+    of = of_row(here, name)
     gains = [_difference(here, name, other, score) for other in others]
     return [str(len(of)), f"{score} {_interval(of, score)}", *gains]
 
@@ -247,10 +247,6 @@ def shapes(folder: Path) -> list[str]:
         )
     head = ("family", "seeds", "fill the box", "Otsu in the box", "model")
     return ["## `sam_tiny_base` on drawn shapes", SHAPES, _table(head, rows) if rows else "Not scored yet."]
-
-
-def _of(known: Records, name: str, data: str | None = None) -> list[Mapping[str, Any]]:
-    return [r for r in known if r["configuration"] == name and data in (None, r["data"])]
 
 
 def _values(known: Records, metric: str) -> list[float]:

@@ -113,6 +113,11 @@ class Difference:
         return "better" if self.mean > 0 else "worse"
 
 
+def of_row(records: Records, row: str, data: str | None = None) -> list[Mapping[str, Any]]:
+    """The records of a row, of all data or of one."""
+    return [r for r in records if r["configuration"] == row and (data is None or r["data"] == data)]
+
+
 def paired_difference(records: Records, a: str, b: str, metric: str) -> Difference:
     """How much more row `a` has than row `b` of a metric, from the differences at each seed that both have.
 
@@ -162,8 +167,8 @@ def _by_seed(records: Records, configuration: str, metric: str) -> dict[int, flo
     """The metric of a row by seed."""
     return {
         record["seed"]: record["values"][metric]
-        for record in records
-        if record["configuration"] == configuration and metric in record["values"]
+        for record in of_row(records, configuration)
+        if metric in record["values"]
     }
 
 

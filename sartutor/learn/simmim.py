@@ -23,7 +23,7 @@ from sartutor.learn.distributed import global_mean
 from sartutor.learn.masks import patch_mask, upsample_mask
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.swin import build_swin, features
-from sartutor.learn.weighting import BandStatistics, WeightRule
+from sartutor.learn.weighting import BandStatistics, WeightRule, known_pixels
 from sartutor.presets import SamSize, SwinSize
 
 MASK_PATCH = 16
@@ -107,9 +107,11 @@ class MaskedRestoration(nn.Module, ABC):
     def loss(self, batch: Mapping[str, Tensor], step: int) -> Tensor:
         """Weighted error at the hidden pixels of a batch with `image` (B, C, S, S) and `valid` (B, 1, S, S).
 
-        Raises DataError where chips are not of the encoder's size or bands, or patches do not tile them.
+        Raises DataError where chips are not of the encoder's size or bands, patches do not tile them, or a valid pixel
+        is not finite.
         """
-        image, valid = batch["image"], batch["valid"]
+        valid = batch["valid"]
+        image = known_pixels(batch["image"], valid)
         mask = self.mask(batch, step)
         weight = self.rule.weights(image, valid, self.statistics)
         counted = upsample_mask(mask, self.mask_patch)[:, None] & valid
@@ -149,7 +151,10 @@ class SimMIM(MaskedRestoration):
 
     def reconstruct(self, image: Tensor, mask: Tensor) -> Tensor:
         """Chips (B, C, S, S) painted whole from what `mask` (B, S/mask_patch, S/mask_patch) leaves to be seen."""
-        hidden = upsample_mask(mask, self.tokens_per_patch)
+        return self.paint(image, upsample_mask(mask, self.tokens_per_patch))
+
+    def paint(self, image: Tensor, hidden: Tensor) -> Tensor:
+        """Chips (B, C, S, S) painted whole, with the tokens `hidden`, bool (B, S/patch, S/patch), unseen."""
         return self.decoder(features(self.encoder, image, hidden, self.mask_token)[-1])
 
 

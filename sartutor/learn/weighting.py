@@ -102,6 +102,16 @@ class BandStatistics:
         return torch.tensor((self.mean, self.std), dtype=like.dtype, device=like.device)[..., None, None]
 
 
+def known_pixels(image: Tensor, valid: Tensor) -> Tensor:
+    """The image with 0 (the mean) where it is not valid; DataError where a valid pixel is not finite."""
+    image = torch.where(valid, image, 0)
+    if not torch.isfinite(image).all():
+        raise DataError(
+            "A chip has pixels that are said to be valid and are not finite; mark those pixels as no data."
+        )
+    return image
+
+
 def backscatter_weights(
     linear: Tensor,
     valid: Tensor,
