@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from sartutor.errors import DataError
 from sartutor.lab import plots
 from sartutor.learn.records import mean_interval, recorded
-from sartutor.learn.report import METHODS, PLANNED_SEEDS, SCORES
+from sartutor.learn.report import METHODS, PLANNED_SEEDS, READOUTS, SCORES
 from sartutor.learn.runner import Difference, Records, of_row, paired_difference
 from sartutor.learn.starts import FRACTIONS, MEANINGS, QUESTIONS, STARTS, TASK_CELLS, WEIGHTINGS, row_name
 
@@ -80,13 +80,10 @@ def compared(known: Records, method: str, task: str, share: float, a: str, b: st
         return Answer(f"{a} less {b}", None)
 
 
-def answers(known: Records, method: str, share: float) -> list[Answer]:
-    """What the main table says to each of its questions, land cover in mIoU."""
-    pairs = [
-        (q.text, compared(known, method, "land_cover", share, q.a, q.b, SCORES["land_cover"]))
-        for q in QUESTIONS
-    ]
-    return [Answer(text, answer.found) for text, answer in pairs]
+def answers(known: Records, method: str, share: float, metric: str = "miou") -> list[Answer]:
+    """What the main table says to each of its questions, land cover in a metric of `READOUTS`."""
+    found = [compared(known, method, "land_cover", share, q.a, q.b, metric).found for q in QUESTIONS]
+    return [Answer(question.text, each) for question, each in zip(QUESTIONS, found, strict=True)]
 
 
 def best_start(known: Records, method: str) -> str:
@@ -97,17 +94,24 @@ def best_start(known: Records, method: str) -> str:
 
 
 def start_table(known: Records, method: str, share: float) -> pd.DataFrame:
-    """The main table on land cover: every start, its mIoU, and what it adds to random weights."""
+    """The main table on land cover: every start, its mIoU fine-tuned and frozen, what it adds to random weights."""
     rows = []
     for start in STARTS:
-        found = [p for p in points(known, method, "land_cover", start) if p.share == share]
-        score = f"{found[0].mean:.3f} ± {found[0].half:.3f}" if found else "not run yet"
-        answer = compared(known, method, "land_cover", share, start, "random", "miou")
-        gain = "" if start == "random" else said(answer.found)
-        rows.append((start, MEANINGS[start], found[0].seeds if found else 0, score, gain))
-    return pd.DataFrame(rows, columns=["start", "what it is", "seeds", "mIoU", "less random"]).set_index(
-        "start"
-    )
+        of = of_row(known, row_name(method, start, share), "land_cover")
+        row: dict[str, Any] = {"start": start, "what it is": MEANINGS[start], "seeds": len(of)}
+        for metric, title in READOUTS.items():
+            gain = compared(known, method, "land_cover", share, start, "random", metric).found
+            row[title] = _mean_and_half([r["values"][metric] for r in of if metric in r["values"]])
+            row[f"{title}, less random"] = "" if start == "random" else said(gain)
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("start")
+
+
+def _mean_and_half(values: Sequence[float]) -> str:
+    if not values:
+        return "not run yet"
+    mean, half = mean_interval(values)
+    return f"{mean:.3f} ± {half:.3f}"
 
 
 def said(found: Difference | None) -> str:
@@ -129,17 +133,23 @@ def summary(known: Records) -> list[str]:
     """What the main table says, in sentences."""
     if not known:
         return ["No record yet: fill the table first."]
-    lines = []
-    for method in METHODS:
-        for share in FRACTIONS:
-            a, b, c, d = (
-                compared(known, method, "land_cover", share, "physical", other, "miou").found
-                for other in ("random", "unweighted", "shuffled", "inverted")
-            )
-            lines += [f"{method}, {100 * share:g} % of the labels, land cover. Weighted pretraining less ..."]
-            lines += [f"    ... random weights: {said(a)}", f"    ... unweighted pretraining: {said(b)}"]
-            lines += [f"    {conclusion(b, c, d)}"]
-    return lines
+    cells = [(method, share, metric) for method in METHODS for share in FRACTIONS for metric in READOUTS]
+    return [line for cell in cells for line in _sentences(known, *cell)]
+
+
+def _sentences(known: Records, method: str, share: float, metric: str) -> list[str]:
+    """What one method, share of labels and readout say of physical weights."""
+    a, b, c, d = (
+        compared(known, method, "land_cover", share, "physical", other, metric).found
+        for other in ("random", "unweighted", "shuffled", "inverted")
+    )
+    where = f"{method}, {100 * share:g} % of the labels, land cover, {READOUTS[metric]}."
+    return [
+        f"{where} Weighted pretraining less ...",
+        f"    ... random weights: {said(a)}",
+        f"    ... unweighted pretraining: {said(b)}",
+        f"    {conclusion(b, c, d)}",
+    ]
 
 
 def conclusion(weights: Difference | None, shuffled: Difference | None, inverted: Difference | None) -> str:
@@ -213,17 +223,17 @@ def _seeds(counts: Sequence[int]) -> str:
     return f"{number}{missing} seeds"
 
 
-def draw_answers(known: Records) -> Figure:
+def draw_answers(known: Records, metric: str = "miou") -> Figure:
     """Every question of the main table: the difference and its interval, by method and share of labels."""
-    figure = plots.Picture(figsize=(12.6, 4.9), layout="constrained")
+    figure = plots.Picture(figsize=(12.6, 5.6), layout="constrained")
     grid = figure.subplots(1, len(METHODS) * len(FRACTIONS), sharey=True)
     cells = [(method, share) for method in METHODS for share in FRACTIONS]
     for axes, (method, share) in zip(grid, cells, strict=True):
-        found = answers(known, method, share)
+        found = answers(known, method, share, metric)
         _forest(axes, [answer.found for answer in found])
         axes.set_yticks(range(len(found)), [answer.text for answer in found], fontsize="small")
         axes.set_title(f"{method}, {100 * share:g} % labels", fontsize="medium")
-        axes.set_xlabel("difference in mIoU")
+        axes.set_xlabel(f"difference in mIoU, {READOUTS[metric]}")
     grid[0].invert_yaxis()
     _verdict_legend(figure)
     return figure

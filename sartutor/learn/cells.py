@@ -19,6 +19,7 @@ from sartutor.learn.chips import ALOS2_HH, SENTINEL1_DUAL, Chips, SimulatedChips
 from sartutor.learn.curves import read_curve
 from sartutor.learn.downstream import finetune
 from sartutor.learn.filtering import FilteredChips
+from sartutor.learn.frozen import frozen_scores
 from sartutor.learn.labelled import FloodPairs, MultiLabel, Part, label_subset, training_weights
 from sartutor.learn.pretrain import Model, build_model, load_pretrained, pretrain
 from sartutor.learn.reconstruction import reconstruction_scores
@@ -63,18 +64,21 @@ class Row:
 def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, Any]:
     """Scores of a row at a seed: those of `finetune`, `val_score`, CPU-seconds, and those of the pretrained model.
 
-    `simulator` names the version that the scenes are from. Pretrained models and simulated scenes are kept in `work`
-    for the cells that share them; it may be deleted.
+    Land cover is also read off the encoder as it was before fine-tuning (`frozen_scores`). `simulator` names the
+    version that the scenes are from. Pretrained models and simulated scenes are kept in `work` for the cells that share
+    them; it may be deleted.
     """
     model, about = _encoder(row, seed, work, device)
-    task, (train, val, test) = _task(row, seed, work)
+    encoder = cast(Encoder, model)
+    task, chips = _task(row, seed, work)
+    frozen = frozen_scores(encoder, *chips) if row.task == "land_cover" else {}
     began = cpu_seconds()
     with tempfile.TemporaryDirectory(dir=work) as folder:
         out = Path(folder) / "downstream.safetensors"
-        scores = finetune(task, cast(Encoder, model), train, val, test, row.downstream, seed, out, device)
+        scores = finetune(task, encoder, *chips, row.downstream, seed, out, device)
         best = -min(loss for _, loss in read_curve(out).validation)
     spent = {"finetune_cpu_seconds": cpu_seconds() - began}
-    return {**scores, "val_score": best, **spent, **about, "simulator": simulator()}
+    return {**scores, "val_score": best, **frozen, **spent, **about, "simulator": simulator()}
 
 
 def _encoder(row: Row, seed: int, work: Path, device: str) -> tuple[Model, dict[str, float]]:

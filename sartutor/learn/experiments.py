@@ -21,8 +21,8 @@ from sartutor.errors import DataError, SarTutorError
 from sartutor.learn.cells import DOMAINS, Row, run_cell
 from sartutor.learn.report import PLANNED_SEEDS, write_report
 from sartutor.learn.runner import Records, Table
-from sartutor.learn.starts import FRACTIONS, STARTS, TASK_CELLS, WEIGHTINGS, row_name
-from sartutor.presets import EXPERIMENT_SIZES, ExperimentSizes
+from sartutor.learn.starts import FRACTIONS, LONGER, STARTS, TASK_CELLS, WEIGHTINGS, row_name
+from sartutor.presets import EXPERIMENT_SIZES, ExperimentSizes, PretrainRecipe
 
 SEARCH_SEED = 0
 """Of the search of learning rates; no rows are compared on it."""
@@ -102,8 +102,21 @@ def task_tables(
 
 
 def _row(sizes: ExperimentSizes, method: str, start: str, task: str, fraction: float, rate: float) -> Row:
+    pretraining = longer(sizes.pretraining[method], LONGER.get(start, 1))
     recipe = replace(sizes.downstream[task], learning_rate=rate)
-    return Row(method, STARTS[start], task, fraction, sizes.chips, sizes.pretraining[method], recipe)
+    return Row(method, STARTS[start], task, fraction, sizes.chips, pretraining, recipe)
+
+
+def longer(recipe: PretrainRecipe, times: int) -> PretrainRecipe:
+    """A recipe with so many times the steps, warm-up included; the schedule is stretched."""
+    milestones = tuple(times * step for step in recipe.milestones)
+    return replace(
+        recipe,
+        steps=times * recipe.steps,
+        warmup=times * recipe.warmup,
+        milestones=milestones,
+        save_every=times * recipe.save_every,
+    )
 
 
 def _searched(method: str, start: str, rate: float) -> str:

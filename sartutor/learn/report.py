@@ -14,7 +14,7 @@ from sartutor.learn.cells import PRETRAINED
 from sartutor.learn.pretrain import EMBEDDED
 from sartutor.learn.reconstruction import PREFIX, STRATA
 from sartutor.learn.records import mean_interval, read_records
-from sartutor.learn.runner import Records, of_row, paired_difference
+from sartutor.learn.runner import Difference, Records, of_row, paired_difference
 from sartutor.learn.starts import (
     FRACTIONS,
     MEANINGS,
@@ -31,6 +31,19 @@ PLANNED_SEEDS = range(1, 6)
 
 SCORES = {"land_cover": "miou", "multilabel": "ap_macro", "flood": "f1"}
 """The score that each task goes by."""
+
+READOUTS = {"miou": "fine-tuned", "frozen_miou": "frozen"}
+"""The scores of land cover, and how they are read off an encoder."""
+
+SCORE_COLUMNS = (
+    "start",
+    "seeds",
+    *(title for name in READOUTS.values() for title in (f"mIoU {name}", "less `random`")),
+    "fine-tuned, over chips of one seed",
+    "M parameters",
+    "CPU s pretraining",
+    "CPU s fine-tuning",
+)
 
 METHODS = {
     "simmim": "SAR-W-SimMIM, simulated ALOS-2 HH",
@@ -119,57 +132,59 @@ def _score(score: float | None, best: float) -> str:
 
 
 def _scores(known: Records, method: str, fraction: float) -> str:
-    """Every start's score, what it adds to random weights, and what it cost."""
+    """Every start's scores, what it adds to random weights, and what it cost."""
     rows = []
     for start in STARTS:
-        name = row_name(method, start, fraction)
+        name, random = (row_name(method, each, fraction) for each in (start, "random"))
         of = of_row(known, name)
         if not of:
-            rows.append([f"`{start}`", "0", *["-"] * 6])
+            rows.append([f"`{start}`", "0", *["-"] * (len(SCORE_COLUMNS) - 2)])
             continue
-        gain = _difference(known, name, row_name(method, "random", fraction), "miou")
+        scores = [each for metric in READOUTS for each in _score_and_gain(known, name, random, metric)]
         cost = [f"{_mean(of, each):.0f}" for each in (f"{PRETRAINED}cpu_seconds", "finetune_cpu_seconds")]
         chips = " to ".join(f"{_mean(of, each):.3f}" for each in ("miou_low", "miou_high"))
         size = f"{_mean(of, 'parameters') / 1e6:.2f}"
-        rows.append([f"`{start}`", str(len(of)), _interval(of, "miou"), chips, gain, size, *cost])
-    head = (
-        "start",
-        "seeds",
-        "mIoU",
-        "over chips of one seed",
-        "less `random`",
-        "M parameters",
-        "CPU s pretraining",
-    )
-    return _table((*head, "CPU s fine-tuning"), rows)
+        rows.append([f"`{start}`", str(len(of)), *scores, chips, size, *cost])
+    return _table(SCORE_COLUMNS, rows)
+
+
+def _score_and_gain(known: Records, name: str, random: str, metric: str) -> list[str]:
+    """A row's score, and what it adds to that of random weights."""
+    gain = _difference(known, name, random, metric)
+    return [_interval(of_row(known, name), metric), "-" if gain is None or name == random else _said(gain)]
 
 
 def _answers(known: Records, method: str, fraction: float) -> str:
-    """Every question's difference and verdict."""
+    """Every question's difference and verdict, after fine-tuning and frozen."""
     rows = []
     for question in QUESTIONS:
         a, b = (row_name(method, start, fraction) for start in (question.a, question.b))
+        found = [_difference(known, a, b, metric) for metric in READOUTS]
         pair = f"`{question.a}` less `{question.b}`"
-        rows.append([question.text, pair, *_verdict(known, a, b, "miou")])
-    return _table(("question", "comparison", "seeds", "difference", "smallest resolved", "verdict"), rows)
+        rows.append([question.text, pair, str(found[0].seeds if found[0] else 0), *map(_verdict, found)])
+    return _table(("question", "comparison", "seeds", *READOUTS.values()), rows)
 
 
-def _verdict(known: Records, a: str, b: str, metric: str) -> list[str]:
-    """Seeds, difference, smallest difference that they resolve, verdict."""
-    if not (of_row(known, a) and of_row(known, b)):
-        return ["0", "-", "-", "not run yet"]
+def _difference(known: Records, a: str, b: str, metric: str) -> Difference | None:
+    """Row `a` less row `b`; None where they have no seed in common."""
     try:
-        found = paired_difference(known, a, b, metric)
+        return paired_difference(known, a, b, metric)
     except DataError:
-        return ["0", "-", "-", "no seed in common yet"]
+        return None
+
+
+def _said(found: Difference) -> str:
+    """A difference with the smallest that its seeds resolve."""
     resolved = f"{found.smallest_resolved:.4f}" if math.isfinite(found.smallest_resolved) else "none"
+    return f"{found.mean:+.4f} ± {resolved}"
+
+
+def _verdict(found: Difference | None) -> str:
+    """A difference and what it decides."""
+    if found is None:
+        return "not run yet"
     so_far = "" if found.seeds >= len(PLANNED_SEEDS) else " so far"
-    return [str(found.seeds), f"{found.mean:+.4f}", resolved, found.verdict + so_far]
-
-
-def _difference(known: Records, a: str, b: str, metric: str) -> str:
-    seeds, mean, resolved, _ = _verdict(known, a, b, metric)
-    return "-" if a == b or seeds == "0" else f"{mean} ± {resolved}"
+    return f"{_said(found)}: {found.verdict}{so_far}"
 
 
 def _restored(known: Records, method: str) -> str:
@@ -205,8 +220,9 @@ def _task_cells(known: Records, method: str, start: str, fraction: float, task: 
     here, score = [record for record in known if record["data"] == task], SCORES[task]
     name, *others = (row_name(method, each, fraction) for each in (start, "random", "unweighted"))
     of = of_row(here, name)
-    gains = [_difference(here, name, other, score) for other in others]
-    return [str(len(of)), f"{score} {_interval(of, score)}", *gains]
+    gains = [None if name == other else _difference(here, name, other, score) for other in others]
+    said = ["-" if gain is None else _said(gain) for gain in gains]
+    return [str(len(of)), f"{score} {_interval(of, score)}", *said]
 
 
 def encoders(folder: Path) -> list[str]:
@@ -279,13 +295,15 @@ Made by `python -m sartutor.learn.report` from the records in `results/records`,
 ± is the half width of a 95 % t interval over seeds (none for a single seed). Losses are better when small, scores when
 large. All data are simulated; nothing here has been measured on real scenes."""
 
-WEIGHTING = """A small encoder is started in one of these ways, then fine-tuned for land cover with all labels or an
-eighth of them (`python -m sartutor.learn.experiments weighting`). All rows of a method have the same architecture,
-the same number of updates, and the same grid of learning rates of fine-tuning; rows of one seed see the same scenes,
-and differences are taken seed by seed. Each seed draws its own weights, masks and scenes for pretraining, labels,
-validation and test. The learning rate of pretraining is one for all rows. A difference is called better or worse
-where its 95 % t interval over seeds leaves out 0, and undecided otherwise: differences below the smallest resolved one
-cannot be told from none. Each verdict stands alone: of twenty comparisons of equals, about one would be decided."""
+WEIGHTING = """A small encoder is started in one of these ways, then asked for land cover with all labels or an eighth
+of them (`python -m sartutor.learn.experiments weighting`), and that twice: fine-tuned with UPerNet on top, and frozen,
+with one linear layer on its maps that is solved in closed form. All rows of a method have the same architecture, the
+same number of updates (those named longer have four times as many in pretraining), and the same grid of learning rates
+of fine-tuning; rows of one seed see the same scenes, and differences are taken seed by seed. Each seed draws its own
+weights, masks and scenes for pretraining, labels, validation and test. The learning rate of pretraining is one for all
+rows. A difference stands with the smallest that its seeds resolve. It is called better or worse where its 95 % t
+interval over seeds leaves out 0, and undecided otherwise. Each verdict stands alone: of twenty comparisons of equals,
+about one would be decided."""
 
 SEARCHED = """Validation mIoU with a quarter of the labels, at a seed that no row is compared on; the best rate of a
 start, in bold, is that of its rows below."""

@@ -28,8 +28,13 @@ STARTS = {
     "despeckled": Start(WeightRule(control="despeckled")),
     "filtered": Start(WeightRule(), filtered=True),
     "filtered_random": Start(None, filtered=True),
+    "unweighted_longer": Start(WeightRule("none")),
+    "physical_longer": Start(WeightRule()),
 }
 """Rows of the main table by name."""
+
+LONGER = {"unweighted_longer": 4, "physical_longer": 4}
+"""How many times as many steps of pretraining as the others these starts have."""
 
 MEANINGS = {
     "random": "no pretraining",
@@ -43,6 +48,8 @@ MEANINGS = {
     "despeckled": "physical weights from averaged power",
     "filtered": "as physical, all chips Lee-filtered before pretraining and fine-tuning",
     "filtered_random": "no pretraining, all chips Lee-filtered",
+    "unweighted_longer": "as unweighted, four times as many steps",
+    "physical_longer": "as physical, four times as many steps",
 }
 """What each start is, in words."""
 
@@ -77,6 +84,9 @@ QUESTIONS = (
     Question("Does filtered input do better?", "filtered", "physical"),
     Question("Does filtered input do better without pretraining?", "filtered_random", "random"),
     Question("Does weighted pretraining help on filtered input?", "filtered", "filtered_random"),
+    Question("Does longer pretraining help?", "unweighted_longer", "random"),
+    Question("Is longer better?", "unweighted_longer", "unweighted"),
+    Question("Do weights help in longer pretraining?", "physical_longer", "unweighted_longer"),
 )
 """Comparisons of the main table."""
 

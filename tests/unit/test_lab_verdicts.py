@@ -6,7 +6,7 @@ import pytest
 from sartutor.lab import verdicts
 from sartutor.lab.plots import alternative_text
 from sartutor.learn.records import mean_interval
-from sartutor.learn.report import METHODS
+from sartutor.learn.report import METHODS, READOUTS
 from sartutor.learn.starts import FRACTIONS, STARTS, TASK_CELLS, row_name
 
 CLASSES = ("building", "road")
@@ -27,7 +27,7 @@ def table(gains, seeds=range(1, 6)):
             for start in STARTS:
                 for share in FRACTIONS:
                     miou = 0.5 + gains.get(start, 0.0) + luck + rng.normal(0, 0.002)
-                    each = {"miou": miou, "iou_0": miou, "iou_1": miou}
+                    each = {"miou": miou, "iou_0": miou, "iou_1": miou, "frozen_miou": miou / 2}
                     found.append(record(method, start, share, seed, **each))
     return found
 
@@ -61,7 +61,9 @@ def test_differences_are_taken_seed_by_seed():
 )
 def test_the_conclusion_needs_its_controls(gains, said):
     known = table(gains)
-    assert sum(said in line for line in verdicts.summary(known)) == len(METHODS) * len(FRACTIONS)
+    assert sum(said in line for line in verdicts.summary(known)) == len(METHODS) * len(FRACTIONS) * len(
+        READOUTS
+    )
 
 
 def test_one_seed_decides_nothing():
@@ -81,9 +83,10 @@ def test_decided_answers_are_counted():
 def test_the_table_names_every_start():
     frame = verdicts.start_table(table({"physical": 0.05}), "simmim", 1.0)
     assert list(frame.index) == list(STARTS)
-    assert "better" in frame.loc["physical", "less random"]
-    assert frame.loc["random", "less random"] == ""
-    assert set(verdicts.start_table([], "simmim", 1.0)["mIoU"]) == {"not run yet"}
+    assert frame.loc["physical", "fine-tuned, less random"].startswith("+0.05")
+    assert frame.loc["physical", "frozen, less random"].startswith("+0.02")
+    assert frame.loc["random", "frozen, less random"] == ""
+    assert set(verdicts.start_table([], "simmim", 1.0)["frozen"]) == {"not run yet"}
 
 
 def test_the_best_weighting_is_the_one_that_was_taken_to_other_tasks():
@@ -113,6 +116,7 @@ def test_every_picture_is_drawn_of_any_number_of_seeds(seeds):
     known = table({"physical": 0.02}, seeds)
     figures = (
         verdicts.draw_answers(known),
+        verdicts.draw_answers(known, "frozen_miou"),
         verdicts.draw_gains(known),
         verdicts.draw_class_gains(known, CLASSES, 0.125, "physical", "random"),
     )

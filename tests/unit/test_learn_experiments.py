@@ -36,8 +36,11 @@ def test_all_rows_have_equal_updates_and_differ_only_in_their_start():
     rows = list(table.configurations.values())
     assert len(rows) == 2 * len(starts.STARTS) * 2
     for method in cells.DOMAINS:
-        mine = [row for row in rows if row.method == method]
-        assert len({replace(row, start=starts.STARTS["random"], fraction=1.0) for row in mine}) == 1
+        mine = {name.split("-")[1]: row for name, row in table.configurations.items() if row.method == method}
+        plain = {replace(row, start=starts.STARTS["random"], fraction=1.0) for row in mine.values()}
+        assert {row.pretraining.steps for row in plain} == {800, 3200}
+        assert len({replace(row, pretraining=mine["random"].pretraining) for row in plain}) == 1
+        assert {name for name, row in mine.items() if row.pretraining.steps == 3200} == set(starts.LONGER)
     assert len({(row.downstream.steps, row.downstream.batch) for row in rows}) == 1
 
 
@@ -45,7 +48,8 @@ def test_every_start_is_searched_on_the_same_grid_at_a_seed_that_no_row_is_compa
     table = search_table(SMOKE)
     tried = {}
     for row in table.configurations.values():
-        tried.setdefault((row.method, row.start), set()).add(row.downstream.learning_rate)
+        key = (row.method, row.start, row.pretraining.steps)
+        tried.setdefault(key, set()).add(row.downstream.learning_rate)
     assert set(map(frozenset, tried.values())) == {frozenset(SMOKE.rates)}
     assert len(tried) == 2 * len(starts.STARTS)
     assert set(table.seeds).isdisjoint(report.PLANNED_SEEDS)
@@ -125,6 +129,7 @@ def test_a_table_is_filled_and_continued_cell_by_cell(filled):
     assert 0 <= few["miou_low"] <= few["miou"] <= few["miou_high"] <= 1
     assert "pretraining_loss" not in known["mixmae-random-100"]
     assert all(values["finetune_cpu_seconds"] > 0 for values in known.values())
+    assert all(0 <= values["frozen_miou"] <= 1 for values in known.values())
 
 
 def test_both_shares_of_labels_start_from_one_pretraining(filled):
@@ -139,7 +144,7 @@ def test_the_report_says_what_is_missing_and_decides_nothing_from_one_seed(fille
     assert state[2].count(" %") == 2 * (len(starts.STARTS) - len(FEW))
     assert "| 2 | not run yet | not run yet |" in text
     line = next(line for line in text.splitlines() if "Does weighted pretraining help?" in line)
-    assert line.endswith("| none | undecided so far |")
+    assert line.count("± none: undecided so far") == 2
     assert "better" not in [cell.strip() for line in text.splitlines() for cell in line.split("|")]
 
 
@@ -148,11 +153,15 @@ def test_every_number_of_the_report_comes_from_the_records(tmp_path):
         for start, miou in (("random", 0.2), ("physical", 0.3)):
             noise = 0.001 * seed * (start == "physical")
             values = {"miou": miou + noise, "miou_low": 0.1, "miou_high": 0.4, "parameters": 2e6, "chips": 4}
-            values |= {"finetune_cpu_seconds": 7.0, "simulator": "a"}
+            values |= {"finetune_cpu_seconds": 7.0, "simulator": "a", "frozen_miou": miou / 2 - noise}
             write_record(tmp_path, "weighting", f"simmim-{start}-100", "land_cover", seed, values)
     text = report.report(tmp_path)
     line = next(line for line in text.splitlines() if "Does weighted pretraining help?" in line)
-    assert line.split("|")[3:-1] == [" 5 ", " +0.1030 ", " 0.0020 ", " better "]
+    assert line.split("|")[3:-1] == [
+        " 5 ",
+        " +0.1030 ± 0.0020: better ",
+        " +0.0470 ± 0.0020: better ",
+    ]
     assert "0.303 ± 0.002" in text
     assert "2.00" in text
 
