@@ -105,7 +105,7 @@ class BandStatistics:
 def known_pixels(image: Tensor, valid: Tensor) -> Tensor:
     """The image with 0 (the mean) where it is not valid; DataError where a valid pixel is not finite."""
     image = torch.where(valid, image, 0)
-    if not torch.isfinite(image).all():
+    if not torch.stack(image.aminmax()).isfinite().all():  # one pass, and not a number wins
         raise DataError(
             "A chip has pixels that are said to be valid and are not finite; mark those pixels as no data."
         )
@@ -149,8 +149,9 @@ def backscatter_weights(
             "a chip holds power that is negative or not finite at pixels said to be valid; mark them as no data."
         )
     scale = high - low + RANGE_EPSILON * high + torch.finfo(power.dtype).tiny
-    weights.sub_(low).div_(scale).clamp_(0, 1).mul_(-strength).add_(strength).exp_().mul_(counted)
-    return weights.expand(linear.shape)
+    weights.sub_(low).div_(scale)
+    torch.sub(weights.new_tensor(strength), weights, alpha=strength, out=weights)
+    return weights.clamp_(0, strength).exp_().mul_(counted).expand(linear.shape)
 
 
 def upper_percentile(power: Tensor, valid: Tensor, percentile: float) -> Tensor:
@@ -212,8 +213,10 @@ class WeightRule:
         radar = torch.tensor(statistics.radar_bands, device=image.device)
         seen = despeckle(image, valid, statistics) if self.control == "despeckled" else image
         seen = seen if all(statistics.radar) else seen.index_select(1, radar)
-        mean, std = statistics.columns(image)[:, radar] if self.domain != "zscore" else (0.0, 1.0)
-        linear = (seen * (NEPERS_PER_DB * std)).add_(NEPERS_PER_DB * mean).exp_()
+        mean, std = statistics.columns(image)[:, radar]
+        if self.domain == "zscore":
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        linear = torch.addcmul(NEPERS_PER_DB * mean, seen, NEPERS_PER_DB * std).exp_()
         clip = CLIP_PERCENTILE if self.domain == "clipped" else None
         found = backscatter_weights(linear, valid, self.mode, self.strength, clip)
         found = self._controlled(found, valid)
