@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
+from torchmetrics.functional.classification import binary_average_precision
 
 from sartutor.errors import DataError
 from sartutor.lab import data, plots
@@ -28,7 +29,9 @@ from sartutor.learn.checkpoints import load_tensors
 from sartutor.learn.chips import ALOS2_HH, Chips, FolderChips, Sample, SimulatedChips
 from sartutor.learn.curves import Curve
 from sartutor.learn.encoder_recipes import ENCODERS
+from sartutor.learn.frozen import linear_probe
 from sartutor.learn.labelled import Part, label_subset
+from sartutor.learn.metrics import telling
 from sartutor.learn.pretrain import Model, build_model, pretrained_path
 from sartutor.learn.tasks import cut, pooled
 from sartutor.learn.upernet import Encoder, UPerNet
@@ -56,9 +59,6 @@ CLASS_COLORS = dict(
 
 SHARES = [0.125, 0.25, 0.5, 1.0]
 """Shares of labels to choose from."""
-
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Penalties of `linear_probe` per sample, among which it chooses."""
 
 
 @dataclass(frozen=True)
@@ -336,28 +336,6 @@ def level_features(chips: Chips) -> Tensor:
     return torch.stack([torch.cat([image.mean(1), image.std(1)]) for image in images])
 
 
-def linear_probe(features: Tensor, label: Tensor) -> Callable[[Tensor], Tensor]:
-    """One linear layer from features (n, D), which stay as they are, to labels (n, K) of 0 and 1, as a function.
-
-    Features are standardised; then ridge regression with the penalty, of `PENALTIES`, whose squared error is least when
-    each sample is predicted from all others. Nothing but these labels is looked at.
-    """
-    mean, std, level = features.mean(0), features.std(0).clamp_min(1e-6), label.mean(0)
-    known, target = ((features - mean) / std).double(), (label - level).double()
-    left, size, right = torch.linalg.svd(known, full_matrices=False)
-    best = min(PENALTIES, key=lambda penalty: _left_out_error(left, size, target, penalty * len(label)))
-    weight = right.T @ ((size / (size.square() + best * len(label)))[:, None] * (left.T @ target))
-    return lambda values: ((values - mean) / std) @ weight.float() + level
-
-
-def _left_out_error(left: Tensor, size: Tensor, target: Tensor, penalty: float) -> float:
-    """Mean squared error when each sample is predicted from all others, from the singular vectors of the features."""
-    shrunk = size.square() / (size.square() + penalty)
-    fitted = left @ (shrunk[:, None] * (left.T @ target))
-    leverage = (left.square() @ shrunk + 1 / len(left)).clamp_max(1 - 1e-9)
-    return float(((target - fitted) / (1 - leverage[:, None])).square().mean())
-
-
 @dataclass(frozen=True)
 class Probed:
     """Features of chips to fit on and to test on, (n, D), with their labels (n, K)."""
@@ -366,18 +344,6 @@ class Probed:
     train: Tensor
     test: Tensor
     classes: Sequence[str]
-
-
-def telling(label: Tensor) -> list[int]:
-    """Classes that some chips (n, K) have and some lack; the others tell nothing about who recognises them."""
-    return [i for i, share in enumerate(label.mean(0).tolist()) if 0 < share < 1]
-
-
-def average_precision(guess: Tensor, label: Tensor) -> float:
-    """Mean precision at each sample that has the label, the surest first (n,); ties are kept in their order."""
-    hits = label[guess.argsort(descending=True, stable=True)]
-    precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1)
-    return float((precision * hits).sum() / hits.sum())
 
 
 def probe_explorer(probed: Probed) -> widgets.VBox:
@@ -399,7 +365,7 @@ def probe_scores(probed: Probed, share: float, draw: int) -> dict[str, list[floa
     found = {}
     for name, (train, test) in probed.features.items():
         guess = linear_probe(train[some], probed.train[some])(test)
-        found[name] = [average_precision(guess[:, i], probed.test[:, i]) for i in there]
+        found[name] = [float(binary_average_precision(guess[:, i], probed.test[:, i].long())) for i in there]
     return found | {"blind guess": probed.test[:, there].mean(0).tolist()}
 
 

@@ -1,10 +1,11 @@
-"""What an encoder knows before any fine-tuning: one linear layer on its frozen maps, solved in closed form.
+"""What an encoder knows before any fine-tuning: one linear layer on its frozen features, solved in closed form.
 
 Nothing is drawn and no learning rate is chosen, so that two encoders differ in nothing but what they have learned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
@@ -17,7 +18,10 @@ from sartutor.learn.metrics import confusion_matrix, mean_iou
 from sartutor.learn.upernet import Encoder
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Penalties per token, among which validation chooses."""
+"""Penalties of `ridge`, among which validation chooses."""
+
+PROBE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Penalties of `linear_probe` per sample, among which it chooses."""
 
 BATCH = 16
 """Chips that are encoded at once."""
@@ -107,3 +111,25 @@ def _shares(label: Tensor, classes: int) -> Tensor:
 
 def _batches(chips: Chips) -> DataLoader[Sample]:
     return DataLoader(cast(Dataset[Sample], chips), BATCH)
+
+
+def linear_probe(features: Tensor, label: Tensor) -> Callable[[Tensor], Tensor]:
+    """One linear layer from features (n, D), which stay as they are, to labels (n, K) of 0 and 1, as a function.
+
+    Features are standardised; then ridge regression with the penalty, of `PROBE_PENALTIES`, whose squared error is
+    least when each sample is predicted from all others. Nothing but these labels is looked at.
+    """
+    mean, std, level = features.mean(0), features.std(0).clamp_min(1e-6), label.mean(0)
+    known, target = ((features - mean) / std).double(), (label - level).double()
+    left, size, right = torch.linalg.svd(known, full_matrices=False)
+    best = min(PROBE_PENALTIES, key=lambda penalty: _left_out_error(left, size, target, penalty * len(label)))
+    weight = right.T @ ((size / (size.square() + best * len(label)))[:, None] * (left.T @ target))
+    return lambda values: ((values - mean) / std) @ weight.float() + level
+
+
+def _left_out_error(left: Tensor, size: Tensor, target: Tensor, penalty: float) -> float:
+    """Mean squared error when each sample is predicted from all others, from the singular vectors of the features."""
+    shrunk = size.square() / (size.square() + penalty)
+    fitted = left @ (shrunk[:, None] * (left.T @ target))
+    leverage = (left.square() @ shrunk + 1 / len(left)).clamp_max(1 - 1e-9)
+    return float(((target - fitted) / (1 - leverage[:, None])).square().mean())

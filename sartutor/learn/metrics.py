@@ -82,24 +82,29 @@ def segmentation_scores(confusion: Tensor) -> dict[str, float]:
 def multilabel_scores(probability: Tensor, target: Tensor) -> dict[str, float]:
     """Average precision, and F1 at probability 0.5: `ap_macro`, `ap_micro`, `f1_macro`, `f1_micro`.
 
-    Macro means leave out classes that no sample has; all scores are nan where no sample has any.
+    Macro means are over `telling` classes, and nan without any; micro scores pool all answers.
 
     Args:
         probability: of each class (samples, classes), in 0..1.
         target: 1 where a sample has the class, else 0 (samples, classes).
     """
     truth = target.long()
-    seen = truth.any(0)
-    if not seen.any():
-        return dict.fromkeys(("ap_macro", "ap_micro", "f1_macro", "f1_micro"), math.nan)
-    each = (probability[:, seen], truth[:, seen], int(seen.sum()))
-    every = (probability, truth, truth.shape[1])
-    return {
-        "ap_macro": float(classification.multilabel_average_precision(*each, average="macro")),
-        "ap_micro": float(classification.multilabel_average_precision(*every, average="micro")),
-        "f1_macro": float(classification.multilabel_f1_score(*each, average="macro")),
-        "f1_micro": float(classification.multilabel_f1_score(*every, average="micro")),
-    }
+    scores = {}
+    for name, score in (
+        ("ap", classification.binary_average_precision),
+        ("f1", classification.binary_f1_score),
+    ):
+        each = [float(score(probability[:, i], truth[:, i])) for i in telling(truth)]
+        scores[f"{name}_macro"] = sum(each) / len(each) if each else math.nan
+        scores[f"{name}_micro"] = (
+            float(score(probability.flatten(), truth.flatten())) if truth.any() else math.nan
+        )
+    return scores
+
+
+def telling(target: Tensor) -> list[int]:
+    """Classes that some samples (samples, classes) have and some lack; the others tell nothing of who knows them."""
+    return [i for i, share in enumerate(target.double().mean(0).tolist()) if 0 < share < 1]
 
 
 def binary_scores(probability: Tensor, target: Tensor) -> dict[str, float]:

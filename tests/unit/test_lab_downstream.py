@@ -165,45 +165,8 @@ def test_a_control_of_the_map_explorer_redraws(chips):
 # Linear layers --------------------------------------------------------------------------------------------------
 
 
-def test_a_probe_finds_a_linear_rule_and_is_the_ridge_solution():
-    features = (
-        torch.randn(60, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 9, 1, 1, 1.0]) + 3
-    )
-    label = (features[:, [1]] > 3).float()
-    guess = downstream.linear_probe(features, label)(features)
-    assert downstream.average_precision(guess[:, 0], label[:, 0]) > 0.97
-    x = ((features - features.mean(0)) / features.std(0)).double()
-    solutions = [
-        x @ torch.linalg.solve(x.T @ x + 60 * p * torch.eye(5), x.T @ (label - label.mean()).double())
-        for p in downstream.PENALTIES
-    ]
-    assert min(float((s + label.mean() - guess).abs().max()) for s in solutions) < 1e-5
-
-
-def test_the_error_without_a_sample_is_that_of_fitting_without_it():
-    generator = torch.Generator().manual_seed(1)
-    x, y = (torch.randn(12, size, generator=generator, dtype=torch.float64) for size in (3, 1))
-    x, y = x - x.mean(0), y - y.mean(0)
-    errors = []
-    for i in range(12):
-        keep = torch.arange(12) != i
-        ones = torch.ones(11, 1, dtype=torch.float64)
-        design = torch.cat([ones, x[keep]], 1)
-        penalty = 4.0 * torch.diag(torch.tensor([0.0, 1, 1, 1], dtype=torch.float64))
-        weight = torch.linalg.solve(design.T @ design + penalty, design.T @ y[keep])
-        errors.append(float((y[i] - torch.cat([torch.ones(1), x[i]]) @ weight).square()))
-    left, size, _ = torch.linalg.svd(x, full_matrices=False)
-    assert downstream._left_out_error(left, size, y, 4.0) == pytest.approx(np.mean(errors))
-
-
-def test_average_precision_has_its_known_answer():
-    guess, label = torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([1.0, 0, 1, 0])
-    assert downstream.average_precision(guess, label) == pytest.approx((1 + 2 / 3) / 2)
-
-
 def test_classes_that_all_or_no_chips_have_are_left_out_of_the_probe():
     label = torch.tensor([[1.0, 0, 1], [1, 0, 0], [1, 0, 1], [1, 0, 0]])
-    assert downstream.telling(label) == [2]
     features = {"exact": (label[:, [2]], label[:, [2]]), "none": (torch.zeros(4, 1), torch.zeros(4, 1))}
     probed = downstream.Probed(features, label, label, "abc")
     scores = downstream.probe_scores(probed, 1.0, 0)

@@ -91,3 +91,34 @@ def test_the_encoder_stays_as_it_was():
     frozen_scores(encoder, Drawn(6, 1, 0.3), Drawn(4, 2, 0.3), Drawn(4, 3, 0.3))
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+def test_a_probe_finds_a_linear_rule_and_is_the_ridge_solution():
+    features = (
+        torch.randn(60, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 9, 1, 1, 1.0]) + 3
+    )
+    label = (features[:, [1]] > 3).float()
+    guess = frozen.linear_probe(features, label)(features)
+    assert guess[label > 0].mean() > guess[label < 1].mean() + 0.5
+    x = ((features - features.mean(0)) / features.std(0)).double()
+    solutions = [
+        x @ torch.linalg.solve(x.T @ x + 60 * p * torch.eye(5), x.T @ (label - label.mean()).double())
+        for p in frozen.PROBE_PENALTIES
+    ]
+    assert min(float((s + label.mean() - guess).abs().max()) for s in solutions) < 1e-5
+
+
+def test_the_error_without_a_sample_is_that_of_fitting_without_it():
+    generator = torch.Generator().manual_seed(1)
+    x, y = (torch.randn(12, size, generator=generator, dtype=torch.float64) for size in (3, 1))
+    x, y = x - x.mean(0), y - y.mean(0)
+    errors = []
+    for i in range(12):
+        keep = torch.arange(12) != i
+        ones = torch.ones(11, 1, dtype=torch.float64)
+        design = torch.cat([ones, x[keep]], 1)
+        penalty = 4.0 * torch.diag(torch.tensor([0.0, 1, 1, 1], dtype=torch.float64))
+        weight = torch.linalg.solve(design.T @ design + penalty, design.T @ y[keep])
+        errors.append(float((y[i] - torch.cat([torch.ones(1), x[i]]) @ weight).square()))
+    left, size, _ = torch.linalg.svd(x, full_matrices=False)
+    assert frozen._left_out_error(left, size, y, 4.0) == pytest.approx(np.mean(errors))
