@@ -220,6 +220,12 @@ def pretrain(
     backbone: Annotated[
         str | None, typer.Option(help="sam or swin; sam for simmim and swin for mixmae by default.")
     ] = None,
+    branch: Annotated[
+        str | None,
+        typer.Option(
+            help="primary or secondary: the bands that the folder names for that encoder. All by default."
+        ),
+    ] = None,
     preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
     weighting: Annotated[
         str, typer.Option(help="Weights from backscatter: per_channel, shared_avg or none.")
@@ -240,7 +246,14 @@ def pretrain(
     from sartutor.learn.weighting import WeightRule
 
     rule = WeightRule(weighting, domain, strength)  # type: ignore[arg-type]
-    settings = {"backbone": backbone, "size": preset, "rule": rule, "seed": seed, "device": device}
+    settings = {
+        "backbone": backbone,
+        "branch": branch,
+        "size": preset,
+        "rule": rule,
+        "seed": seed,
+        "device": device,
+    }
     bar = sys.stderr.isatty()
     refuse_complete(out)
     made = pretraining.pretrain(folder, method, out, **settings, init=init, progress=bar)  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import default_collate
 
 from sartutor.errors import CheckpointError, DataError, OutputError, SarTutorError
 from sartutor.learn.checkpoints import check_place, file_digest, load_tensors
@@ -22,7 +23,7 @@ from sartutor.learn.sam.inputs import three_channels
 from sartutor.learn.simmim import SamSimMIM, SimMIM
 from sartutor.learn.weighting import BandStatistics, WeightRule
 from sartutor.presets import MIXMAE_SIZES, PRETRAIN_RECIPES, SAM_SIZES, SWIN_SIZES, PretrainRecipe, preset
-from sartutor.sar.folder import open_dataset
+from sartutor.sar.folder import Dataset, open_dataset
 
 Model = SimMIM | SamSimMIM | MixMAE
 
@@ -71,6 +72,7 @@ def pretrain(
     out: Path,
     *,
     backbone: str | None = None,
+    branch: str | None = None,
     size: str = "laptop",
     recipe: PretrainRecipe | None = None,
     rule: WeightRule | None = None,
@@ -87,6 +89,8 @@ def pretrain(
         method: "simmim" (arXiv 2603.15119) or "mixmae" (arXiv 2503.01181).
         out: checkpoint; its header says all that `load_pretrained` needs.
         backbone: "swin" or "sam"; None takes the first of the method's `BACKBONES`.
+        branch: "primary" or "secondary" takes the bands that a folder names for that encoder; None takes all of them,
+            for "sam" the primary ones.
         size: name of a preset.
         recipe: other sizes than those of the preset.
         rule: how pixels are weighted; None weights them as the papers do.
@@ -106,7 +110,7 @@ def pretrain(
         raise OutputError(f"{out} is the checkpoint to start from; choose another name for the result.")
     recipe = recipe or PRETRAIN_RECIPES[f"{method}-{backbone}"][preset(size).name]
     about = None if init is None else _start(init, method, backbone, recipe)
-    chips = _chips(data, method, backbone, recipe, seed, about)
+    chips = _chips(data, method, backbone, branch, recipe, seed, about)
     model = build_model(method, backbone, recipe.size, chips.statistics, rule, seed)
     if init is not None:
         model.load_state_dict(load_pretrained(init).state_dict())
@@ -189,7 +193,7 @@ def chosen_backbone(method: str, backbone: str | None) -> str:
     )
 
 
-class ThreeChannels(Dataset[Sample]):
+class ThreeChannels(TorchDataset[Sample]):
     """Chips of 1-3 bands as SAM's three channels: one is repeated, two (a, b) become a, b, (a + b) / 2."""
 
     def __init__(self, chips: Chips) -> None:
@@ -232,6 +236,7 @@ def _chips(
     data: Path | Chips,
     method: str,
     backbone: str,
+    branch: str | None,
     recipe: PretrainRecipe,
     seed: int,
     about: dict[str, Any] | None,
@@ -242,8 +247,8 @@ def _chips(
     if isinstance(data, Path):
         folder = open_dataset(data)
         if statistics is None:
-            statistics = folder_statistics(folder)
-            statistics = _only(statistics, folder.primary) if backbone == "sam" else statistics
+            branch = branch or ("primary" if backbone == "sam" else None)
+            statistics = _only(folder_statistics(folder), _branch_bands(folder, branch))
         side = _SIZES[method, backbone][recipe.size].image_size
         chips: Chips = FolderChips(folder, "train", side, draws, seed, statistics)
     else:
@@ -254,6 +259,21 @@ def _chips(
             )
         chips = Shuffled(data, draws, seed)
     return ThreeChannels(chips) if backbone == "sam" else chips
+
+
+def _branch_bands(folder: Dataset, branch: str | None) -> tuple[str, ...]:
+    """The bands that a folder names for an encoder, or all of them."""
+    if branch is None:
+        return folder.description.band_names
+    known = {"primary": folder.primary, "secondary": folder.secondary}
+    if branch not in known:
+        raise SarTutorError(f"There is no branch {branch!r}; use one of {', '.join(known)}.")
+    if not known[branch]:
+        raise DataError(
+            f"{folder.folder} names no bands for the {branch} encoder; list them in its dataset.yaml, as in "
+            f"`{branch}: [VH0, VH1, slope]`."
+        )
+    return known[branch]
 
 
 def _only(statistics: BandStatistics, names: tuple[str, ...]) -> BandStatistics:
@@ -315,7 +335,7 @@ def _train(
     fit(
         model,
         _loss,
-        cast(Dataset[Batch], chips),
+        cast(TorchDataset[Batch], chips),
         recipe.batch,
         schedule,
         out,

@@ -82,9 +82,20 @@ def test_simmim_starts_from_a_checkpoint_and_says_what_it_came_to(folder, tmp_pa
     assert read_curve(out).loss[0] < read_curve(parent).loss[0]
 
 
+def test_a_branch_takes_the_bands_of_its_encoder(tmp_path):
+    six = write_folder(tmp_path / "six", ("VV0", "VV1", "height", "VH0", "VH1", "slope"))
+    options = ("--method", "simmim", "--backbone", "swin", "--preset", "smoke", "--device", "cpu")
+    for branch, bands in (("primary", ["VV0", "VV1", "height"]), ("secondary", ["VH0", "VH1", "slope"])):
+        out = tmp_path / f"{branch}.safetensors"
+        assert run(six, *options, "--branch", branch, "--out", out) == 0
+        assert load_tensors(out)[1]["bands"] == bands
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (["--method", "mixmae", "--branch", "third"], "no branch 'third'; use one of primary, secondary"),
+        (["--method", "mixmae", "--branch", "secondary"], "names no bands for the secondary encoder"),
         (["--method", "mae"], "no method 'mae'; use one of simmim, mixmae"),
         (["--method", "mixmae", "--backbone", "sam"], "use `--method simmim --backbone sam`"),
         (["--method", "simmim", "--backbone", "resnet"], "no backbone 'resnet'"),
