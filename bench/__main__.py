@@ -1,11 +1,12 @@
 """All timings, one JSON object a line: `python -m bench`."""
 
-from bench import annotator_latency, large_scene, loading, simmim, simulation, speckle
+from bench import annotator_latency, encoder, large_scene, loading, simmim, simulation, speckle
 
 if __name__ == "__main__":
     speckle.main()
     simulation.main()
     large_scene.main()
     simmim.main()
+    encoder.main()
     annotator_latency.main()
     loading.main()

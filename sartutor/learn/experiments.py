@@ -3,7 +3,8 @@
 `weighting` compares what an encoder starts from, for land cover with many labels and with few. `weighting_tasks` takes
 the weighting that did best on the validation of `weighting` to other tasks and shares of labels. The learning rate of
 fine-tuning is searched on validation, on the same grid for every start, at a seed of its own (`weighting_search`).
-Interrupt it at any time; the same command goes on at the next cell.
+Interrupt it at any time; the same command goes on at the next cell. To use several cores, start it several times with
+different `--seeds` and OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations

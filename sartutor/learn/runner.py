@@ -49,9 +49,9 @@ class Table(Generic[Configuration]):
     def run(self, cell: Cell[Configuration], folder: Path) -> list[dict[str, Any]]:
         """Fill the cells that have no record yet, and return the records of the table.
 
-        All rows of a seed come before the next seed, so that an unfinished table still holds whole pairs; several
-        processes may walk a table, though two that start a cell at once both run it. Each record is written as its
-        cell ends, with `seconds` and `cpu_seconds` (of all processes) beside what `cell`
+        All rows of a seed come before the next seed, so that an unfinished table still holds whole pairs. Several
+        processes fill a table together if each has seeds of its own; with the same ones they would run the same cells.
+        Each record is written as its cell ends, with `seconds` and `cpu_seconds` (of all processes) beside what `cell`
         returns. Raises OutputError where a record was made with other settings than its row has now.
         """
         cells = [(name, seed) for seed in self.seeds for name in self.configurations]
@@ -60,7 +60,7 @@ class Table(Generic[Configuration]):
         bar = tqdm(waiting, desc=self.experiment, total=len(cells), initial=done, unit="cell")
         for name, seed in bar:
             bar.set_postfix_str(f"{name}, seed {seed}")
-            if not self._is_done(folder, name, seed):  # another process may walk the same table
+            if not self._is_done(folder, name, seed):  # another process may have filled it by now
                 self._fill(cell, folder, name, seed)
         return self.records(folder)
 

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -187,7 +186,7 @@ class SamSimMIM(MaskedRestoration):
         super().__init__(statistics, rule, seed, mask_patch, error, size.patch)
         self.size = size
         sam = RadarSam(size)
-        self.image_encoder: ImageEncoderViT = sam.image_encoder
+        self.image_encoder = sam.image_encoder
         self.mask_token = mask_token(size.width)
         self.decoder = PixelDecoder(size.embedding, size.patch, 3)
         self.register_buffer("pixel_mean", sam.pixel_mean, persistent=False)
@@ -208,10 +207,7 @@ class SamSimMIM(MaskedRestoration):
         levels = (0.5 + image / (2 * STRETCH)).clamp(0, 1)
         tokens = self.image_encoder.patch_embed((levels - self.pixel_mean) / self.pixel_std)
         tokens = torch.where(hidden[..., None], self.mask_token.to(tokens.dtype), tokens)
-        tokens = tokens + self.image_encoder.pos_embed
-        for block in self.image_encoder.blocks:
-            tokens = block(tokens)
-        return self.image_encoder.neck(tokens.permute(0, 3, 1, 2))
+        return self.image_encoder.embed(tokens + self.image_encoder.pos_embed)
 
 
 class PixelDecoder(nn.Module):

@@ -200,7 +200,7 @@ def test_sam_restores_without_seeing_what_is_hidden(patch):
 
 def test_sam_learns_one_batch_and_its_whole_encoder_takes_part():
     model, batch = sam_simmim(mask_patch=32), chips(1, bands=3, side=256)
-    assert fall(model, batch, steps=10, rate=2e-3) < 0.8
+    assert fall(model, batch, steps=12, rate=1e-3) < 0.8
     assert all(p.grad is not None for p in model.parameters())
 
 

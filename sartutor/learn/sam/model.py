@@ -9,13 +9,14 @@ and not at a quarter of the patch grid.
 from __future__ import annotations
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sartutor.learn.sam.contrast import CONTRAST_CHANNELS, box_contrast
+from sartutor.learn.sam.encoder import ImageEncoder
 from sartutor.presets import SamSize
 
 Embedding = tuple[Tensor, ...]
@@ -115,18 +116,7 @@ class RadarSam(nn.Module):
         super().__init__()
         grid = size.image_size // size.patch
         self.size = size
-        self.image_encoder = ImageEncoderViT(
-            img_size=size.image_size,
-            patch_size=size.patch,
-            embed_dim=size.width,
-            depth=size.depth,
-            num_heads=size.heads,
-            out_chans=size.embedding,
-            norm_layer=_layer_norm,
-            use_rel_pos=True,
-            window_size=size.window,
-            global_attn_indexes=size.global_blocks,
-        )
+        self.image_encoder = ImageEncoder(size)
         self.prompt_encoder = PromptEncoder(
             embed_dim=size.embedding,
             image_embedding_size=(grid, grid),
@@ -185,7 +175,3 @@ class RadarSam(nn.Module):
             for i in range(len(tokens))
         ]
         return torch.cat([masks for masks, _ in pairs]), torch.cat([quality for _, quality in pairs])
-
-
-def _layer_norm(dim: int) -> nn.LayerNorm:
-    return nn.LayerNorm(dim, eps=1e-6)
