@@ -15,6 +15,8 @@ from matplotlib.lines import Line2D
 
 from sartutor.errors import DataError
 from sartutor.lab import plots
+from sartutor.learn.cells import PRETRAINED
+from sartutor.learn.reconstruction import PREFIX, STRATA
 from sartutor.learn.records import mean_interval, recorded
 from sartutor.learn.report import METHODS, PLANNED_SEEDS, READOUTS, SCORES
 from sartutor.learn.runner import Difference, Records, of_row, paired_difference
@@ -35,6 +37,15 @@ SCORE_NAMES = {"miou": "mIoU", "ap_macro": "average precision (macro)", "f1": "F
 
 COLORS = {"random": plots.ORANGE, "unweighted": plots.GREEN, **dict.fromkeys(WEIGHTINGS, plots.BLUE)}
 """Of the starts in pictures."""
+
+BIAS_COLORS = {
+    "unweighted": plots.GREEN,
+    "physical": plots.BLUE,
+    "zscore": plots.PURPLE,
+    "clipped": plots.ORANGE,
+    "inverted": plots.RED,
+}
+"""Of the starts in the picture of biases."""
 
 VERDICT_COLORS = {"better": plots.BLUE, "worse": plots.RED, "undecided": "0.6"}
 
@@ -272,6 +283,35 @@ def draw_class_gains(known: Records, classes: Sequence[str], share: float, a: st
         axes.set_xlabel(f"IoU, {a} less {b}")
     grid[0].invert_yaxis()
     return figure
+
+
+def draw_bias(known: Records, starts: Sequence[str] = ("unweighted", *WEIGHTINGS, "inverted")) -> Figure:
+    """What weights do to the restored picture: its bias in dB on dark, middle and bright pixels, by start."""
+    figure = plots.Picture(figsize=(9.6, 3.4), layout="constrained")
+    grid = figure.subplots(1, len(METHODS), sharey=True)
+    for axes, method in zip(grid, METHODS, strict=True):
+        axes.axhline(0, color="black", linewidth=0.8)
+        for place, start in enumerate(starts):
+            _bias(axes, of_row(known, row_name(method, start, FRACTIONS[0])), start, place - len(starts) / 2)
+        axes.set_xticks(range(len(STRATA)), [f"{name} third" for name in STRATA])
+        axes.set_title(method, fontsize="medium")
+    grid[0].set_ylabel("restored less true (dB)")
+    lines, names = grid[0].get_legend_handles_labels()
+    figure.legend(
+        lines, names, loc="outside lower center", ncols=len(starts), frameon=False, fontsize="small"
+    )
+    return figure
+
+
+def _bias(axes: Axes, of: Records, start: str, shift: float) -> None:
+    """Bias of one start on every third, means over seeds with their intervals."""
+    found = [[r["values"].get(f"{PRETRAINED}{PREFIX}{name}") for r in of] for name in STRATA]
+    known = [mean_interval(values) for values in found if values and None not in values]
+    if len(known) == len(STRATA):
+        mean, half = zip(*known, strict=True)
+        color = BIAS_COLORS[start]
+        places = [place + 0.06 * shift for place in range(len(STRATA))]
+        axes.errorbar(places, mean, half, fmt="o", capsize=3, markersize=4, color=color, label=start)
 
 
 def _shares(task: str) -> list[float]:

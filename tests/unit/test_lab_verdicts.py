@@ -27,7 +27,8 @@ def table(gains, seeds=range(1, 6)):
             for start in STARTS:
                 for share in FRACTIONS:
                     miou = 0.5 + gains.get(start, 0.0) + luck + rng.normal(0, 0.002)
-                    each = {"miou": miou, "iou_0": miou, "iou_1": miou, "frozen_miou": miou / 2}
+                    bias = {f"pretraining_bias_db_{name}": luck for name in ("dark", "middle", "bright")}
+                    each = {**bias, "miou": miou, "iou_0": miou, "iou_1": miou, "frozen_miou": miou / 2}
                     found.append(record(method, start, share, seed, **each))
     return found
 
@@ -117,10 +118,11 @@ def test_every_picture_is_drawn_of_any_number_of_seeds(seeds):
     figures = (
         verdicts.draw_answers(known),
         verdicts.draw_answers(known, "frozen_miou"),
+        verdicts.draw_bias(known),
         verdicts.draw_gains(known),
         verdicts.draw_class_gains(known, CLASSES, 0.125, "physical", "random"),
     )
     for figure in figures:
         assert "simmim" in alternative_text(figure) or "less" in alternative_text(figure)
         drawn = sum(len(axes.containers) for axes in figure.axes)
-        assert (drawn > 0) == (len(seeds) > 1)
+        assert (drawn > 0) == (len(seeds) > ("dB" not in alternative_text(figure)))

@@ -1,0 +1,92 @@
+"""What notebook 06 says of the recorded experiments is what the committed records say."""
+
+from pathlib import Path
+
+import pytest
+
+from sartutor.learn.records import read_records
+from sartutor.learn.report import METHODS, PLANNED_SEEDS
+from sartutor.learn.runner import Difference, of_row, paired_difference
+from sartutor.learn.starts import FRACTIONS, LONGER, STARTS, row_name
+
+RECORDS = read_records(Path(__file__).parents[2] / "results" / "records", "weighting")
+FEW = FRACTIONS[1]
+
+
+def difference(method: str, a: str, b: str, share: float, metric: str = "frozen_miou") -> Difference:
+    return paired_difference(RECORDS, *(row_name(method, start, share) for start in (a, b)), metric)
+
+
+def test_the_main_table_is_complete_but_for_longer_pretraining():
+    asked = {
+        (row_name(m, s, f), seed)
+        for m in METHODS
+        for s in STARTS
+        if s not in LONGER
+        for f in FRACTIONS
+        for seed in PLANNED_SEEDS
+    }
+    assert asked <= {(record["configuration"], record["seed"]) for record in RECORDS}
+    assert len({record["values"]["simulator"] for record in RECORDS}) == 1
+
+
+@pytest.mark.parametrize("share", FRACTIONS)
+def test_pretraining_leaves_something_in_the_encoder(share):
+    for start in ("unweighted", "physical"):
+        assert difference("simmim", start, "random", share).verdict == "better"
+
+
+def test_it_gives_more_where_labels_are_few():
+    assert (
+        difference("simmim", "unweighted", "random", FEW).mean
+        > difference("simmim", "unweighted", "random", 1.0).mean
+    )
+
+
+@pytest.mark.parametrize("share", FRACTIONS)
+def test_weights_leave_nothing_that_can_be_seen(share):
+    gained = difference("simmim", "unweighted", "random", share).mean
+    found = difference("simmim", "physical", "unweighted", share)
+    assert found.verdict == "undecided"
+    assert found.smallest_resolved < gained / 8
+    for control in ("shuffled", "inverted"):
+        assert difference("simmim", "physical", control, share).verdict != "better"
+
+
+def test_weights_shift_the_guess():
+    for method in METHODS:
+        plain, weighted = (
+            [r["values"]["pretraining_bias_db_bright"] for r in of_row(RECORDS, row_name(method, start, 1.0))]
+            for start in ("unweighted", "zscore")
+        )
+        assert max(weighted) < min(plain)
+
+
+def test_weights_do_mixmae_a_little_harm_with_all_labels():
+    assert difference("mixmae", "physical", "unweighted", 1.0).verdict == "worse"
+
+
+@pytest.mark.parametrize("share", FRACTIONS)
+def test_fine_tuning_hides_what_pretraining_gave(share):
+    fine_tuned = difference("simmim", "unweighted", "random", share, "miou")
+    frozen = difference("simmim", "unweighted", "random", share)
+    assert fine_tuned.verdict == "undecided"
+    assert fine_tuned.smallest_resolved > 2 * frozen.smallest_resolved
+    for method in METHODS:
+        assert difference(method, "physical", "unweighted", share, "miou").verdict == "undecided"
+
+
+def test_mixmae_learned_little():
+    for share in FRACTIONS:
+        assert difference("mixmae", "unweighted", "random", share).verdict == "undecided"
+    assert difference("mixmae", "unweighted", "random", FEW, "miou").verdict == "better"
+    known = of_row(RECORDS, row_name("mixmae", "unweighted", 1.0))
+    assert all(
+        0.98 < r["values"]["pretraining_loss"] / r["values"]["pretraining_mean_loss"] < 1 for r in known
+    )
+
+
+@pytest.mark.parametrize("share", FRACTIONS)
+def test_less_speckle_helps_simmim_more_than_weights(share):
+    assert difference("simmim", "filtered", "physical", share).verdict == "better"
+    assert difference("simmim", "filtered", "filtered_random", share).verdict == "better"
