@@ -89,8 +89,7 @@ def pretrain(
         method: "simmim" (arXiv 2603.15119) or "mixmae" (arXiv 2503.01181).
         out: checkpoint; its header says all that `load_pretrained` needs.
         backbone: "swin" or "sam"; None takes the first of the method's `BACKBONES`.
-        branch: "primary" or "secondary" takes the bands that a folder names for that encoder; None takes all of them,
-            for "sam" the primary ones.
+        branch: "primary" or "secondary" encoder of a folder, for its bands; None takes all, for "sam" the primary.
         size: name of a preset.
         recipe: other sizes than those of the preset.
         rule: how pixels are weighted; None weights them as the papers do.
@@ -103,8 +102,7 @@ def pretrain(
     Raises SarTutorError for a method, backbone or preset that does not exist, DataError for chips that do not fit,
     CheckpointError for an `init`, or a state beside `out`, of another kind, OutputError where `out` cannot be written.
     """
-    backbone = chosen_backbone(method, backbone)
-    rule = rule or WeightRule()
+    backbone, rule = chosen_backbone(method, backbone), rule or WeightRule()
     check_place(out)
     if init is not None and init.resolve() == out.resolve():
         raise OutputError(f"{out} is the checkpoint to start from; choose another name for the result.")
