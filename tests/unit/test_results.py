@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from sartutor.learn.records import read_records
-from sartutor.learn.report import METHODS, PLANNED_SEEDS
+from sartutor.learn.records import mean_interval, read_records
+from sartutor.learn.report import METHODS, PLANNED_SEEDS, SCORES
 from sartutor.learn.runner import Difference, of_row, paired_difference
-from sartutor.learn.starts import FRACTIONS, LONGER, STARTS, row_name
+from sartutor.learn.starts import FRACTIONS, LONGER, STARTS, TASK_CELLS, row_name
 
-RECORDS = read_records(Path(__file__).parents[2] / "results" / "records", "weighting")
+RECORDS, OTHERS = (
+    read_records(Path(__file__).parents[2] / "results" / "records", table)
+    for table in ("weighting", "weighting_tasks")
+)
 FEW = FRACTIONS[1]
 
 
@@ -90,3 +93,22 @@ def test_mixmae_learned_little():
 def test_less_speckle_helps_simmim_more_than_weights(share):
     assert difference("simmim", "filtered", "physical", share).verdict == "better"
     assert difference("simmim", "filtered", "filtered_random", share).verdict == "better"
+
+
+def test_other_tasks_decide_nothing_about_weights():
+    found = []
+    for task, shares in TASK_CELLS.items():
+        here = [record for record in OTHERS if record["data"] == task]
+        for method in METHODS:
+            for share in shares:
+                rows = [row_name(method, start, share) for start in ("physical", "unweighted")]
+                found.append(paired_difference(here, *rows, SCORES[task]))
+    assert len(found) == 16
+    assert all(each.seeds == len(PLANNED_SEEDS) for each in found)
+    assert sum(each.verdict != "undecided" for each in found) <= 1
+
+
+def test_no_start_is_shown_to_beat_the_answer_flood_to_every_pair():
+    for name in {record["configuration"] for record in OTHERS if record["data"] == "flood"}:
+        mean, half = mean_interval([r["values"]["f1"] for r in of_row(OTHERS, name, "flood")])
+        assert mean - half < 2 / 3  # precision 1/2, recall 1
