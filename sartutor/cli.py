@@ -223,7 +223,7 @@ def pretrain(
     branch: Annotated[
         str | None,
         typer.Option(
-            help="primary or secondary: the bands that the folder names for that encoder. All by default."
+            help="primary or secondary encoder, for its bands; by default all bands, for sam the primary ones."
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",

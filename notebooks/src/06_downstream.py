@@ -538,8 +538,7 @@ print(
 # inverted weights do as well. What weights do change is the *guess*: they shift it between dark and bright, as the next picture shows. But to make that guess the encoder
 # must recognise the same towns, fields and roads, whatever an error costs where. In MixMAE weights even do a little harm with all labels.
 #
-# **Fine-tuning hides it.** After fine-tuning, scores of equals differ so much from seed to seed that the intervals are several times as wide as what pretraining gave. A learning rate that suits most seeds
-# still spoils one now and then. This is why papers that show one run each can report almost any order.
+# **Fine-tuning hides it.** After fine-tuning, scores of equals differ so much from seed to seed that the intervals are wider than what pretraining gave. A table of single runs could show almost any order.
 #
 # **MixMAE learned little here.** Its cells are 32 px wide, so a chip of the experiment has four of them; what lies in one tells little of the next. Its loss stays within two percent of the mean's, and
 # frozen features are not better than random ones. Where little is learned, weights cannot matter. Fine-tuned with few labels it still beats the random start, but that start's rate
