@@ -5,6 +5,7 @@ Training and inference both go through these functions, so the model meets in us
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,18 @@ from torch.nn import functional
 
 from sartutor.errors import DataError
 from sartutor.sar.boxes import Box
-from sartutor.sar.radiometry import POWER_FLOOR, RADAR_UNITS, to_linear
-from sartutor.sar.scene import Scene
+from sartutor.sar.radiometry import POWER_FLOOR, RADAR_UNITS, power_to_db, to_linear
+from sartutor.sar.scene import Scene, Units
 
 SMALLEST_WINDOW = 64
+
+WIDEST_DB = 40.0
+"""Most decibels that a range spans; a range of digital numbers may begin at 0."""
 NO_DATA_LEVEL = 0.5
 """Value of no-data and padding in [0, 1]: the mean of a stretched window."""
+
+Ranges = Mapping[str, tuple[float, float]]
+"""By name, the bands of an encoder in their order, and their levels that become 0 and 1: decibels, or own units."""
 
 
 def prompt_window(box: Box, shape: tuple[int, int], model_side: int, context: float = 1.0) -> Window:
@@ -85,11 +92,12 @@ def _resize(layers: Tensor, shape: tuple[int, int]) -> Tensor:
     return functional.interpolate(layers[None], shape, mode="bilinear", antialias=True)[0]
 
 
-def model_image(scene: Scene, side: int) -> tuple[Tensor, Frame]:
-    """A window of a scene as model input (3, side, side) in [0, 1], each band stretched to its own 1-99 % range.
+def model_image(scene: Scene, side: int, ranges: Ranges | None = None) -> tuple[Tensor, Frame]:
+    """A window of a scene as model input (3, side, side) in [0, 1], each band stretched to its range.
 
-    Radar bands (calibrated or digital numbers) are resampled in power and stretched in decibels; pictures as they
-    are. No-data counts in no average and no percentile, and becomes `NO_DATA_LEVEL`.
+    That is the one in `ranges`, which has all bands, or else the 1st to 99th percentile of the window. Radar bands
+    (calibrated or digital numbers) are resampled in power and stretched in decibels; pictures as they are. No-data
+    counts in no average and no percentile, and becomes `NO_DATA_LEVEL`.
 
     Raises DataError for a window without data and for more than three bands.
     """
@@ -106,7 +114,10 @@ def model_image(scene: Scene, side: int) -> tuple[Tensor, Frame]:
     )
     mean = frame.fit(torch.from_numpy((linear * scene.valid).astype(np.float32))) / weight.clamp_min(1e-6)
     seen = weight[0] > 0.5
-    levels = [_stretch(layer, band.units, seen) for layer, band in zip(mean, scene.bands, strict=True)]
+    levels = [
+        _stretch(layer, band.units, seen, None if ranges is None else ranges[band.name])
+        for layer, band in zip(mean, scene.bands, strict=True)
+    ]
     image = torch.where(seen, three_channels(torch.stack(levels), scene.name), NO_DATA_LEVEL)
     return frame.pad(image, NO_DATA_LEVEL), frame
 
@@ -125,13 +136,30 @@ def three_channels(bands: Tensor, name: str = "the scene") -> Tensor:
     )
 
 
-def _stretch(average: Tensor, units: str, seen: Tensor) -> Tensor:
-    """Map the 1st-99th percentile of the seen pixels to [0, 1]; radar bands in decibels, where contrast is even.
+def level_range(low: float, high: float, units: Units) -> tuple[float, float]:
+    """A range of values in `units` as one of levels: decibels for radar, where low is at least 40 dB below high."""
+    if not in_decibels(units):
+        return low, high
+    power = to_linear(np.array([low, high], np.float64), units)
+    top = float(power_to_db(power[1]))
+    return max(float(power_to_db(power[0])), top - WIDEST_DB), top
+
+
+def in_decibels(units: Units) -> bool:
+    """Whether a band is looked at in decibels: calibrated backscatter, and digital numbers too."""
+    return units in (*RADAR_UNITS, "dn")
+
+
+def _stretch(average: Tensor, units: Units, seen: Tensor, known_range: tuple[float, float] | None) -> Tensor:
+    """Map a range, or else the 1st-99th percentile of the seen pixels, to [0, 1]; radar bands in decibels.
 
     Power that noise subtraction left at zero or below is the darkest there is, but counts in no percentile.
     """
-    radar = units in (*RADAR_UNITS, "dn")
+    radar = in_decibels(units)
     values = 10 * torch.log10(average.clamp_min(POWER_FLOOR)) if radar else average
+    if known_range is not None:
+        low, high = torch.tensor(known_range)
+        return ((values - low) / (high - low)).clamp(0, 1)
     known = seen & (average > POWER_FLOOR) if radar else seen
     sample = values[known][:: max(1, int(known.sum()) // 16384)]
     if len(sample) == 0:

@@ -15,6 +15,7 @@ from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sartutor.learn.sam.adapters import Activation, Adapters
 from sartutor.learn.sam.contrast import CONTRAST_CHANNELS, box_contrast
 from sartutor.learn.sam.encoder import ImageEncoder
 from sartutor.presets import SamSize
@@ -102,6 +103,15 @@ class DetailMaskDecoder(MaskDecoder):
         return torch.einsum("nkc,nchw->nkhw", weights, features), self.iou_prediction_head(answers[:, 0])
 
 
+class EncoderBranch(nn.Module):
+    """What makes the trunk the encoder of other bands: adapters, and where the size has details a stem of its own."""
+
+    def __init__(self, size: SamSize, activation: Activation = "gelu") -> None:
+        super().__init__()
+        self.adapters = Adapters(size, activation)
+        self.detail_stem = DetailStem(3) if size.detail else nn.Identity()
+
+
 class RadarSam(nn.Module):
     """Image encoder, prompt encoder and mask decoder behind two verbs: `encode` an image, `decode` a prompt.
 
@@ -140,11 +150,14 @@ class RadarSam(nn.Module):
         given = points if bool((points[..., 2] >= 0).any()) else None
         return self.decode(self.encode(image), boxes, given)
 
-    def encode(self, image: Tensor) -> Embedding:
-        """Embed images (B, 3, S, S) in [0, 1]."""
+    def encode(self, image: Tensor, branch: EncoderBranch | None = None) -> Embedding:
+        """Embed images (B, 3, S, S) in [0, 1], as they are or as a branch sees them."""
         normal = (image - self.pixel_mean) / self.pixel_std
-        details = (image, *self.detail_stem(normal)) if self.size.detail else ()
-        return (self.image_encoder(normal), *details)
+        tokens = self.image_encoder(normal, None if branch is None else branch.adapters)
+        if not self.size.detail:
+            return (tokens,)
+        stem = self.detail_stem if branch is None else branch.detail_stem
+        return tokens, image, *stem(normal)
 
     def decode(
         self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None

@@ -1,0 +1,93 @@
+"""Segment Anything adapted to up to six bands: one frozen trunk, a branch per three bands, a gate, a mask decoder.
+
+The three phases of arXiv 2601.01213: (1) the primary branch and the mask decoder learn together; (2) the secondary
+branch learns to be understood by that decoder, which stays as it is, so that both embed alike; (3) a gate learns which
+branch to trust where, and the decoder goes on learning, while both encoders stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sartutor.errors import SarTutorError
+from sartutor.learn.sam.adapters import Activation
+from sartutor.learn.sam.fusion import SelectiveFusionGate, fused
+from sartutor.learn.sam.model import Embedding, EncoderBranch, RadarSam
+
+PHASES = (1, 2, 3)
+
+
+class AdaptedSam(nn.Module):
+    """What adaptation adds to a base model, which stays as it is and is no part of the parameters or the state.
+
+    Images are (B, branches, 3, S, S) in [0, 1]; boxes (N, 4) in pixels of the S x S input.
+
+    Args:
+        base: the model to start from.
+        branches: 1 or 2 encoders; with 2 there is a gate.
+        activation: of the adapters.
+    """
+
+    def __init__(self, base: RadarSam, branches: int = 2, activation: Activation = "gelu") -> None:
+        super().__init__()
+        if branches not in (1, 2):
+            raise SarTutorError(f"{branches} encoders cannot be adapted; use 1 or 2.")
+        object.__setattr__(self, "base", copy.deepcopy(base).requires_grad_(False).eval())
+        self.size = base.size
+        self.branches = nn.ModuleList(EncoderBranch(base.size, activation) for _ in range(branches))
+        for branch in self.branches:
+            if base.size.detail:
+                branch.detail_stem.load_state_dict(base.detail_stem.state_dict())
+        self.gate = SelectiveFusionGate(base.size.embedding) if branches == 2 else None
+        self.mask_decoder = copy.deepcopy(base.mask_decoder).requires_grad_(True)
+        self.base.mask_decoder = self.mask_decoder
+        self.phase = 1
+
+    base: RadarSam
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AdaptedSam:
+        """Move or convert the base too."""
+        self.base._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def train_phase(self, phase: int) -> list[str]:
+        """Let only what a phase trains learn, and encode as the phase does; names of the trained parameters.
+
+        SarTutorError for a phase that does not exist, or that needs two encoders where there is one.
+        """
+        if phase not in PHASES:
+            raise SarTutorError(f"There is no phase {phase}; use {', '.join(map(str, PHASES))}.")
+        if phase > 1 and len(self.branches) == 1:
+            raise SarTutorError(f"Phase {phase} needs a secondary encoder; give more than three bands.")
+        self.phase = phase
+        trained = {1: ("branches.0.", "mask_decoder."), 2: ("branches.1.",), 3: ("gate.", "mask_decoder.")}
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(trained[phase]))
+        return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def encode(self, images: Tensor) -> Embedding:
+        """The embedding that the phase decodes: of one branch in phases 1 and 2, of both fused in phase 3."""
+        if self.phase < 3:
+            return self.encode_branch(images, self.phase - 1)
+        with torch.no_grad():
+            both = [self.encode_branch(images, index) for index in range(len(self.branches))]
+        return self.fuse(both)
+
+    def encode_branch(self, images: Tensor, index: int) -> Embedding:
+        """The embedding of one branch."""
+        return self.base.encode(images[:, index], self.branches[index])
+
+    def fuse(self, embeddings: Sequence[Embedding]) -> Embedding:
+        """One embedding of both branches, weighted by the gate."""
+        assert self.gate is not None
+        return fused(embeddings, self.gate([each[0] for each in embeddings]))
+
+    def decode(
+        self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `RadarSam.decode`, with the adapted mask decoder."""
+        return self.base.decode(embedding, boxes, points)
