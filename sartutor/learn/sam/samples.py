@@ -1,0 +1,156 @@
+"""Prompted images for adaptation: labelled scenes, imprecise boxes, and one encoding for all boxes of an image.
+
+A sample holds `image` float16 (branches, 3, S, S) in [0, 1], `target` and `known` bool (S, S), and `box` float32
+(`MOST_BOXES`, 4) in its pixels, rows of -1 after the last. `known` is where there is data and a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.windows import Window
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sartutor.learn.sam.contrast import box_mask
+from sartutor.learn.sam.inputs import Frame, Ranges, level_range, model_image, prompt_window
+from sartutor.sar import folder as own
+from sartutor.sar.boxes import Box, Mask, training_boxes
+from sartutor.sar.scene import Scene
+
+Batch = dict[str, Tensor]
+
+MOST_BOXES = 8
+"""Boxes of one image that are learned from at once; which of more is drawn at random."""
+
+KEPT_SCENES = 64
+"""Scenes of a folder that are kept in memory."""
+
+
+class Labelled(NamedTuple):
+    """A scene, and its labels (rows, columns): 1 object, 0 background, -1 not known."""
+
+    scene: Scene
+    labels: NDArray[np.int16]
+
+
+class PromptedImages(Dataset[Batch]):
+    """Random training samples of one split of a folder; sample i of a seed is always the same.
+
+    Args:
+        folder: an opened folder with masks of objects.
+        split: a split of it.
+        branches: the bands of each encoder and their ranges, as of `branch_ranges`.
+        side: S.
+        draws: number of samples.
+        seed: of the draws.
+        whole: encode whole images, as arXiv 2601.01213 does; otherwise the window around one box, as in use.
+
+    Raises DataError for a split without images.
+    """
+
+    def __init__(
+        self,
+        folder: own.Dataset,
+        split: str,
+        branches: Sequence[Ranges],
+        side: int,
+        draws: int,
+        seed: int,
+        whole: bool = False,
+    ) -> None:
+        self.folder, self.branches, self.side, self.draws = folder, branches, side, draws
+        self.seed, self.whole = seed, whole
+        self.ids = folder.ids(split)
+        self._labelled = lru_cache(KEPT_SCENES)(self._read)
+
+    def __len__(self) -> int:
+        return self.draws
+
+    def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < self.draws:
+            raise IndexError(index)
+        rng = np.random.default_rng((self.seed, index))
+        scene, labels = mirrored(self._labelled(self.ids[rng.integers(len(self.ids))]), rng)
+        boxes = training_boxes(rng, labels == 1)
+        chosen = boxes[rng.integers(len(boxes))]
+        shape = labels.shape[0], labels.shape[1]
+        window = Window(0, 0, *shape[::-1])
+        if not self.whole:
+            window = prompt_window(chosen, shape, self.side, rng.uniform(0.8, 1.2))
+        others = [box for box in boxes if box != chosen and _within(box, window)]
+        some = [chosen, *(others[i] for i in rng.permutation(len(others))[: MOST_BOXES - 1])]
+        return prompted(Labelled(scene, labels), self.branches, self.side, window, some)
+
+    def _read(self, id: str) -> Labelled:
+        return Labelled(self.folder.scene(id), self.folder.mask(id))
+
+
+def branch_ranges(folder: own.Dataset) -> list[Ranges]:
+    """The bands of the primary encoder, and of the secondary where there are any, with their ranges as levels."""
+    units = {band.name: band.units for band in folder.description.bands}
+    return [
+        {name: level_range(*folder.ranges[name], units[name]) for name in names}
+        for names in (folder.primary, folder.secondary)
+        if names
+    ]
+
+
+def prompted(
+    labelled: Labelled, branches: Sequence[Ranges], side: int, window: Window, boxes: Sequence[Box]
+) -> Batch:
+    """The sample of a window and its boxes."""
+    piece, labels = labelled.scene.read(window), labelled.labels[window.toslices()]
+    frame = Frame(piece.grid.shape, side)
+    placed = torch.full((MOST_BOXES, 4), -1.0)
+    placed[: len(boxes)] = torch.tensor([frame.box(box, window) for box in boxes])
+    return {
+        "image": torch.stack([branch_image(piece, side, ranges) for ranges in branches]).half(),
+        "target": _resized(frame, labels == 1),
+        "known": _resized(frame, (labels != own.IGNORE) & piece.valid),
+        "box": placed,
+    }
+
+
+def branch_image(scene: Scene, side: int, ranges: Ranges) -> Tensor:
+    """What one encoder sees of a scene (3, side, side)."""
+    return model_image(scene.select(tuple(ranges)), side, ranges)[0]
+
+
+def box_targets(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of all boxes of a batch (N): the image (N,) that each is on, `box` (N, 4), target and weight (N, 1, S, S).
+
+    A box answers for the objects in it; pixels outside it, or not known, weigh 0.
+    """
+    place, number = (batch["box"][..., 0] >= 0).nonzero(as_tuple=True)
+    boxes = batch["box"][place, number]
+    inside = box_mask(boxes, batch["target"].shape[-1]) & batch["known"][place]
+    return place, boxes, (batch["target"][place] & inside)[:, None].float(), inside[:, None].float()
+
+
+def mirrored(labelled: Labelled, rng: np.random.Generator) -> Labelled:
+    """A scene and its labels with rows, columns, both or neither reversed, each with the same chance.
+
+    Mirrored terrain is looked at from the other side, which slopes do not show but their shading does.
+    """
+    flips = tuple(slice(None, None, -1) if rng.random() < 0.5 else slice(None) for _ in range(2))
+    scene = labelled.scene
+    pixels, valid = np.ascontiguousarray(scene.pixels[:, *flips]), np.ascontiguousarray(scene.valid[flips])
+    return Labelled(Scene(pixels, scene.bands, scene.grid, valid, scene.name), labelled.labels[flips])
+
+
+def _within(box: Box, window: Window) -> bool:
+    """Whether a box lies wholly in a window."""
+    right, bottom = window.col_off + window.width, window.row_off + window.height
+    return box[0] >= window.col_off and box[1] >= window.row_off and box[2] <= right and box[3] <= bottom
+
+
+def _resized(frame: Frame, mask: Mask) -> Tensor:
+    """A mask in the model's input (side, side): where more than half of a pixel has it."""
+    layer = torch.from_numpy(mask.astype(np.float32))[None]
+    return frame.pad(frame.fit(layer), 0)[0] > 0.5
