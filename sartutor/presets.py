@@ -362,3 +362,20 @@ LESSON_RECIPES = {
     "paper": LessonRecipe(DOWNSTREAM_RECIPES["laptop"]["land_cover"], (512, 192), (128, 96), 256),
 }
 """Sizes of the notebook on downstream tasks by preset."""
+
+
+@dataclass(frozen=True)
+class BenchmarkSizes:
+    """Size of the benchmark `avalanche-small`: scenes of each split, and their side in pixels."""
+
+    side: int
+    train: int
+    val: int
+    test: int
+
+
+BENCHMARK_SIZES = {
+    "smoke": BenchmarkSizes(256, 6, 2, 4),
+    "laptop": BenchmarkSizes(256, 160, 32, 64),
+}
+"""Sizes of the benchmark by preset."""
