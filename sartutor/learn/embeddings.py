@@ -33,8 +33,8 @@ class EmbeddingCache:
         """The embedding of `key`, made by `make()` where it is not known yet; float32."""
         if key not in self._memory:
             self._memory[key] = self._read(key) or self._write(key, make())
+            self._shrink()
         self._memory.move_to_end(key)
-        self._shrink()
         return tuple(part.float() for part in self._memory[key])
 
     def __contains__(self, key: str) -> bool:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
+import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
 
+from sartutor.errors import SarTutorError
 from sartutor.sar.folder import IGNORE
 
 
@@ -19,6 +24,27 @@ def cross_entropy_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor
     """Binary cross-entropy averaged over the weighted pixels of each mask."""
     each = functional.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
     return (each * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp_min(1)
+
+
+MaskLoss = Literal["dice", "bce", "focal"]
+
+
+def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, kind: MaskLoss = "dice") -> Tensor:
+    """Loss per prompted mask, of logits (..., H, W), targets and weights: "dice", "bce" or "focal" (gamma 2).
+
+    A mask that should be empty learns by cross-entropy under "dice" too: as its probabilities p fall, Dice stays at 1
+    and its gradient vanishes with sum p^2. SarTutorError for another kind.
+    """
+    if kind not in get_args(MaskLoss):
+        raise SarTutorError(f"There is no loss {kind!r}; use one of {', '.join(get_args(MaskLoss))}.")
+    if kind == "focal":
+        each = sigmoid_focal_loss(logits, target.expand_as(logits), alpha=-1, gamma=2.0)
+        return (each * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp_min(1)
+    cross_entropy = cross_entropy_loss(logits, target, weight)
+    if kind == "bce":
+        return cross_entropy
+    wanted = (target * weight).sum((-2, -1)) > 0
+    return torch.where(wanted, dice_loss(logits, target, weight), cross_entropy)
 
 
 def mask_iou(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -1,21 +1,30 @@
-"""Promptable models by name: the embedded ones, the official ViT-B, or a checkpoint of the reader's own."""
+"""Promptable models by name: the embedded ones, the official ViT-B, or a checkpoint of the reader's own.
+
+A checkpoint of `sartutor adapt` holds what adaptation added, and the name and hash of the base that it was added to; or
+that base too, where it does not come with the package.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
+from rasterio.windows import Window
 from torch import Tensor
 
 from sartutor import catalog
-from sartutor.errors import CheckpointError
+from sartutor.errors import CheckpointError, DataError
 from sartutor.learn.checkpoints import file_digest, load_pickle, load_tensors, save_tensors
-from sartutor.learn.sam.model import RadarSam
-from sartutor.presets import SAM_SIZES
+from sartutor.learn.sam.adapted import AdaptedSam
+from sartutor.learn.sam.inputs import Ranges, Scale, branch_image, model_image, prompt_window
+from sartutor.learn.sam.model import Embedding, RadarSam
+from sartutor.presets import SAM_SIZES, SamSize
+from sartutor.sar.boxes import Box
+from sartutor.sar.scene import Scene
 
 EMBEDDED = ("sam_tiny_base",)
 """Models that come with the package."""
@@ -23,14 +32,68 @@ MODEL_NAMES = (*EMBEDDED, "vit_b")
 """Names that `load_model` takes beside a path."""
 
 
+ADAPTED = "adapted_sam"
+"""Kind of the checkpoints of `sartutor adapt`."""
+
+BASE_PREFIX = "base."
+"""Of the names of a base's own tensors in an adapted checkpoint."""
+
+
 @dataclass(frozen=True, eq=False)
 class SamModel:
-    """A model ready to predict: `digest` names its weights (SHA-256 of the file), `about` is its header."""
+    """A model ready to predict.
+
+    `digest` names its weights (SHA-256 of the file) and `about` is its header. An adapted model has the `branches` of
+    bands, with their ranges, that its encoders see, the `scales` that it was trained at, and all its bands in the
+    order of its data.
+    """
 
     name: str
-    sam: RadarSam
+    sam: RadarSam | AdaptedSam
     digest: str
     about: dict[str, Any]
+    bands: tuple[str, ...] = ()
+    branches: tuple[Ranges, ...] = ()
+    scales: tuple[Scale, ...] = ("near",)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.sam.parameters()).device
+
+    def windows(self, box: Box, shape: tuple[int, int]) -> list[Window]:
+        """The parts of a scene of `shape` (rows, columns) that are encoded for a box, from the smallest."""
+        side = self.sam.size.image_size
+        found = [prompt_window(box, shape, side, scale=scale) for scale in self.scales]
+        return sorted(found, key=lambda window: window.width * window.height)
+
+    def embed(self, piece: Scene) -> Embedding:
+        """The embedding of a window: of its 1-3 bands, or of those that the model was adapted to.
+
+        DataError where the window has not got them.
+        """
+        return self.sam.encode(self.images(piece)[None].to(self.device))
+
+    def images(self, piece: Scene) -> Tensor:
+        """What the encoders see of a window: (3, S, S), or (branches, 3, S, S) of an adapted model."""
+        side = self.sam.size.image_size
+        if isinstance(self.sam, RadarSam):
+            return model_image(piece, side)[0]
+        known = self._named(piece)
+        return torch.stack([branch_image(known, side, ranges) for ranges in self.branches])
+
+    def _named(self, piece: Scene) -> Scene:
+        """A scene whose bands have the model's names: they do already, or they are as many and in the same order."""
+        needed = [name for ranges in self.branches for name in ranges]
+        if set(needed) <= set(piece.band_names):
+            return piece
+        if len(piece.bands) != len(self.bands):
+            raise DataError(
+                f"{piece.name} has bands {', '.join(piece.band_names)} and {self.name} needs {', '.join(self.bands)}; "
+                "give these, in this order."
+            )
+        named = zip(piece.bands, self.bands, strict=True)
+        return replace(piece, bands=tuple(replace(band, name=name) for band, name in named))
 
 
 def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
@@ -48,26 +111,78 @@ def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
         raise CheckpointError(
             f"There is no model {name!r}; use one of {', '.join(MODEL_NAMES)} or the path of a checkpoint."
         )
+    if path.suffix != ".pth" and load_tensors(path)[1].get("kind") == ADAPTED:
+        return _load_adapted(path.stem, path)
     return _load_sam(path.stem, _converted(path) if path.suffix == ".pth" else path)
+
+
+def _load_adapted(name: str, path: Path) -> SamModel:
+    """An adapted model, in the last phase that it was trained in."""
+    tensors, about = load_tensors(path)
+    _check_numbers(tensors, path)
+    try:
+        branches = tuple(
+            {band: (float(low), float(high)) for band, (low, high) in ranges.items()}
+            for ranges in about["branches"]
+        )
+        sam = AdaptedSam(_base(tensors, about, path), len(branches), about["activation"], about["fusion"])
+        sam.use_phase(3 if 3 in about["phases"] else 1)
+        bands, scales = tuple(about["bands"]), tuple(about["scales"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not say what it is; train it again.") from error
+    own = {key: value for key, value in tensors.items() if not key.startswith(BASE_PREFIX)}
+    _load_strictly(sam, own, path)
+    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales)
+
+
+def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> RadarSam:
+    """The model that was adapted: the one in the file, or else the embedded or official one that its header names."""
+    inside = {
+        key.removeprefix(BASE_PREFIX): value for key, value in tensors.items() if key.startswith(BASE_PREFIX)
+    }
+    if inside:
+        sam = RadarSam(_size(about, path))
+        _load_strictly(sam, inside, path)
+        return sam.eval()
+    base = load_model(about["base"])
+    if base.digest != about["base_digest"]:
+        raise CheckpointError(
+            f"{path} was adapted from another version of {base.name}; adapt it again, or use that version."
+        )
+    assert isinstance(base.sam, RadarSam)
+    return base.sam
 
 
 def _load_sam(name: str, path: Path) -> SamModel:
     tensors, about = load_tensors(path)
-    size = SAM_SIZES.get(str(about.get("architecture")))
-    if about.get("kind") != "sam" or size is None:
+    if about.get("kind") != "sam":
         raise CheckpointError(
             f"{path} is a checkpoint of kind {about.get('kind')!r}, not a promptable model; choose another."
         )
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise CheckpointError(f"{path} holds weights that are not numbers; copy or train it again.")
-    sam = RadarSam(size)
-    _load_strictly(sam, {key: value.float() for key, value in tensors.items()}, path)
+    _check_numbers(tensors, path)
+    sam = RadarSam(_size(about, path))
+    _load_strictly(sam, tensors, path)
     return SamModel(name, sam.eval(), file_digest(path), about)
 
 
-def _load_strictly(sam: RadarSam, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _size(about: Mapping[str, Any], path: Path) -> SamSize:
+    """The size that a header names."""
+    size = SAM_SIZES.get(str(about.get("architecture")))
+    if size is None:
+        raise CheckpointError(
+            f"{path} is of an unknown size, {about.get('architecture')!r}; choose one of {', '.join(SAM_SIZES)}."
+        )
+    return size
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path} holds weights that are not numbers; copy or train it again.")
+
+
+def _load_strictly(sam: RadarSam | AdaptedSam, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
-        sam.load_state_dict(tensors)
+        sam.load_state_dict({key: value.float() for key, value in tensors.items()})
     except RuntimeError as error:
         raise CheckpointError(
             f"{path} does not hold the weights of a {sam.size.name} model; choose a checkpoint of that size."

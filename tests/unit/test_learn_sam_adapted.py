@@ -51,7 +51,7 @@ def test_every_phase_trains_its_parts_and_nothing_else(base, phase):
     frozen = {name: value.clone() for name, value in model.base.image_encoder.state_dict().items()}
     named = model.train_phase(phase)
     parts = {name.split(".")[0] + ("." + name.split(".")[1] if "branches" in name else "") for name in named}
-    assert parts == {1: {"branches.0", "mask_decoder"}, 2: {"branches.1"}, 3: {"gate", "mask_decoder"}}[phase]
+    assert parts == {1: {"branches.0", "mask_decoder"}, 2: {"branches.1"}, 3: {"gate", "fusion_decoder"}}[phase]
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
     for _ in range(2):  # adapters end in zeros, so that what lies before them learns from the second step on
         loss = model.decode(model.encode(images()), BOXES)[0].square().mean()
@@ -79,7 +79,7 @@ def test_adapters_of_all_blocks_get_gradients_through_the_frozen_trunk(base, pha
 
 def test_the_state_is_what_adaptation_adds(base):
     names = {name.split(".")[0] for name in AdaptedSam(base).state_dict()}
-    assert names == {"branches", "gate", "mask_decoder"}
+    assert names == {"branches", "gate", "mask_decoder", "fusion_decoder"}
     assert {name.split(".")[0] for name in AdaptedSam(base, 1).state_dict()} == {"branches", "mask_decoder"}
 
 

@@ -9,53 +9,59 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sartutor.errors import SarTutorError
 from sartutor.learn.sam.adapters import Activation
-from sartutor.learn.sam.fusion import SelectiveFusionGate, fused
+from sartutor.learn.sam.fusion import SelectiveFusionGate, average_weights, fused
 from sartutor.learn.sam.model import Embedding, EncoderBranch, RadarSam
 
 PHASES = (1, 2, 3)
+
+Fusion = Literal["gate", "average"]
+"""How two encoders become one: by a gate that is learned, or half and half."""
 
 
 class AdaptedSam(nn.Module):
     """What adaptation adds to a base model, which stays as it is and is no part of the parameters or the state.
 
-    Images are (B, branches, 3, S, S) in [0, 1]; boxes (N, 4) in pixels of the S x S input.
+    Images are (B, branches, 3, S, S) in [0, 1]; boxes (N, 4) in pixels of the S x S input. Phases 1 and 2 decode with
+    `mask_decoder`, phase 3 with `fusion_decoder`, so that every phase of a finished model can be looked at.
 
     Args:
         base: the model to start from.
         branches: 1 or 2 encoders; with 2 there is a gate.
         activation: of the adapters.
+        fusion: of two encoders.
     """
 
-    def __init__(self, base: RadarSam, branches: int = 2, activation: Activation = "gelu") -> None:
+    base: RadarSam
+
+    def __init__(
+        self, base: RadarSam, branches: int = 2, activation: Activation = "gelu", fusion: Fusion = "gate"
+    ) -> None:
         super().__init__()
         if branches not in (1, 2):
             raise SarTutorError(f"{branches} encoders cannot be adapted; use 1 or 2.")
         object.__setattr__(self, "base", copy.deepcopy(base).requires_grad_(False).eval())
         self.size = base.size
-        self.branches = nn.ModuleList(EncoderBranch(base.size, activation) for _ in range(branches))
-        for branch in self.branches:
-            if base.size.detail:
-                branch.detail_stem.load_state_dict(base.detail_stem.state_dict())
-        self.gate = SelectiveFusionGate(base.size.embedding) if branches == 2 else None
-        self.mask_decoder = copy.deepcopy(base.mask_decoder).requires_grad_(True)
-        self.base.mask_decoder = self.mask_decoder
-        self.phase = 1
-
-    base: RadarSam
+        self.branches = nn.ModuleList(_branch(base, activation) for _ in range(branches))
+        gated = branches == 2 and fusion == "gate"
+        self.gate = SelectiveFusionGate(base.size.embedding) if gated else None
+        self.mask_decoder = copy.deepcopy(base.mask_decoder)
+        self.fusion_decoder = copy.deepcopy(base.mask_decoder) if branches == 2 else None
+        self.use_phase(1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AdaptedSam:
         """Move or convert the base too."""
         self.base._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
-    def train_phase(self, phase: int) -> list[str]:
-        """Let only what a phase trains learn, and encode as the phase does; names of the trained parameters.
+    def use_phase(self, phase: int) -> AdaptedSam:
+        """Encode and decode as a phase does.
 
         SarTutorError for a phase that does not exist, or that needs two encoders where there is one.
         """
@@ -64,10 +70,24 @@ class AdaptedSam(nn.Module):
         if phase > 1 and len(self.branches) == 1:
             raise SarTutorError(f"Phase {phase} needs a secondary encoder; give more than three bands.")
         self.phase = phase
-        trained = {1: ("branches.0.", "mask_decoder."), 2: ("branches.1.",), 3: ("gate.", "mask_decoder.")}
+        self.base.mask_decoder = self.fusion_decoder if phase == 3 else self.mask_decoder
+        return self
+
+    def train_phase(self, phase: int) -> list[str]:
+        """Let only what a phase trains learn, and encode as the phase does; names of the trained parameters.
+
+        SarTutorError as of `use_phase`.
+        """
+        self.use_phase(phase)
+        trained = {1: ("branches.0.", "mask_decoder."), 2: ("branches.1.",), 3: ("gate.", "fusion_decoder.")}
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith(trained[phase]))
         return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def begin_fusion(self) -> None:
+        """Start phase 3 from the decoder that both encoders have learned to speak to."""
+        assert self.fusion_decoder is not None
+        self.fusion_decoder.load_state_dict(self.mask_decoder.state_dict())
 
     def encode(self, images: Tensor) -> Embedding:
         """The embedding that the phase decodes: of one branch in phases 1 and 2, of both fused in phase 3."""
@@ -79,15 +99,27 @@ class AdaptedSam(nn.Module):
 
     def encode_branch(self, images: Tensor, index: int) -> Embedding:
         """The embedding of one branch."""
-        return self.base.encode(images[:, index], self.branches[index])
+        branch: EncoderBranch = self.branches[index]  # type: ignore[assignment]
+        return self.base.encode(images[:, index], branch)
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Embedding:
-        """One embedding of both branches, weighted by the gate."""
-        assert self.gate is not None
-        return fused(embeddings, self.gate([each[0] for each in embeddings]))
+        """One embedding of both branches, weighted at every place."""
+        return fused(embeddings, self.fusion_weights([each[0] for each in embeddings]))
+
+    def fusion_weights(self, tokens: Sequence[Tensor]) -> Tensor:
+        """How much each branch's tokens (B, C, h, w) count at every place (B, 2, h, w)."""
+        return average_weights(tokens) if self.gate is None else self.gate(tokens)
 
     def decode(
         self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As `RadarSam.decode`, with the adapted mask decoder."""
+        """As `RadarSam.decode`, with the mask decoder of the phase."""
         return self.base.decode(embedding, boxes, points)
+
+
+def _branch(base: RadarSam, activation: Activation) -> EncoderBranch:
+    """A branch that encodes as the base does."""
+    branch = EncoderBranch(base.size, activation)
+    if base.size.detail:
+        branch.detail_stem.load_state_dict(base.detail_stem.state_dict())
+    return branch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,19 +27,26 @@ WIDEST_DB = 40.0
 NO_DATA_LEVEL = 0.5
 """Value of no-data and padding in [0, 1]: the mean of a stretched window."""
 
+Scale = Literal["near", "chip"]
+"""How much of a scene is encoded for a box: the surroundings of the box, or a chip of the model's size."""
+
 Ranges = Mapping[str, tuple[float, float]]
 """By name, the bands of an encoder in their order, and their levels that become 0 and 1: decibels, or own units."""
 
 
-def prompt_window(box: Box, shape: tuple[int, int], model_side: int, context: float = 1.0) -> Window:
+def prompt_window(
+    box: Box, shape: tuple[int, int], model_side: int, context: float = 1.0, scale: Scale = "near"
+) -> Window:
     """The square part of a scene of `shape` (rows, columns) that is encoded for a box.
 
-    As much context as costs no resolution: four times the longer side of the box, but not more than `model_side`
-    pixels unless twice the box needs it, and never under 64 px. Shifted inward at the scene's edge, cut to the scene
-    where that is smaller. `context` widens it.
+    "near" takes as much context as costs no resolution: four times the longer side of the box, but not more than
+    `model_side` pixels unless twice the box needs it, and never under 64 px. "chip" takes `model_side` pixels, or twice
+    the box where that is more, as arXiv 2601.01213 does whatever the size of the object. Shifted inward at the scene's
+    edge, cut to the scene where that is smaller. `context` widens it.
     """
     longer = max(box[2] - box[0], box[3] - box[1])
-    side = max(SMALLEST_WINDOW, min(max(model_side, 2 * longer), 4 * longer)) * context
+    widest = max(model_side, 2 * longer)
+    side = (widest if scale == "chip" else max(SMALLEST_WINDOW, min(widest, 4 * longer))) * context
     rows, cols = (min(round(side), limit) for limit in shape)
     row = round((box[1] + box[3] - rows) / 2)
     col = round((box[0] + box[2] - cols) / 2)
@@ -120,6 +128,11 @@ def model_image(scene: Scene, side: int, ranges: Ranges | None = None) -> tuple[
     ]
     image = torch.where(seen, three_channels(torch.stack(levels), scene.name), NO_DATA_LEVEL)
     return frame.pad(image, NO_DATA_LEVEL), frame
+
+
+def branch_image(scene: Scene, side: int, ranges: Ranges) -> Tensor:
+    """What one encoder sees of a scene (3, side, side)."""
+    return model_image(scene.select(tuple(ranges)), side, ranges)[0]
 
 
 def three_channels(bands: Tensor, name: str = "the scene") -> Tensor:

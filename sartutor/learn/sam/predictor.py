@@ -15,7 +15,7 @@ from shapely.geometry import Polygon
 from sartutor.errors import DataError, GeometryError
 from sartutor.learn.embeddings import EmbeddingCache, embedding_key
 from sartutor.learn.models import SamModel
-from sartutor.learn.sam.inputs import Frame, model_image, prompt_window
+from sartutor.learn.sam.inputs import Frame
 from sartutor.learn.sam.model import Embedding
 from sartutor.sar import footprint
 from sartutor.sar.boxes import Box
@@ -74,7 +74,8 @@ class Predictor:
             raise GeometryError(
                 f"{self.source.name}: the box is thinner than one pixel; zoom in and draw a larger one."
             )
-        window = prompt_window(box, self.source.grid.shape, self.model.sam.size.image_size)
+        windows = self.model.windows(box, self.source.grid.shape)
+        window = windows[0]
         piece = self.source.read(window)
         covered = footprint.rasterize(outline, window)
         inside = covered & piece.valid
@@ -87,6 +88,10 @@ class Predictor:
                 f"{self.source.name}: all pixels around the box have one value; draw it where the scene has contrast."
             )
         probability, score = self._predict(piece, window, box)
+        for count, wider in enumerate(windows[1:], 1):
+            seen, quality = self._predict(self.source.read(wider), wider, box)
+            probability += (seen[_place(window, wider)] - probability) / (count + 1)
+            score += (quality - score) / (count + 1)
         mask = inside & (probability > threshold)
         seconds = time.perf_counter() - start
         return Segment(
@@ -104,23 +109,24 @@ class Predictor:
 
     def _predict(self, piece: Scene, window: Window, box: Box) -> tuple[NDArray[np.float32], float]:
         """Probability (rows, columns of the window) and predicted IoU."""
-        sam = self.model.sam
-        frame = Frame(piece.grid.shape, sam.size.image_size)
+        frame = Frame(piece.grid.shape, self.model.sam.size.image_size)
         with torch.inference_mode():
-            prompt = torch.tensor([frame.box(box, window)])
-            logits, quality = sam.decode(self._embed(piece), prompt)
+            prompt = torch.tensor([frame.box(box, window)], device=self.model.device)
+            logits, quality = self.model.sam.decode(self._embed(piece), prompt)
             full = torch.nn.functional.interpolate(logits[:, :1], (frame.side, frame.side), mode="bilinear")
             probability = frame.back(full[0].sigmoid())[0]
-        return probability.numpy(), float(quality[0, 0].clamp(0, 1))
+        return probability.cpu().numpy(), float(quality[0, 0].clamp(0, 1))
 
     def _embed(self, piece: Scene) -> Embedding:
         key = embedding_key(piece.digest(), self.model.digest)
+        embedding = self.cache.get(key, lambda: self.model.embed(piece))
+        return tuple(level.to(self.model.device) for level in embedding)
 
-        def encode() -> Embedding:
-            image, _ = model_image(piece, self.model.sam.size.image_size)
-            return self.model.sam.encode(image[None])
 
-        return self.cache.get(key, encode)
+def _place(window: Window, wider: Window) -> tuple[slice, slice]:
+    """Where in the wider of two windows the other one lies: rows and columns."""
+    row, col = int(window.row_off - wider.row_off), int(window.col_off - wider.col_off)
+    return slice(row, row + int(window.height)), slice(col, col + int(window.width))
 
 
 def _note(clipped: bool, covered: NDArray[np.bool_], inside: NDArray[np.bool_]) -> str:

@@ -17,8 +17,9 @@ from rasterio.windows import Window
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sartutor.errors import DataError
 from sartutor.learn.sam.contrast import box_mask
-from sartutor.learn.sam.inputs import Frame, Ranges, level_range, model_image, prompt_window
+from sartutor.learn.sam.inputs import Frame, Ranges, Scale, branch_image, level_range, prompt_window
 from sartutor.sar import folder as own
 from sartutor.sar.boxes import Box, Mask, training_boxes
 from sartutor.sar.scene import Scene
@@ -49,9 +50,10 @@ class PromptedImages(Dataset[Batch]):
         side: S.
         draws: number of samples.
         seed: of the draws.
-        whole: encode whole images, as arXiv 2601.01213 does; otherwise the window around one box, as in use.
+        scales: how much is encoded around a box; where there are several, each sample has one of them.
+        different: sample i is sample i modulo this number: a list short enough to keep the embeddings of.
 
-    Raises DataError for a split without images.
+    Raises DataError for a split without images, or none of which has an object.
     """
 
     def __init__(
@@ -62,11 +64,12 @@ class PromptedImages(Dataset[Batch]):
         side: int,
         draws: int,
         seed: int,
-        whole: bool = False,
+        scales: Sequence[Scale] = ("near",),
+        different: int | None = None,
     ) -> None:
         self.folder, self.branches, self.side, self.draws = folder, branches, side, draws
-        self.seed, self.whole = seed, whole
-        self.ids = folder.ids(split)
+        self.seed, self.scales, self.different = seed, scales, different or draws
+        self.ids = labelled_ids(folder, split)
         self._labelled = lru_cache(KEPT_SCENES)(self._read)
 
     def __len__(self) -> int:
@@ -75,14 +78,13 @@ class PromptedImages(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         if not 0 <= index < self.draws:
             raise IndexError(index)
-        rng = np.random.default_rng((self.seed, index))
+        rng = np.random.default_rng((self.seed, index % self.different))
         scene, labels = mirrored(self._labelled(self.ids[rng.integers(len(self.ids))]), rng)
         boxes = training_boxes(rng, labels == 1)
         chosen = boxes[rng.integers(len(boxes))]
         shape = labels.shape[0], labels.shape[1]
-        window = Window(0, 0, *shape[::-1])
-        if not self.whole:
-            window = prompt_window(chosen, shape, self.side, rng.uniform(0.8, 1.2))
+        scale = self.scales[int(rng.integers(len(self.scales)))]
+        window = prompt_window(chosen, shape, self.side, rng.uniform(0.8, 1.2), scale)
         others = [box for box in boxes if box != chosen and _within(box, window)]
         some = [chosen, *(others[i] for i in rng.permutation(len(others))[: MOST_BOXES - 1])]
         return prompted(Labelled(scene, labels), self.branches, self.side, window, some)
@@ -91,8 +93,30 @@ class PromptedImages(Dataset[Batch]):
         return Labelled(self.folder.scene(id), self.folder.mask(id))
 
 
+def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
+    """The images of a split that have an object; those without teach no prompt (arXiv 2601.01213 leaves them out).
+
+    Raises DataError where there is none, and where the folder has labels of another kind.
+    """
+    if "object" not in folder.description.classes:
+        raise DataError(
+            f"{folder.folder / 'dataset.yaml'} names no object to prompt for; give it "
+            "`labels: {background: [0], object: [1, 255]}` with the values of its masks."
+        )
+    some = tuple(id for id in folder.ids(split) if bool((folder.mask(id) == 1).any()))
+    if not some:
+        raise DataError(
+            f"No mask of split {split!r} in {folder.folder} marks an object; look whether the values under `object` "
+            "in dataset.yaml are those of the masks."
+        )
+    return some
+
+
 def branch_ranges(folder: own.Dataset) -> list[Ranges]:
-    """The bands of the primary encoder, and of the secondary where there are any, with their ranges as levels."""
+    """The bands of the primary encoder, and of the secondary where there are any, with their ranges as levels.
+
+    A range that the folder does not give is measured on its training images.
+    """
     units = {band.name: band.units for band in folder.description.bands}
     return [
         {name: level_range(*folder.ranges[name], units[name]) for name in names}
@@ -115,11 +139,6 @@ def prompted(
         "known": _resized(frame, (labels != own.IGNORE) & piece.valid),
         "box": placed,
     }
-
-
-def branch_image(scene: Scene, side: int, ranges: Ranges) -> Tensor:
-    """What one encoder sees of a scene (3, side, side)."""
-    return model_image(scene.select(tuple(ranges)), side, ranges)[0]
 
 
 def box_targets(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
