@@ -379,3 +379,83 @@ BENCHMARK_SIZES = {
     "laptop": BenchmarkSizes(256, 160, 32, 64),
 }
 """Sizes of the benchmark by preset."""
+
+
+@dataclass(frozen=True)
+class RivalRecipe:
+    """How a network is trained that prompted models are compared with, at `batch` chips of `side` pixels a step.
+
+    Every `check_every` steps it is scored on `judged` draws of validation.
+    """
+
+    side: int
+    steps: int
+    warmup: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    clip: float
+    check_every: int
+    judged: int
+
+
+RIVAL_RECIPES = {
+    "smoke": RivalRecipe(64, 4, 1, 2, 1e-3, 0.05, 1.0, 2, 2),
+    "laptop": RivalRecipe(256, 300, 30, 8, 1e-3, 0.05, 1.0, 50, 64),
+}
+"""Sizes of the training of rivals by preset."""
+
+
+@dataclass(frozen=True)
+class AdaptPhase:
+    """One phase of adapting Segment Anything; it ends early after `patience` checks without a better one."""
+
+    steps: int
+    learning_rate: float
+    check_every: int
+    patience: int
+
+
+@dataclass(frozen=True)
+class AdaptRecipe:
+    """How a base of `size` is adapted in three `phases`, on `batch` images a step, each with all of its boxes.
+
+    `validation` counts the samples that a phase is checked on, `kept` the different samples whose embeddings are kept
+    where encoders no longer change. `warmup` and `save_every` are in steps.
+    """
+
+    size: str
+    phases: tuple[AdaptPhase, AdaptPhase, AdaptPhase]
+    batch: int
+    weight_decay: float
+    warmup: int
+    clip: float
+    save_every: int
+    validation: int
+    kept: int
+
+
+ADAPT_RECIPES = {
+    "smoke": AdaptRecipe(
+        "tiny",
+        (AdaptPhase(2, 5e-4, 2, 2), AdaptPhase(2, 5e-4, 2, 2), AdaptPhase(2, 5e-4, 2, 2)),
+        2, 0.01, 1, 1.0, 1, 2, 2,
+    ),
+    "laptop": AdaptRecipe(
+        "tiny",
+        (AdaptPhase(400, 5e-4, 50, 4), AdaptPhase(300, 5e-4, 50, 4), AdaptPhase(200, 5e-4, 50, 4)),
+        4, 0.01, 20, 1.0, 50, 48, 160,
+    ),
+    # arXiv 2601.01213, released code: at most 1000 epochs of some 430 steps, patience 30 epochs in phases 1 and 2 and
+    # 20 in phase 3, batch 5; decay is AdamW's own, warm-up and clipping are assumed
+    "paper": AdaptRecipe(
+        "vit_b",
+        (
+            AdaptPhase(430_000, 1e-5, 430, 30),
+            AdaptPhase(430_000, 1e-4, 430, 30),
+            AdaptPhase(430_000, 1e-5, 430, 20),
+        ),
+        5, 0.01, 100, 1.0, 430, 240, 2160,
+    ),
+}  # fmt: skip
+"""Sizes of adaptation by preset."""

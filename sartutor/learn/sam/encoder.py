@@ -3,7 +3,8 @@
 Its attention adds to each logit a bias from the query and the key's row, and one from the query and the key's column
 (decomposed relative positions). Both are dot products with the query. So they are appended to the query, and one-hot
 rows and columns to the key: one dot product is then logit and bias together, and attention can run in a fused kernel
-which never holds the whole N x N matrix. The result is the same.
+which never holds the whole N x N matrix. On a CPU, where no gradient is needed, it is faster still to work through the
+matrix in chunks that stay in the processor's cache. The results are the same.
 """
 
 from __future__ import annotations
@@ -24,12 +25,21 @@ from sartutor.presets import SamSize
 
 layer_norm = partial(nn.LayerNorm, eps=1e-6)
 
+CHUNK = 2**20
+"""Logits that are held at once where no gradient is needed, so that they stay in a CPU's cache."""
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """softmax(q k' / sqrt(d) + relative rows + relative columns) v, all (B, heads, h, w, d).
+
+def attention(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """softmax(q k' / sqrt(d) + relative rows + relative columns) v, all (B, heads, h, w, d), the fastest way.
 
     `rows` (h, h, d) and `cols` (w, w, d) hold the relative position of query row or column i and key row or column j.
     """
+    chunked = q.device.type == "cpu" and not torch.is_grad_enabled()
+    return (chunked_attention if chunked else fused_attention)(q, k, v, rows, cols)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """`attention` in one fused kernel, for queries and keys that hold the biases."""
     height, width, dim = q.shape[2:]
     by_row = torch.einsum("bnhwc,hkc->bnhwk", q, rows)
     by_col = torch.einsum("bnhwc,wkc->bnhwk", q, cols)
@@ -42,6 +52,27 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor)
     )  # the CPU's kernel wants it as wide as the key
     attended = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
     return attended[..., :dim].unflatten(2, (height, width))
+
+
+def chunked_attention(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """`attention` in plain matrix products, for at most about `CHUNK` logits at a time; without gradient."""
+    images, (height, width, dim) = q.shape[:2], q.shape[2:]
+    q, k, v = (each.flatten(0, 1).contiguous() for each in (q, k, v))
+    by_row = torch.einsum("nhwc,hkc->nhwk", q, rows)[..., None]
+    by_col = torch.einsum("nhwc,wkc->nhwk", q, cols)[..., None, :]
+    q, key, value = q * dim**-0.5, k.flatten(1, 2).mT, v.flatten(1, 2)
+    row_logits = width * height * width
+    for head in slices(len(q), CHUNK // (height * row_logits)):
+        for row in slices(height, CHUNK // row_logits):
+            logits = (by_row[head, row] + by_col[head, row]).flatten(3).flatten(1, 2)
+            logits.baddbmm_(q[head, row].flatten(1, 2), key[head])
+            q[head, row] = torch.bmm(logits.softmax(-1), value[head]).unflatten(1, (-1, width))
+    return q.unflatten(0, images)
+
+
+def slices(count: int, step: int) -> Iterator[slice]:
+    """All of `count`, `step` at a time and at least one."""
+    return (slice(start, start + max(step, 1)) for start in range(0, count, max(step, 1)))
 
 
 class FusedAttention(Attention):
@@ -64,8 +95,10 @@ class FusedAttention(Attention):
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 4, 1, 2, 5).unbind()
         positions = zip(q.shape[2:4], (self.rel_pos_h, self.rel_pos_w), strict=True)
         rows, cols = (get_rel_pos(count, count, table).to(q.dtype) for count, table in positions)
-        out = fused_attention(q, k, v, rows, cols).permute(0, 2, 3, 1, 4).flatten(3)
-        return self.proj(self._out_of_windows(out, batch, height, width) if self.window else out)
+        out = attention(q, k, v, rows, cols).permute(0, 2, 3, 1, 4).flatten(3)
+        if self.window:
+            out = self._out_of_windows(out, batch, height, width)
+        return self.proj(out.contiguous())  # the product is slow for tokens that are not
 
     def _into_windows(self, qkv: Tensor) -> Tensor:
         """Queries, keys and values (B, H, W, 3C) as windows (B x windows, side, side, 3C)."""

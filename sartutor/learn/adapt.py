@@ -1,0 +1,315 @@
+"""Adapting Segment Anything to a folder of your own data, phase by phase; read `adapt` from top to bottom.
+
+A phase is one run of the training loop, with a checkpoint of its own until the last one is done: whatever interrupts
+it, the same call goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from sartutor.errors import CheckpointError, DataError, SarTutorError
+from sartutor.learn.checkpoints import check_place, load_tensors, save_tensors, state_path
+from sartutor.learn.curves import read_curve
+from sartutor.learn.device import pick_device
+from sartutor.learn.embeddings import EmbeddingCache
+from sartutor.learn.loop import Schedule, Validation, Watch, fit
+from sartutor.learn.losses import MaskLoss
+from sartutor.learn.models import ADAPTED, BASE_PREFIX, SamModel, load_model
+from sartutor.learn.pretrain import load_pretrained
+from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Fusion
+from sartutor.learn.sam.adapters import Activation
+from sartutor.learn.sam.inputs import Ranges, Scale
+from sartutor.learn.sam.kept import KeptEmbeddings
+from sartutor.learn.sam.model import RadarSam
+from sartutor.learn.sam.objectives import AlignmentLoss, PromptLoss, ValidationLoss
+from sartutor.learn.sam.samples import PromptedImages, branch_ranges, labelled_ids
+from sartutor.learn.simmim import SamSimMIM
+from sartutor.presets import ADAPT_RECIPES, SAM_SIZES, AdaptRecipe, preset
+from sartutor.sar.folder import Dataset, open_dataset
+
+Alignment = Literal["supervised", "embedding"]
+"""What the secondary encoder learns from: masks through the frozen decoder, or the primary encoder's embeddings."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`, which are "chip" there."""
+
+    activation: Activation = "gelu"
+    fusion: Fusion = "gate"
+    alignment: Alignment = "supervised"
+    loss: MaskLoss = "dice"
+    scales: tuple[Scale, ...] = ("near",)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What came out: `val_iou` is the mean IoU over prompted validation boxes after each phase; of `seconds`, all."""
+
+    out: Path
+    phases: tuple[int, ...]
+    steps: tuple[int, ...]
+    val_iou: tuple[float, ...]
+    seconds: float
+
+
+def adapt(
+    folder: Path,
+    out: Path,
+    *,
+    size: str = "laptop",
+    recipe: AdaptRecipe | None = None,
+    init: str | Path | None = None,
+    phases: Sequence[int] | None = None,
+    method: Method | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    watch: Watch | None = None,
+    progress: bool = True,
+) -> Adapted:
+    """Adapt a promptable model to the objects of a folder and write checkpoint `out`; an interrupted run goes on.
+
+    Args:
+        folder: a folder of your own data with splits train and val.
+        out: checkpoint; what was added to the base, and where the base is not one of the package's, the base too.
+        size: name of a preset.
+        recipe: other sizes than those of the preset.
+        init: base model by name or path, a SAM encoder of `sartutor pretrain`, or an adapted model to go on with; None
+            takes the base of the preset's size.
+        phases: of 1, 2 and 3; None takes all that the folder has bands for.
+        method: the choices; None takes the defaults.
+        seed: of weights and samples.
+        device: auto, cpu, cuda, ...
+        watch: looks at the model now and then.
+        progress: show a bar.
+
+    Raises SarTutorError for phases that cannot be, DataError for a folder without objects to learn from,
+    CheckpointError for an `init`, or a state beside `out`, that does not fit, OutputError where `out` cannot be
+    written.
+    """
+    check_place(out)
+    method, recipe = method or Method(), recipe or ADAPT_RECIPES[preset(size).name]
+    data = open_dataset(folder)
+    labelled_ids(data, "train")
+    ranges = branch_ranges(data)
+    start = starting_point(init, recipe, ranges, method, seed)
+    wanted = planned_phases(phases, len(ranges), start.done)
+    job = _Job(data, ranges, recipe, method, seed, device, watch, progress)
+    header = job.header(size, start)
+    began = time.perf_counter()
+    done, steps, scores = start.done, [], []
+    for phase in wanted:
+        part = out.with_name(f"{out.stem}.phase{phase}.safetensors")
+        done = tuple(sorted({*done, phase}))
+        curve = job.run(start.model, phase, part, {**header, "phases": list(done)})
+        steps.append(curve.steps)
+        scores.append(curve.best)
+    _finish(start, out, {**header, "phases": list(done), "val_iou": scores, "steps": steps}, wanted)
+    return Adapted(out, done, tuple(steps), tuple(scores), time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model to train, the phases that it has behind it, and the name and hash of its base (None: its own)."""
+
+    model: AdaptedSam
+    done: tuple[int, ...]
+    base: str | None
+    digest: str | None
+
+
+def starting_point(
+    init: str | Path | None, recipe: AdaptRecipe, ranges: Sequence[Ranges], method: Method, seed: int
+) -> Start:
+    """What to start from; CheckpointError where it does not fit recipe or bands."""
+    torch.manual_seed(seed)
+    if init is not None and Path(init).suffix == ".safetensors":
+        about = load_tensors(Path(init))[1]
+        if about.get("kind") == "simmim":
+            return _from_pretrained(Path(init), recipe, ranges, method)
+    known = load_model(init if init is not None else BASES[recipe.size])
+    _check_size(init, known.sam.size.name, recipe)
+    if isinstance(known.sam, AdaptedSam):
+        return _goes_on(known, ranges, method)
+    named = None if known.name not in BASES.values() else known.name
+    return Start(_new(known.sam, ranges, method), (), named, known.digest if named else None)
+
+
+BASES = {"tiny": "sam_tiny_base", "vit_b": "vit_b"}
+"""The model of each size that adaptation starts from."""
+
+
+def planned_phases(asked: Sequence[int] | None, encoders: int, done: Sequence[int]) -> tuple[int, ...]:
+    """The phases to run, in order; SarTutorError for one that needs others first or a second encoder."""
+    if asked is None:
+        return PHASES if encoders == 2 else (1,)
+    for phase in asked:
+        if phase not in PHASES:
+            raise SarTutorError(f"There is no phase {phase}; use {', '.join(map(str, PHASES))}.")
+        if phase > 1 and encoders == 1:
+            raise DataError(
+                f"Phase {phase} needs bands for a second encoder; list them in dataset.yaml, as in "
+                "`secondary: [VH0, VH1, slope]`, or use `--phases 1`."
+            )
+        if missing := [before for before in range(1, phase) if before not in (*asked, *done)]:
+            raise SarTutorError(
+                f"Phase {phase} builds on phase {missing[0]}; name it too, or give a model that has it as `--init`."
+            )
+    return tuple(sorted(set(asked)))
+
+
+def _new(base: RadarSam, ranges: Sequence[Ranges], method: Method) -> AdaptedSam:
+    return AdaptedSam(base, len(ranges), method.activation, method.fusion)
+
+
+def _from_pretrained(path: Path, recipe: AdaptRecipe, ranges: Sequence[Ranges], method: Method) -> Start:
+    """The base with the encoder of masked pretraining in place of its own."""
+    pretrained = load_pretrained(path)
+    if not isinstance(pretrained, SamSimMIM):
+        raise CheckpointError(
+            f"{path} holds no encoder of Segment Anything; make one with `sartutor pretrain --method simmim "
+            "--backbone sam`."
+        )
+    _check_size(path, pretrained.size.name, recipe)
+    base = load_model(BASES[recipe.size]).sam
+    assert isinstance(base, RadarSam)
+    base.image_encoder.load_state_dict(pretrained.image_encoder.state_dict())
+    return Start(_new(base, ranges, method), (), None, None)
+
+
+def _check_size(init: object, size: str, recipe: AdaptRecipe) -> None:
+    if size != recipe.size:
+        raise CheckpointError(
+            f"{init} is a model of size {size} and the preset asks for {recipe.size}; choose the preset of its size."
+        )
+
+
+def _goes_on(known: SamModel, ranges: Sequence[Ranges], method: Method) -> Start:
+    """An adapted model whose bands are those of the folder."""
+    about = known.about
+    if [list(branch) for branch in known.branches] != [list(branch) for branch in ranges]:
+        needs = " and ".join(", ".join(branch) for branch in known.branches)
+        raise CheckpointError(f"{known.name} was adapted to the bands {needs}; the folder has others.")
+    if (about["activation"], about["fusion"]) != (method.activation, method.fusion):
+        raise CheckpointError(f"{known.name} has other adapters or fusion than asked for; choose the same.")
+    return Start(cast(AdaptedSam, known.sam), tuple(about["phases"]), about["base"], about["base_digest"])
+
+
+@dataclass(frozen=True)
+class PhaseCurve:
+    """How a phase went: steps done, and the best mean IoU over validation boxes."""
+
+    steps: int
+    best: float
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that the phases share."""
+
+    data: Dataset
+    ranges: Sequence[Ranges]
+    recipe: AdaptRecipe
+    method: Method
+    seed: int
+    device: str
+    watch: Watch | None
+    progress: bool
+
+    def header(self, size: str, start: Start) -> dict[str, Any]:
+        """What the checkpoint says of itself, but for its phases."""
+        return {
+            "kind": ADAPTED,
+            "architecture": self.recipe.size,
+            "base": start.base,
+            "base_digest": start.digest,
+            "parent": start.digest,
+            **asdict(self.method),
+            "scales": list(self.method.scales),
+            "bands": list(self.data.description.band_names),
+            "branches": [{name: list(ends) for name, ends in branch.items()} for branch in self.ranges],
+            "preset": size,
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+        }
+
+    def run(self, model: AdaptedSam, phase: int, part: Path, header: dict[str, Any]) -> PhaseCurve:
+        """Run a phase, or take it as it was run before; leaves what it learned in the model."""
+        if phase == 3:
+            model.begin_fusion()
+        model.train_phase(phase)
+        if not _is_done(part, header):
+            self._fit(model, phase, part, header)
+        model.load_state_dict(load_tensors(part)[0])
+        curve = read_curve(part)
+        return PhaseCurve(len(curve.loss), 1 - min(loss for _, loss in curve.validation))
+
+    def _fit(self, model: AdaptedSam, phase: int, part: Path, header: dict[str, Any]) -> None:
+        sizes, recipe = self.recipe.phases[phase - 1], self.recipe
+        steady = phase == 3 or (phase == 2 and self.method.alignment == "embedding")
+        kept = KeptEmbeddings(model, EmbeddingCache()) if steady else None
+        loss = AlignmentLoss(kept) if phase == 2 and kept else PromptLoss(self.method.loss, kept)
+        samples = self._samples("train", sizes.steps * recipe.batch, recipe.kept if steady else None)
+        fit(
+            model,
+            loss,
+            samples,
+            recipe.batch,
+            Schedule(
+                sizes.steps,
+                min(recipe.warmup, sizes.steps),
+                sizes.learning_rate,
+                recipe.weight_decay,
+                recipe.clip,
+                recipe.save_every,
+                betas=(0.9, 0.999),
+            ),
+            part,
+            header,
+            self.device,
+            seed=self.seed,
+            validation=Validation(
+                sizes.check_every, sizes.patience, self._validation(kept if phase == 3 else None)
+            ),
+            watch=self.watch,
+            progress=self.progress,
+        )
+
+    def _samples(self, split: str, draws: int, different: int | None = None) -> PromptedImages:
+        side = SAM_SIZES[self.recipe.size].image_size
+        seed = 2 * self.seed + (split == "val")
+        return PromptedImages(self.data, split, self.ranges, side, draws, seed, self.method.scales, different)
+
+    def _validation(self, kept: KeptEmbeddings | None) -> ValidationLoss:
+        samples = self._samples("val", self.recipe.validation)
+        return ValidationLoss(samples, self.recipe.batch, kept, pick_device(self.device))
+
+
+def _is_done(part: Path, header: dict[str, Any]) -> bool:
+    """Whether a phase has been run to its end; CheckpointError where another run has left its part there."""
+    if not part.exists() or state_path(part).exists():
+        return False
+    about = load_tensors(part)[1]
+    if any(about.get(key) != value for key, value in json.loads(json.dumps(header)).items()):
+        raise CheckpointError(
+            f"{part} belongs to a run with other settings; delete it or choose another output."
+        )
+    return True
+
+
+def _finish(start: Start, out: Path, header: dict[str, Any], phases: Sequence[int]) -> None:
+    """Write the checkpoint; then the parts of its phases are no longer needed."""
+    tensors = dict(start.model.state_dict())
+    if start.base is None:
+        tensors |= {BASE_PREFIX + name: value for name, value in start.model.base.state_dict().items()}
+    save_tensors(out, tensors, header)
+    for phase in phases:
+        out.with_name(f"{out.stem}.phase{phase}.safetensors").unlink(missing_ok=True)
