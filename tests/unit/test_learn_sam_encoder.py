@@ -8,8 +8,9 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from sartutor.errors import SarTutorError
+from sartutor.learn.sam import encoder as encoder_module
 from sartutor.learn.sam.adapters import MLP_SCALE, Adapter, Adapters
-from sartutor.learn.sam.encoder import ImageEncoder, fused_attention, layer_norm
+from sartutor.learn.sam.encoder import ImageEncoder, chunked_attention, fused_attention, layer_norm
 from sartutor.presets import SAM_SIZES
 
 SMALL = replace(SAM_SIZES["tiny"], image_size=96, width=32, depth=3, heads=2, window=4, global_blocks=(1,))
@@ -43,15 +44,23 @@ def images(*shape, seed=1):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("gradient", [True, False])
 @pytest.mark.parametrize("patch_grid", [6, 8])
-def test_embeddings_are_those_of_segment_anything(patch_grid):
+def test_embeddings_are_those_of_segment_anything(patch_grid, gradient):
     size = replace(SMALL, image_size=16 * patch_grid)
     theirs, ours = randomised(official(size)), ImageEncoder(size).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     image = images(2, 3, size.image_size, size.image_size)
-    expected = theirs(image)
+    with torch.set_grad_enabled(gradient):
+        expected, found = theirs(image), ours(image)
     assert expected.std() > 0.1
-    torch.testing.assert_close(ours(image), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_without_gradient_attention_is_chunked(monkeypatch):
+    monkeypatch.setattr(encoder_module, "fused_attention", lambda *_: pytest.fail("not chunked"))
+    with torch.no_grad():
+        randomised(ImageEncoder(SMALL))(images(1, 3, 96, 96))
 
 
 def test_gradients_are_those_of_segment_anything():
@@ -73,7 +82,10 @@ def test_names_and_shapes_are_those_of_official_checkpoints(name):
     assert shapes[0] == shapes[1]
 
 
-def test_fused_attention_is_softmax_of_logits_with_their_bias():
+@pytest.mark.parametrize("chunk", [1, 15 * 5 * 2, 15 * 15 * 3, 2**20])
+def test_attention_is_softmax_of_logits_with_their_bias(monkeypatch, chunk):
+    """In chunks of one row, of two where three are one too many, of three heads of four, and of everything."""
+    monkeypatch.setattr(encoder_module, "CHUNK", chunk)
     q, k, v = images(3, 2, 2, 3, 5, 8).unbind()
     rows, cols = images(3, 3, 8), images(5, 5, 8)
     logits = torch.einsum("bnhwc,bnijc->bnhwij", q, k) / 8**0.5
@@ -81,7 +93,9 @@ def test_fused_attention_is_softmax_of_logits_with_their_bias():
     logits += torch.einsum("bnhwc,wjc->bnhwj", q, cols)[..., None, :]
     weights = logits.flatten(4).softmax(-1).unflatten(4, (3, 5))
     expected = torch.einsum("bnhwij,bnijc->bnhwc", weights, v)
-    torch.testing.assert_close(fused_attention(q, k, v, rows, cols), expected, atol=1e-5, rtol=1e-4)
+    for attention in (fused_attention, chunked_attention):
+        found = attention(q, k, v, rows, cols)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_other_sizes_of_images_get_interpolated_positions():
