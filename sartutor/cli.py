@@ -265,6 +265,105 @@ def pretrain(
     typer.echo(f"loss {made.loss:.4f}; predicting the mean would give {made.baseline:.4f}")
 
 
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A folder of your own data, with masks of objects.")],
+    model: Annotated[
+        str, typer.Option(help="sam_tiny_base, vit_b, or the path of a checkpoint.")
+    ] = "sam_tiny_base",
+    split: Annotated[str, typer.Option(help="Which images: a split of the folder's splits.csv.")] = "test",
+    prompt: Annotated[
+        str, typer.Option(help="box (loose), jitter (as in training) or full (the whole image).")
+    ] = "box",
+    report: Annotated[Path | None, typer.Option(help="Report to write: NAME.json.")] = None,
+    least_pixels: Annotated[int, typer.Option(min=1, help="Smaller parts of a mask are no objects.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of the boxes of --prompt jitter.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Score a prompted model on labelled images, beside filling the box and Otsu's threshold in it."""
+    from sartutor.learn.evaluate import as_table
+    from sartutor.learn.evaluate import evaluate as score
+
+    bar = sys.stderr.isatty()
+    found = score(folder, model, split, prompt, report, seed, least_pixels, device, bar)
+    if as_json:
+        return _print_json(found)
+    typer.echo(as_table(found))
+    if report is not None:
+        typer.echo(f"{report} written")
+
+
+@app.command()
+def adapt(
+    folder: Annotated[Path, typer.Argument(help="A folder of your own data with splits train and val.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write: NAME.safetensors.")],
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    init: Annotated[
+        str | None,
+        typer.Option(help="Start from this model, encoder of `pretrain`, or adapted model: a name or path."),
+    ] = None,
+    phases: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,2,3",
+            help="1 first encoder, 2 second encoder, 3 fusion; by default all that there are bands for.",
+        ),
+    ] = None,
+    alignment: Annotated[
+        str, typer.Option(help="What phase 2 learns from: supervised (masks) or embedding (no labels).")
+    ] = "supervised",
+    fusion: Annotated[str, typer.Option(help="gate, or average for half and half.")] = "gate",
+    loss: Annotated[str, typer.Option(help="dice, bce or focal.")] = "dice",
+    activation: Annotated[str, typer.Option(help="Of the adapters: gelu or relu.")] = "gelu",
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="near encodes the surroundings of a box, chip the model's size in pixels; repeat it for both."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and samples.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Adapt Segment Anything to the objects in a folder; it goes on where it was stopped."""
+    from sartutor.learn import adapt as adapting
+    from sartutor.learn.checkpoints import refuse_complete
+    from sartutor.learn.distributed import is_first
+
+    scales = tuple(scale) if scale else ("near",)
+    method = adapting.Method(activation, fusion, alignment, loss, scales)  # type: ignore[arg-type]
+    wanted = None if phases is None else _numbers(phases)
+    bar = sys.stderr.isatty()
+    refuse_complete(out)
+    made = adapting.adapt(
+        folder,
+        out,
+        size=preset,
+        init=init,
+        phases=wanted,
+        method=method,
+        seed=seed,
+        device=device,
+        progress=bar,
+    )
+    if not is_first():
+        return
+    if as_json:
+        return _print_json({**vars(made), "out": str(made.out)})
+    for phase, steps, found in zip(made.ran, made.steps, made.val_iou, strict=True):
+        typer.echo(f"phase {phase}: {steps} steps, IoU of validation boxes {found:.3f}")
+    typer.echo(f"{made.out} written in {made.seconds:.0f} s")
+
+
+def _numbers(text: str) -> list[int]:
+    """Whole numbers between commas."""
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not numbers with commas between them: 1,2,3") from error
+
+
 def _print_catalogue(as_json: bool) -> None:
     from sartutor import catalog
     from sartutor.catalog.disk import human

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sartutor import __version__
 from sartutor.errors import CheckpointError, OutputError
-from sartutor.sar.files import refuse_no_file, replacing
+from sartutor.sar.files import check_writable, replacing
 
 FORMAT = 1
 
@@ -45,14 +45,7 @@ def check_place(out: Path) -> None:
         raise OutputError(
             f"{out}: a checkpoint is a safetensors file; choose a name that ends in .safetensors."
         )
-    refuse_no_file(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        reason = None if os.access(out.parent, os.W_OK) else "permission denied"
-    except OSError as error:
-        reason = error.strerror
-    if reason:
-        raise OutputError(f"cannot write {out} ({reason}); choose a folder that can be written to.")
+    check_writable(out)
 
 
 def refuse_complete(out: Path) -> None:

@@ -20,7 +20,7 @@ from sartutor.learn.models import load_model
 from sartutor.learn.records import mean_interval, read_records, write_record
 from sartutor.learn.sam import base
 from sartutor.learn.sam.baselines import iou
-from sartutor.learn.sam.evaluate import ObjectScore, pixel_polygon, score_objects
+from sartutor.learn.sam.evaluate import ComparedObject, pixel_polygon, score_objects
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.presets import SHAPES_RECIPES
 from sartutor.sar.boxes import connected_objects, loose_box, tight_box
@@ -78,7 +78,7 @@ def score_families(checkpoint: Path, seed: int, scenes: int) -> dict[str, dict[s
     model = load_model(checkpoint)
     results: dict[str, dict[str, float]] = {}
     for family_index, family in enumerate(shapes.FAMILIES):
-        scores: list[ObjectScore] = []
+        scores: list[ComparedObject] = []
         for index in range(scenes):
             scene, labels = shapes.family_scene((seed, family_index, index), family)
             scores += score_objects(Predictor(model, scene), scene, labels > 0, connected_objects(labels > 0))

@@ -39,3 +39,15 @@ def refuse_no_file(path: Path) -> None:
     """Raise OutputError where a folder or a device lies in the place of a file."""
     if path.exists() and not path.is_file():
         raise OutputError(f"cannot write {path} (it is there and is no file); choose another name.")
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file that is going to be written. Raises OutputError where it cannot be made or written."""
+    refuse_no_file(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(path.parent, os.W_OK) else "permission denied"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise OutputError(f"cannot write {path} ({reason}); choose a folder that can be written to.")

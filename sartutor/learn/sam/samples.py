@@ -98,11 +98,7 @@ def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
 
     Raises DataError where there is none, and where the folder has labels of another kind.
     """
-    if "object" not in folder.description.classes:
-        raise DataError(
-            f"{folder.folder / 'dataset.yaml'} names no object to prompt for; give it "
-            "`labels: {background: [0], object: [1, 255]}` with the values of its masks."
-        )
+    refuse_no_objects(folder)
     some = tuple(id for id in folder.ids(split) if bool((folder.mask(id) == 1).any()))
     if not some:
         raise DataError(
@@ -110,6 +106,15 @@ def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
             "in dataset.yaml are those of the masks."
         )
     return some
+
+
+def refuse_no_objects(folder: own.Dataset) -> None:
+    """Raise DataError unless the masks of a folder tell objects from background."""
+    if "object" not in folder.description.classes:
+        raise DataError(
+            f"{folder.folder / 'dataset.yaml'} names no object to prompt for; give it "
+            "`labels: {background: [0], object: [1, 255]}` with the values of its masks."
+        )
 
 
 def branch_ranges(folder: own.Dataset) -> list[Ranges]:

@@ -1,0 +1,268 @@
+"""How good a prompted model is on a folder of your own data: `sartutor evaluate`, and the same for any other method.
+
+Whatever answers boxes with a mask is asked with the same boxes and scored by the same counts. Pixels that are not
+labelled or hold no data are in no object and count nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from scipy import ndimage
+from tqdm import tqdm
+
+from sartutor.errors import DataError, OutputError
+from sartutor.learn.device import pick_device
+from sartutor.learn.models import SamModel, load_model
+from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
+from sartutor.learn.sam.predictor import Predictor
+from sartutor.learn.sam.samples import refuse_no_objects
+from sartutor.learn.scores import ImageScore, ObjectScore, box_counts, count, summary
+from sartutor.sar.boxes import Box, Mask, evaluation_boxes, full_box
+from sartutor.sar.files import check_writable, replacing
+from sartutor.sar.folder import IGNORE, Dataset, open_dataset
+from sartutor.sar.resize import refuse_complex
+from sartutor.sar.scene import Grid, Scene
+
+Answer = Callable[[Scene, Sequence[Box]], Mask]
+"""Marks (rows, columns) of a scene as objects, given boxes in its pixels; outside of them too, if it likes."""
+
+LEAST_PIXELS = 50
+"""Smaller parts of a label are no objects: they are prompted for, and count in images, but not on their own."""
+
+COLUMNS = (14, 11, 8, 8, 13, 13)
+"""Widths of the columns of `as_table`."""
+
+_EIGHT = np.ones((3, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Part:
+    """An object of a label: its tight box, size in pixels, and mean slope in degrees where that is known."""
+
+    box: Box
+    pixels: int
+    slope: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """An image with its boxes, and what is known of it: `truth` and `known` (rows, columns), and its objects."""
+
+    id: str
+    scene: Scene
+    boxes: tuple[Box, ...]
+    truth: Mask
+    known: Mask
+    parts: tuple[Part, ...]
+
+
+def evaluate(
+    folder: str | Path,
+    model: str | Path = "sam_tiny_base",
+    split: str = "test",
+    prompt: str = "box",
+    report: Path | None = None,
+    seed: int = 0,
+    least_pixels: int = LEAST_PIXELS,
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score a model and two baselines on a split of a folder; returns the report, written where `report` says.
+
+    Args:
+        folder: of your own data, with masks of objects.
+        model: name or checkpoint, as of `load_model`; a model that is not adapted sees the primary bands.
+        split: a split of the folder.
+        prompt: one of `PROMPTS`; images without an object are asked about as a whole.
+        report: JSON file to write.
+        seed: of the boxes of prompt "jitter".
+        least_pixels: of an object.
+        device: auto, cpu or cuda.
+        progress: show a bar.
+
+    Returns:
+        `model`, `split`, `prompt` and what else was asked for; the `summary` of the model, and that of each of the
+        `baselines`; `seconds`.
+
+    Raises DataError for a folder without objects, a split or prompt that does not exist and bands that the model
+    needs and the folder lacks, CheckpointError for the model, OutputError where the report cannot be written.
+    """
+    start = time.perf_counter()
+    if report is not None:
+        _check_report(report)
+    data = open_dataset(folder)
+    refuse_no_objects(data)
+    ids = data.ids(split)
+    chosen = load_model(model)
+    chosen.sam.to(pick_device(device))
+    answers: dict[str, Answer] = {
+        "model": sam_answer(chosen, data),
+        "fill_box": fill_boxes,
+        "otsu_box": partial(otsu_boxes, bands=data.primary),
+    }
+    asked = questions(data, split, prompt, seed, least_pixels)
+    bar = tqdm(asked, "evaluating", len(ids), unit="image", disable=not progress)
+    rows = [[score(question, answer) for answer in answers.values()] for question in bar]
+    sums = dict(zip(answers, map(summary, zip(*rows, strict=True)), strict=True))
+    about = {"model": str(model), "folder": str(folder), "split": split, "prompt": prompt, "seed": seed}
+    found = {**about, "least_pixels": least_pixels, **sums.pop("model"), "baselines": sums}
+    found["seconds"] = round(time.perf_counter() - start, 3)
+    if report is not None:
+        _write(report, found)
+    return found
+
+
+def as_table(report: dict[str, Any]) -> str:
+    """A report as lines of text: the model and its baselines, and what was found on images without an object."""
+    rows = {report["model"]: report, **report["baselines"]}
+    width = max(map(len, rows))
+    lines = [f"{'':{width}}  objects: IoU  precision  recall   F1    images: IoU  pooled: IoU"]
+    for name, row in rows.items():
+        of = row["objects"]
+        values = (
+            of["iou"],
+            of["precision"],
+            of["recall"],
+            of["f1"],
+            row["images"]["iou"],
+            row["pooled"]["iou"],
+        )
+        cells = (
+            f"{'-' if value is None else f'{value:.3f}':>{at}}"
+            for value, at in zip(values, COLUMNS, strict=True)
+        )
+        lines.append(f"{name:{width}}{''.join(cells)}")
+    counted = f"{report['objects']['n']} objects in {report['images']['n']} images"
+    empty = report["empty"]
+    if empty["n"]:
+        counted += f"; {empty['false_positive_pixels']} px marked in {empty['n']} images without an object"
+    return "\n".join([*lines, f"{counted}; {report['seconds']:.1f} s"])
+
+
+def score_images(
+    answer: Answer,
+    folder: Dataset,
+    split: str,
+    prompt: str,
+    seed: int = 0,
+    least_pixels: int = LEAST_PIXELS,
+) -> list[ImageScore]:
+    """Ask any method about the images of a split and score its answers, with a row for every object.
+
+    Raises DataError for a folder without objects, and a split or prompt that does not exist.
+    """
+    return [score(question, answer) for question in questions(folder, split, prompt, seed, least_pixels)]
+
+
+def questions(
+    folder: Dataset, split: str, prompt: str, seed: int = 0, least_pixels: int = LEAST_PIXELS
+) -> Iterator[Question]:
+    """The images of a split with their boxes: `evaluation_boxes`, or the whole image where nothing is labelled."""
+    refuse_no_objects(folder)
+    slope = _slope_band(folder)
+    for id in folder.ids(split):
+        scene, labels = folder.scene(id), folder.mask(id)
+        known = (labels != IGNORE) & scene.valid
+        truth = (labels == 1) & known
+        boxes = evaluation_boxes(truth, prompt, seed) or [full_box(scene.grid.shape)]
+        steepness = None if slope is None else np.asarray(scene.band(slope), np.float64)
+        parts = object_parts(truth, least_pixels, steepness)
+        yield Question(id, scene, tuple(boxes), truth, known, tuple(parts))
+
+
+def score(question: Question, answer: Answer) -> ImageScore:
+    """Compare the answer to a question with what is known."""
+    marked = answer(question.scene, question.boxes)
+    objects = tuple(
+        ObjectScore(
+            question.id,
+            part.box,
+            part.pixels,
+            part.slope,
+            box_counts(marked, question.truth, question.known, part.box),
+        )
+        for part in question.parts
+    )
+    known = int(np.count_nonzero(question.known))
+    return ImageScore(question.id, known, count(marked, question.truth, question.known), objects)
+
+
+def object_parts(truth: Mask, least_pixels: int, slope: NDArray[np.float64] | None = None) -> list[Part]:
+    """The parts (8 neighbours) of a label of at least so many pixels, with the mean of `slope` (rows, columns)."""
+    labels, _ = ndimage.label(truth, _EIGHT)
+    pixels = np.bincount(labels.ravel())
+    total = None if slope is None else np.bincount(labels.ravel(), slope.ravel())
+    return [
+        Part(
+            (float(cols.start), float(rows.start), float(cols.stop), float(rows.stop)),
+            int(pixels[number]),
+            None if total is None else float(total[number] / pixels[number]),
+        )
+        for number, (rows, cols) in enumerate(ndimage.find_objects(labels), 1)
+        if pixels[number] >= least_pixels
+    ]
+
+
+def sam_answer(model: SamModel, folder: Dataset) -> Answer:
+    """A prompted model as a method: the union of its masks over all boxes.
+
+    An adapted model sees its own bands, any other one the primary bands of the folder. Around a box where all pixels
+    have one value there is nothing to be told apart, and it marks nothing.
+
+    Raises DataError where the folder lacks a band that the model needs.
+    """
+    bands = tuple(dict.fromkeys(name for ranges in model.branches for name in ranges)) or folder.primary
+    if missing := [name for name in bands if name not in folder.description.band_names]:
+        raise DataError(
+            f"{folder.folder / 'dataset.yaml'} has no band {missing[0]!r}, which {model.name} needs "
+            f"({', '.join(bands)}); name the bands of the images as the model does."
+        )
+
+    def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
+        refuse_complex(scene.bands, scene.name)
+        predictor = Predictor(model, _in_pixels(scene.select(bands)))
+        marked = np.zeros(scene.grid.shape, bool)
+        for box in boxes:
+            with suppress(DataError):
+                found = predictor.segment(shapely.box(*box))
+                marked[found.window.toslices()] |= found.mask
+        return marked
+
+    return answer
+
+
+def _in_pixels(scene: Scene) -> Scene:
+    """A scene whose coordinates are its pixels, so that boxes are taken as they are."""
+    return replace(scene, grid=Grid(Affine.identity(), None, *scene.grid.shape))
+
+
+def _slope_band(folder: Dataset) -> str | None:
+    """The band that holds the slope: in degrees, and named so (angles of incidence are in degrees too)."""
+    bands = folder.description.bands
+    return next(
+        (band.name for band in bands if band.units == "degree" and "slope" in band.name.lower()), None
+    )
+
+
+def _check_report(path: Path) -> None:
+    """Find out before the work, not after it, that a report has no place. Raises OutputError."""
+    if path.suffix.lower() != ".json":
+        raise OutputError(f"{path}: the report is JSON; choose a name that ends in .json.")
+    check_writable(path)
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
