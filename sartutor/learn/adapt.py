@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 
@@ -49,13 +49,35 @@ class Method:
     loss: MaskLoss = "dice"
     scales: tuple[Scale, ...] = ("near",)
 
+    def __post_init__(self) -> None:
+        """SarTutorError for a choice that does not exist."""
+        given = {
+            "activation": (self.activation,),
+            "fusion": (self.fusion,),
+            "alignment": (self.alignment,),
+            "loss": (self.loss,),
+            "scale": self.scales,
+        }
+        kinds = zip(given, (Activation, Fusion, Alignment, MaskLoss, Scale), strict=True)
+        for name, kind in kinds:
+            for value in given[name]:
+                if value not in get_args(kind):
+                    raise SarTutorError(
+                        f"There is no {name} {value!r}; use one of {', '.join(get_args(kind))}."
+                    )
+
 
 @dataclass(frozen=True)
 class Adapted:
-    """What came out: `val_iou` is the mean IoU over prompted validation boxes after each phase; of `seconds`, all."""
+    """What came out.
+
+    `phases` are all that `out` has behind it, `ran` those of this call, each with its `steps` and the mean IoU over
+    prompted validation boxes at its best.
+    """
 
     out: Path
     phases: tuple[int, ...]
+    ran: tuple[int, ...]
     steps: tuple[int, ...]
     val_iou: tuple[float, ...]
     seconds: float
@@ -102,7 +124,7 @@ def adapt(
     ranges = branch_ranges(data)
     start = starting_point(init, recipe, ranges, method, seed)
     wanted = planned_phases(phases, len(ranges), start.done)
-    job = _Job(data, ranges, recipe, method, seed, device, watch, progress)
+    job = _Job(data, start.ranges, recipe, method, seed, device, watch, progress)
     header = job.header(size, start)
     began = time.perf_counter()
     done, steps, scores = start.done, [], []
@@ -113,14 +135,15 @@ def adapt(
         steps.append(curve.steps)
         scores.append(curve.best)
     _finish(start, out, {**header, "phases": list(done), "val_iou": scores, "steps": steps}, wanted)
-    return Adapted(out, done, tuple(steps), tuple(scores), time.perf_counter() - began)
+    return Adapted(out, done, wanted, tuple(steps), tuple(scores), time.perf_counter() - began)
 
 
 @dataclass(frozen=True)
 class Start:
-    """The model to train, the phases that it has behind it, and the name and hash of its base (None: its own)."""
+    """The model to train, what its encoders see, the phases behind it, and name and hash of its base (None: own)."""
 
     model: AdaptedSam
+    ranges: Sequence[Ranges]
     done: tuple[int, ...]
     base: str | None
     digest: str | None
@@ -140,7 +163,7 @@ def starting_point(
     if isinstance(known.sam, AdaptedSam):
         return _goes_on(known, ranges, method)
     named = None if known.name not in BASES.values() else known.name
-    return Start(_new(known.sam, ranges, method), (), named, known.digest if named else None)
+    return Start(_new(known.sam, ranges, method), ranges, (), named, known.digest if named else None)
 
 
 BASES = {"tiny": "sam_tiny_base", "vit_b": "vit_b"}
@@ -182,7 +205,7 @@ def _from_pretrained(path: Path, recipe: AdaptRecipe, ranges: Sequence[Ranges], 
     base = load_model(BASES[recipe.size]).sam
     assert isinstance(base, RadarSam)
     base.image_encoder.load_state_dict(pretrained.image_encoder.state_dict())
-    return Start(_new(base, ranges, method), (), None, None)
+    return Start(_new(base, ranges, method), ranges, (), None, None)
 
 
 def _check_size(init: object, size: str, recipe: AdaptRecipe) -> None:
@@ -193,14 +216,15 @@ def _check_size(init: object, size: str, recipe: AdaptRecipe) -> None:
 
 
 def _goes_on(known: SamModel, ranges: Sequence[Ranges], method: Method) -> Start:
-    """An adapted model whose bands are those of the folder."""
+    """An adapted model whose bands are those of the folder; it keeps its ranges."""
     about = known.about
     if [list(branch) for branch in known.branches] != [list(branch) for branch in ranges]:
         needs = " and ".join(", ".join(branch) for branch in known.branches)
         raise CheckpointError(f"{known.name} was adapted to the bands {needs}; the folder has others.")
     if (about["activation"], about["fusion"]) != (method.activation, method.fusion):
         raise CheckpointError(f"{known.name} has other adapters or fusion than asked for; choose the same.")
-    return Start(cast(AdaptedSam, known.sam), tuple(about["phases"]), about["base"], about["base_digest"])
+    model = cast(AdaptedSam, known.sam)
+    return Start(model, known.branches, tuple(about["phases"]), about["base"], about["base_digest"])
 
 
 @dataclass(frozen=True)
@@ -235,7 +259,7 @@ class _Job:
             **asdict(self.method),
             "scales": list(self.method.scales),
             "bands": list(self.data.description.band_names),
-            "branches": [{name: list(ends) for name, ends in branch.items()} for branch in self.ranges],
+            "branches": [[[name, *ends] for name, ends in branch.items()] for branch in start.ranges],
             "preset": size,
             "recipe": asdict(self.recipe),
             "seed": self.seed,

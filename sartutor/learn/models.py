@@ -122,8 +122,7 @@ def _load_adapted(name: str, path: Path) -> SamModel:
     _check_numbers(tensors, path)
     try:
         branches = tuple(
-            {band: (float(low), float(high)) for band, (low, high) in ranges.items()}
-            for ranges in about["branches"]
+            {band: (float(low), float(high)) for band, low, high in ranges} for ranges in about["branches"]
         )
         sam = AdaptedSam(_base(tensors, about, path), len(branches), about["activation"], about["fusion"])
         sam.use_phase(3 if 3 in about["phases"] else 1)

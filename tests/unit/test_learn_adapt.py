@@ -1,0 +1,260 @@
+"""Adaptation: phases build on each other, go on where they stopped, and leave a model that loads by its path."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from adapting import SIX, drawn, recipe, write_folder
+
+from sartutor.errors import CheckpointError, DataError, OutputError, SarTutorError
+from sartutor.learn import adapt as adapting
+from sartutor.learn.adapt import Method, adapt, planned_phases
+from sartutor.learn.checkpoints import load_tensors, save_tensors
+from sartutor.learn.loop import Watch
+from sartutor.learn.models import load_model
+from sartutor.learn.sam.adapted import AdaptedSam
+from sartutor.learn.sam.evaluate import pixel_polygon
+from sartutor.learn.sam.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("six")).folder
+
+
+@pytest.fixture(scope="module")
+def adapted(folder, tmp_path_factory):
+    """All three phases, two steps each."""
+    out = tmp_path_factory.mktemp("runs") / "a.safetensors"
+    return adapt(folder, out, recipe=recipe(), device="cpu", progress=False)
+
+
+def run(folder, out, **more):
+    return adapt(folder, out, recipe=more.pop("recipe", recipe()), device="cpu", progress=False, **more)
+
+
+def test_three_phases_become_one_checkpoint(adapted):
+    assert adapted.phases == adapted.ran == (1, 2, 3)
+    assert adapted.steps == (2, 2, 2)
+    assert all(0 <= value <= 1 for value in adapted.val_iou)
+    about = load_tensors(adapted.out)[1]
+    assert (about["base"], about["phases"]) == ("sam_tiny_base", [1, 2, 3])
+    assert [name for name, low, high in about["branches"][0]] == ["VV0", "VV1", "DEM"]
+    left = {path.name for path in adapted.out.parent.iterdir() if path.suffix == ".safetensors"}
+    assert left == {"a.safetensors"}
+
+
+def test_it_loads_and_segments_a_scene(adapted):
+    model = load_model(adapted.out)
+    assert isinstance(model.sam, AdaptedSam)
+    assert model.sam.phase == 3
+    scene, mask = drawn(9, SIX)
+    rows, cols = np.nonzero(mask)
+    box = (cols.min() - 4.0, rows.min() - 4.0, cols.max() + 4.0, rows.max() + 4.0)
+    found = Predictor(model, scene).segment(pixel_polygon(box, scene.grid))
+    truth = mask[found.window.toslices()] > 0
+    assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.5
+
+
+def test_bands_are_found_by_name_or_else_by_order(adapted):
+    model = load_model(adapted.out)
+    scene = drawn(3, SIX)[0]
+    shuffled = scene.select(SIX[::-1])
+    named = tuple(replace(band, name=f"B{i}") for i, band in enumerate(scene.bands))
+    expected = model.images(scene)
+    assert torch.equal(model.images(shuffled), expected)
+    assert torch.equal(model.images(replace(scene, bands=named)), expected)
+    with pytest.raises(DataError, match="needs VV0, VV1, VH0, VH1, DEM, slope"):
+        model.images(scene.select(("VV0", "VV1")))
+
+
+def test_the_second_phase_leaves_the_first_as_it_was(folder, tmp_path):
+    one = run(folder, tmp_path / "one.safetensors", phases=[1])
+    two = run(folder, tmp_path / "two.safetensors", phases=[2], init=one.out)
+    before, after = (load_tensors(made.out)[0] for made in (one, two))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("branches.1.") for name in changed)
+    assert two.phases == (1, 2)
+    assert two.ran == (2,)
+
+
+def test_phases_one_by_one_are_the_phases_at_once(folder, adapted, tmp_path):
+    made = run(folder, tmp_path / "1.safetensors", phases=[1])
+    for phase in (2, 3):
+        made = run(folder, tmp_path / f"{phase}.safetensors", phases=[phase], init=made.out)
+    whole, parts = (load_tensors(path)[0] for path in (adapted.out, made.out))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(folder, adapted, tmp_path):
+    out = tmp_path / "a.safetensors"
+    for stop in (1, 2):  # in the first phase, then in the second
+        seen = []
+
+        def look(model, step, seen=seen, stop=stop):
+            seen.append(step)
+            if len(seen) == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out, watch=Watch(1, look))
+    run(folder, out)
+    whole, resumed = (load_tensors(path)[0] for path in (adapted.out, out))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Method(fusion="average"),
+        Method(alignment="embedding"),
+        Method(loss="bce", activation="relu"),
+        Method(loss="focal", scales=("near", "chip")),
+    ],
+)
+def test_other_choices(folder, tmp_path, method):
+    made = run(folder, tmp_path / "a.safetensors", method=method)
+    model = load_model(made.out)
+    assert model.scales == method.scales
+    assert model.sam.branches[0].adapters[0].space.act.__class__.__name__.lower() == method.activation
+    assert (model.sam.gate is None) == (method.fusion == "average")
+    scene = drawn(3, SIX)[0]
+    found = Predictor(model, scene).segment(pixel_polygon((10, 10, 60, 60), scene.grid))
+    assert np.isfinite(found.probability).all()
+
+
+@pytest.mark.parametrize("bands", [("HH",), ("HH", "HV"), ("a", "b", "c"), ("a", "b", "c", "d")])
+@pytest.mark.parametrize("units", ["1", "power"])
+def test_folders_of_one_to_six_bands_in_any_units(tmp_path, bands, units):
+    data = write_folder(tmp_path / "data", bands, "db" if units == "power" else units)
+    made = run(data.folder, tmp_path / "a.safetensors")
+    assert made.phases == ((1, 2, 3) if len(bands) > 3 else (1,))
+
+
+def test_a_base_of_ones_own_goes_into_the_checkpoint(folder, tmp_path):
+    base = load_model("sam_tiny_base")
+    tensors = {name: value + 0.001 for name, value in base.sam.state_dict().items()}
+    save_tensors(tmp_path / "own.safetensors", tensors, {"kind": "sam", "architecture": "tiny"})
+    made = run(folder, tmp_path / "a.safetensors", phases=[1], init=tmp_path / "own.safetensors")
+    (tmp_path / "own.safetensors").unlink()
+    trunk = load_model(made.out).sam.base.image_encoder.state_dict()
+    assert all(torch.equal(value, tensors[f"image_encoder.{name}"]) for name, value in trunk.items())
+
+
+def test_an_encoder_of_masked_pretraining_takes_the_place_of_the_base(folder, tmp_path):
+    from pretraining import SpeckledChips
+    from pretraining import recipe as pretraining_recipe
+
+    from sartutor.learn.pretrain import load_pretrained, pretrain
+
+    chips, sizes = SpeckledChips(3, 256), pretraining_recipe(2, 2, "tiny")
+    pretrain(
+        chips,
+        "simmim",
+        tmp_path / "p.safetensors",
+        backbone="sam",
+        recipe=sizes,
+        device="cpu",
+        progress=False,
+    )
+    made = run(folder, tmp_path / "a.safetensors", phases=[1], init=tmp_path / "p.safetensors")
+    expected = load_pretrained(tmp_path / "p.safetensors").image_encoder.state_dict()
+    found = load_model(made.out).sam.base.image_encoder.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_an_encoder_of_another_kind_is_refused(folder, tmp_path):
+    with pytest.raises(CheckpointError, match="pretrain --method simmim --backbone sam"):
+        run(folder, tmp_path / "a.safetensors", init=_embedded("simmim_hh"))
+
+
+def _embedded(name):
+    from sartutor.learn.pretrain import pretrained_path
+
+    return pretrained_path(name)
+
+
+def test_plans():
+    assert planned_phases(None, 2, ()) == (1, 2, 3)
+    assert planned_phases(None, 1, ()) == (1,)
+    assert planned_phases([3], 2, (1, 2)) == (3,)
+    for asked, encoders, words in (
+        ([3], 2, "builds on phase 1"),
+        ([2], 1, "second encoder"),
+        ([4], 2, "no phase 4"),
+    ):
+        with pytest.raises(SarTutorError, match=words):
+            planned_phases(asked, encoders, ())
+
+
+def test_choices_that_do_not_exist():
+    for name in ("activation", "fusion", "alignment", "loss"):
+        with pytest.raises(SarTutorError, match=f"There is no {name} 'x'; use one of"):
+            Method(**{name: "x"})
+    with pytest.raises(SarTutorError, match="There is no scale 'far'; use one of near, chip"):
+        Method(scales=("near", "far"))
+
+
+def test_masks_that_mark_nothing(tmp_path):
+    data = write_folder(tmp_path / "data", ("VV",))
+    for mask in (data.folder / "masks").iterdir():
+        mask.write_bytes(mask.read_bytes())
+    text = (data.folder / "dataset.yaml").read_text()
+    (data.folder / "dataset.yaml").write_text(text.replace("- 255", "- 7").replace("- 0", "- 0\n  - 255"))
+    with pytest.raises(DataError, match=r"No mask of split 'train' .* marks an object"):
+        run(data.folder, tmp_path / "a.safetensors")
+
+
+def test_no_validation_split(tmp_path):
+    data = write_folder(tmp_path / "data", ("VV",), splits="train train test")
+    with pytest.raises(DataError, match="no image in split 'val'"):
+        run(data.folder, tmp_path / "a.safetensors")
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_model_of_other_bands_does_not_go_on(adapted, tmp_path):
+    data = write_folder(tmp_path / "data", ("a", "b", "c", "d"))
+    with pytest.raises(CheckpointError, match="was adapted to the bands VV0, VV1, DEM and VH0, VH1, slope"):
+        run(data.folder, tmp_path / "b.safetensors", init=adapted.out)
+
+
+def test_a_model_of_another_size(folder, tmp_path):
+    with pytest.raises(CheckpointError, match="model of size tiny and the preset asks for vit_b"):
+        run(folder, tmp_path / "a.safetensors", recipe=recipe(size="vit_b"), init="sam_tiny_base")
+
+
+def test_parts_of_another_run(folder, tmp_path):
+    out = tmp_path / "a.safetensors"
+
+    def stop(model, step):
+        raise KeyboardInterrupt
+
+    run(folder, out, phases=[1])
+    out.rename(tmp_path / "a.phase1.safetensors")
+    with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
+        run(folder, out, seed=5)
+
+
+def test_a_changed_base_is_refused(adapted, tmp_path):
+    tensors, about = load_tensors(adapted.out)
+    save_tensors(tmp_path / "b.safetensors", tensors, {**about, "base_digest": "0" * 64})
+    with pytest.raises(CheckpointError, match="another version of sam_tiny_base"):
+        load_model(tmp_path / "b.safetensors")
+
+
+def test_a_place_that_cannot_be_written(folder, tmp_path):
+    with pytest.raises(OutputError, match=r"ends in \.safetensors"):
+        run(folder, tmp_path / "a.pth")
+
+
+def test_curves_stay_beside_the_checkpoint(adapted):
+    curves = sorted(adapted.out.parent.glob("*.curve.json"))
+    assert [path.name for path in curves] == [f"a.phase{phase}.curve.json" for phase in (1, 2, 3)]
+    assert len(json.loads(curves[0].read_text())["loss"]) == 2
+
+
+def test_bases_have_the_sizes_they_are_listed_under():
+    assert load_model(adapting.BASES["tiny"]).sam.size.name == "tiny"
