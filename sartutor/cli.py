@@ -313,7 +313,9 @@ def adapt(
     alignment: Annotated[
         str, typer.Option(help="What phase 2 learns from: supervised (masks) or embedding (no labels).")
     ] = "supervised",
-    fusion: Annotated[str, typer.Option(help="gate, or average for half and half.")] = "gate",
+    fusion: Annotated[
+        str, typer.Option(help="gate, average (half and half) or first (without the second).")
+    ] = "gate",
     loss: Annotated[str, typer.Option(help="dice, bce or focal.")] = "dice",
     activation: Annotated[str, typer.Option(help="Of the adapters: gelu or relu.")] = "gelu",
     scale: Annotated[

@@ -443,7 +443,7 @@ ADAPT_RECIPES = {
     ),
     "laptop": AdaptRecipe(
         "tiny",
-        (AdaptPhase(400, 5e-4, 50, 4), AdaptPhase(300, 5e-4, 50, 4), AdaptPhase(200, 5e-4, 50, 4)),
+        (AdaptPhase(400, 1e-3, 50, 4), AdaptPhase(300, 1e-3, 50, 4), AdaptPhase(200, 5e-4, 50, 4)),
         4, 0.01, 20, 1.0, 50, 48, 160,
     ),
     # arXiv 2601.01213, released code: at most 1000 epochs of some 430 steps, patience 30 epochs in phases 1 and 2 and
@@ -455,7 +455,30 @@ ADAPT_RECIPES = {
             AdaptPhase(430_000, 1e-4, 430, 30),
             AdaptPhase(430_000, 1e-5, 430, 20),
         ),
-        5, 0.01, 100, 1.0, 430, 240, 2160,
+        5, 0.01, 100, 1.0, 430, 240, 800,
     ),
 }  # fmt: skip
 """Sizes of adaptation by preset."""
+
+
+@dataclass(frozen=True)
+class AvalancheRecipe:
+    """How `sam_tiny_avalanche` is made: adaptation on a benchmark of its own, larger than that of the experiments."""
+
+    adaptation: AdaptRecipe
+    data: BenchmarkSizes
+
+
+AVALANCHE_RECIPES = {
+    "smoke": AvalancheRecipe(ADAPT_RECIPES["smoke"], BENCHMARK_SIZES["smoke"]),
+    # about an hour of one core
+    "laptop": AvalancheRecipe(
+        AdaptRecipe(
+            "tiny",
+            (AdaptPhase(1800, 1e-3, 150, 12), AdaptPhase(1100, 1e-3, 100, 11), AdaptPhase(800, 5e-4, 100, 8)),
+            4, 0.01, 50, 1.0, 50, 64, 300,
+        ),
+        BenchmarkSizes(256, 640, 48, 4),
+    ),
+}  # fmt: skip
+"""Sizes of the recipe of `sam_tiny_avalanche` by preset."""

@@ -39,6 +39,10 @@ Alignment = Literal["supervised", "embedding"]
 """What the secondary encoder learns from: masks through the frozen decoder, or the primary encoder's embeddings."""
 
 
+MOST_KEPT_BYTES = 4 * 2**30
+"""Memory for embeddings of frozen encoders: 8 MB an image at 256 px with details, 4 MB at ViT-B."""
+
+
 @dataclass(frozen=True)
 class Method:
     """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`, which are "chip" there."""
@@ -279,7 +283,7 @@ class _Job:
     def _fit(self, model: AdaptedSam, phase: int, part: Path, header: dict[str, Any]) -> None:
         sizes, recipe = self.recipe.phases[phase - 1], self.recipe
         steady = phase == 3 or (phase == 2 and self.method.alignment == "embedding")
-        kept = KeptEmbeddings(model, EmbeddingCache()) if steady else None
+        kept = KeptEmbeddings(model, EmbeddingCache(max_bytes=MOST_KEPT_BYTES)) if steady else None
         loss = AlignmentLoss(kept) if phase == 2 and kept else PromptLoss(self.method.loss, kept)
         samples = self._samples("train", sizes.steps * recipe.batch, recipe.kept if steady else None)
         fit(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sartutor.learn.sam.fusion import SelectiveFusionGate, average_weights, fused
+from sartutor.learn.sam.fusion import SelectiveFusionGate, average_weights, first_weights, fused
 from sartutor.presets import SAM_SIZES
 
 
@@ -71,3 +71,10 @@ def test_the_gate_learns_which_encoder_is_right():
         optimizer.step()
     assert weights[:, 0, :, :2].min() > 0.8
     assert weights[:, 1, :, 2:].min() > 0.8
+
+
+def test_the_first_encoder_alone_is_itself():
+    torch.manual_seed(0)
+    one, other = ((torch.rand(2, 8, 4, 4), torch.rand(2, 3, 16, 16)) for _ in range(2))
+    alone = fused([one, other], first_weights([one[0], other[0]]))
+    assert all(torch.equal(level, expected) for level, expected in zip(alone, one, strict=True))

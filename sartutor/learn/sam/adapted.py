@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from sartutor.errors import SarTutorError
 from sartutor.learn.sam.adapters import Activation
-from sartutor.learn.sam.fusion import SelectiveFusionGate, average_weights, fused
+from sartutor.learn.sam.fusion import SelectiveFusionGate, average_weights, first_weights, fused
 from sartutor.learn.sam.model import Embedding, EncoderBranch, RadarSam
 
 PHASES = (1, 2, 3)
 
-Fusion = Literal["gate", "average"]
-"""How two encoders become one: by a gate that is learned, or half and half."""
+Fusion = Literal["gate", "average", "first"]
+"""How two encoders become one: by a gate that is learned, half and half, or by leaving out the second."""
 
 
 class AdaptedSam(nn.Module):
@@ -50,6 +50,7 @@ class AdaptedSam(nn.Module):
         self.size = base.size
         self.branches = nn.ModuleList(_branch(base, activation) for _ in range(branches))
         gated = branches == 2 and fusion == "gate"
+        self.fusion = fusion
         self.gate = SelectiveFusionGate(base.size.embedding) if gated else None
         self.mask_decoder = copy.deepcopy(base.mask_decoder)
         self.fusion_decoder = copy.deepcopy(base.mask_decoder) if branches == 2 else None
@@ -108,7 +109,9 @@ class AdaptedSam(nn.Module):
 
     def fusion_weights(self, tokens: Sequence[Tensor]) -> Tensor:
         """How much each branch's tokens (B, C, h, w) count at every place (B, 2, h, w)."""
-        return average_weights(tokens) if self.gate is None else self.gate(tokens)
+        if self.gate is not None:
+            return self.gate(tokens)
+        return average_weights(tokens) if self.fusion == "average" else first_weights(tokens)
 
     def decode(
         self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None

@@ -39,6 +39,13 @@ def average_weights(tokens: Sequence[Tensor]) -> Tensor:
     return tokens[0].new_full((batch, len(tokens), height, width), 1 / len(tokens))
 
 
+def first_weights(tokens: Sequence[Tensor]) -> Tensor:
+    """Weights (B, encoders, h, w) that are 1 for the first encoder and 0 for others: what fusion has to beat."""
+    weights = torch.zeros_like(average_weights(tokens))
+    weights[:, 0] = 1
+    return weights
+
+
 def fused(embeddings: Sequence[Embedding], weights: Tensor) -> Embedding:
     """One embedding: at every level the sum of the encoders', each times its weight (B, encoders, h, w).
 
