@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -22,7 +22,7 @@ from sartutor.learn.device import pick_device
 from sartutor.learn.embeddings import EmbeddingCache
 from sartutor.learn.loop import Schedule, Validation, Watch, fit
 from sartutor.learn.losses import MaskLoss
-from sartutor.learn.models import ADAPTED, BASE_PREFIX, SamModel, load_model
+from sartutor.learn.models import ADAPTED, BASE_PREFIX, DECODER_PREFIX, SamModel, load_model
 from sartutor.learn.pretrain import load_pretrained
 from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Fusion
 from sartutor.learn.sam.adapters import Activation
@@ -39,6 +39,9 @@ Alignment = Literal["supervised", "embedding"]
 """What the secondary encoder learns from: masks through the frozen decoder, or the primary encoder's embeddings."""
 
 
+Prompts = Literal["loose", "tight"]
+"""Boxes to learn from: as imprecise as people draw them, or as tight as the objects."""
+
 MOST_KEPT_BYTES = 4 * 2**30
 """Memory for embeddings of frozen encoders: 8 MB an image at 256 px with details, 4 MB at ViT-B."""
 
@@ -52,6 +55,7 @@ class Method:
     alignment: Alignment = "supervised"
     loss: MaskLoss = "dice"
     scales: tuple[Scale, ...] = ("near",)
+    prompts: Prompts = "loose"
 
     def __post_init__(self) -> None:
         """SarTutorError for a choice that does not exist."""
@@ -61,8 +65,9 @@ class Method:
             "alignment": (self.alignment,),
             "loss": (self.loss,),
             "scale": self.scales,
+            "prompts": (self.prompts,),
         }
-        kinds = zip(given, (Activation, Fusion, Alignment, MaskLoss, Scale), strict=True)
+        kinds = zip(given, (Activation, Fusion, Alignment, MaskLoss, Scale, Prompts), strict=True)
         for name, kind in kinds:
             for value in given[name]:
                 if value not in get_args(kind):
@@ -165,7 +170,7 @@ def starting_point(
     known = load_model(init if init is not None else BASES[recipe.size])
     _check_size(init, known.sam.size.name, recipe)
     if isinstance(known.sam, AdaptedSam):
-        return _goes_on(known, ranges, method)
+        return _goes_on(known, known.sam, ranges, method)
     named = None if known.name not in BASES.values() else known.name
     return Start(_new(known.sam, ranges, method), ranges, (), named, known.digest if named else None)
 
@@ -219,15 +224,20 @@ def _check_size(init: object, size: str, recipe: AdaptRecipe) -> None:
         )
 
 
-def _goes_on(known: SamModel, ranges: Sequence[Ranges], method: Method) -> Start:
+def _goes_on(known: SamModel, sam: AdaptedSam, ranges: Sequence[Ranges], method: Method) -> Start:
     """An adapted model whose bands are those of the folder; it keeps its ranges."""
     about = known.about
     if [list(branch) for branch in known.branches] != [list(branch) for branch in ranges]:
         needs = " and ".join(", ".join(branch) for branch in known.branches)
         raise CheckpointError(f"{known.name} was adapted to the bands {needs}; the folder has others.")
-    if (about["activation"], about["fusion"]) != (method.activation, method.fusion):
-        raise CheckpointError(f"{known.name} has other adapters or fusion than asked for; choose the same.")
-    model = cast(AdaptedSam, known.sam)
+    fixed = ("activation", "fusion") if 3 in about["phases"] else ("activation",)
+    if other := [name for name in fixed if about[name] != getattr(method, name)]:
+        raise CheckpointError(
+            f"{known.name} was adapted with {other[0]} {about[other[0]]}; go on with the same."
+        )
+    model = _new(sam.base, ranges, method)
+    shared = model.state_dict().keys() & sam.state_dict().keys()
+    model.load_state_dict({**model.state_dict(), **{name: sam.state_dict()[name] for name in shared}})
     return Start(model, known.branches, tuple(about["phases"]), about["base"], about["base_digest"])
 
 
@@ -314,7 +324,10 @@ class _Job:
     def _samples(self, split: str, draws: int, different: int | None = None) -> PromptedImages:
         side = SAM_SIZES[self.recipe.size].image_size
         seed = 2 * self.seed + (split == "val")
-        return PromptedImages(self.data, split, self.ranges, side, draws, seed, self.method.scales, different)
+        tight = self.method.prompts == "tight"
+        return PromptedImages(
+            self.data, split, self.ranges, side, draws, seed, self.method.scales, different, tight
+        )
 
     def _validation(self, kept: KeptEmbeddings | None) -> ValidationLoss:
         samples = self._samples("val", self.recipe.validation)
@@ -337,7 +350,8 @@ def _finish(start: Start, out: Path, header: dict[str, Any], phases: Sequence[in
     """Write the checkpoint; then the parts of its phases are no longer needed."""
     tensors = dict(start.model.state_dict())
     if start.base is None:
-        tensors |= {BASE_PREFIX + name: value for name, value in start.model.base.state_dict().items()}
+        base = start.model.base.state_dict()
+        tensors |= {BASE_PREFIX + name: base[name] for name in base if not name.startswith(DECODER_PREFIX)}
     save_tensors(out, tensors, header)
     for phase in phases:
         out.with_name(f"{out.stem}.phase{phase}.safetensors").unlink(missing_ok=True)

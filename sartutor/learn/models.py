@@ -36,7 +36,9 @@ ADAPTED = "adapted_sam"
 """Kind of the checkpoints of `sartutor adapt`."""
 
 BASE_PREFIX = "base."
-"""Of the names of a base's own tensors in an adapted checkpoint."""
+"""Of the names of a base's own tensors in an adapted checkpoint, but for its decoder, which has been trained."""
+
+DECODER_PREFIX = "mask_decoder."
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +143,8 @@ def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -
     }
     if inside:
         sam = RadarSam(_size(about, path))
-        _load_strictly(sam, inside, path)
+        decoder = {key: value for key, value in tensors.items() if key.startswith(DECODER_PREFIX)}
+        _load_strictly(sam, inside | decoder, path)
         return sam.eval()
     base = load_model(about["base"])
     if base.digest != about["base_digest"]:

@@ -21,7 +21,7 @@ from sartutor.errors import DataError
 from sartutor.learn.sam.contrast import box_mask
 from sartutor.learn.sam.inputs import Frame, Ranges, Scale, branch_image, level_range, prompt_window
 from sartutor.sar import folder as own
-from sartutor.sar.boxes import Box, Mask, training_boxes
+from sartutor.sar.boxes import Box, Mask, merge_overlapping, object_boxes, training_boxes
 from sartutor.sar.scene import Scene
 
 Batch = dict[str, Tensor]
@@ -52,6 +52,7 @@ class PromptedImages(Dataset[Batch]):
         seed: of the draws.
         scales: how much is encoded around a box; where there are several, each sample has one of them.
         different: sample i is sample i modulo this number: a list short enough to keep the embeddings of.
+        tight: boxes as tight as the objects, instead of the imprecise ones of `training_boxes`.
 
     Raises DataError for a split without images, or none of which has an object.
     """
@@ -66,9 +67,10 @@ class PromptedImages(Dataset[Batch]):
         seed: int,
         scales: Sequence[Scale] = ("near",),
         different: int | None = None,
+        tight: bool = False,
     ) -> None:
         self.folder, self.branches, self.side, self.draws = folder, branches, side, draws
-        self.seed, self.scales, self.different = seed, scales, different or draws
+        self.seed, self.scales, self.different, self.tight = seed, scales, different or draws, tight
         self.ids = labelled_ids(folder, split)
         self._labelled = lru_cache(KEPT_SCENES)(self._read)
 
@@ -80,7 +82,7 @@ class PromptedImages(Dataset[Batch]):
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, index % self.different))
         scene, labels = mirrored(self._labelled(self.ids[rng.integers(len(self.ids))]), rng)
-        boxes = training_boxes(rng, labels == 1)
+        boxes = self._boxes(rng, labels == 1)
         chosen = boxes[rng.integers(len(boxes))]
         shape = labels.shape[0], labels.shape[1]
         scale = self.scales[int(rng.integers(len(self.scales)))]
@@ -88,6 +90,9 @@ class PromptedImages(Dataset[Batch]):
         others = [box for box in boxes if box != chosen and _within(box, window)]
         some = [chosen, *(others[i] for i in rng.permutation(len(others))[: MOST_BOXES - 1])]
         return prompted(Labelled(scene, labels), self.branches, self.side, window, some)
+
+    def _boxes(self, rng: np.random.Generator, mask: Mask) -> list[Box]:
+        return merge_overlapping(object_boxes(mask)) if self.tight else training_boxes(rng, mask)
 
     def _read(self, id: str) -> Labelled:
         return Labelled(self.folder.scene(id), self.folder.mask(id))
