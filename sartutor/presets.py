@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sartutor.errors import SarTutorError
 
@@ -482,3 +482,36 @@ AVALANCHE_RECIPES = {
     ),
 }  # fmt: skip
 """Sizes of the recipe of `sam_tiny_avalanche` by preset."""
+
+
+@dataclass(frozen=True)
+class AligningSizes:
+    """Sizes of the notebook on the second encoder: its scenes, and how that encoder is aligned live.
+
+    `watched` counts the samples that the live picture judges by, `windows` those whose tokens are compared.
+    """
+
+    data: BenchmarkSizes
+    recipe: AdaptRecipe
+    watched: int
+    windows: int
+
+
+ALIGNING_SIZES = {
+    "smoke": AligningSizes(BENCHMARK_SIZES["smoke"], ADAPT_RECIPES["smoke"], 2, 2),
+    # each of the live runs takes some 40 s of two cores
+    "laptop": AligningSizes(
+        BenchmarkSizes(256, 64, 8, 32),
+        replace(
+            ADAPT_RECIPES["laptop"],
+            phases=(AdaptPhase(60, 1e-3, 60, 1),) * 3,
+            warmup=6,
+            validation=16,
+            kept=64,
+        ),
+        8,
+        12,
+    ),
+    "paper": AligningSizes(BENCHMARK_SIZES["laptop"], ADAPT_RECIPES["laptop"], 16, 24),
+}
+"""Sizes of the notebook on the second encoder by preset."""
