@@ -515,3 +515,32 @@ ALIGNING_SIZES = {
     "paper": AligningSizes(BENCHMARK_SIZES["laptop"], ADAPT_RECIPES["laptop"], 16, 24),
 }
 """Sizes of the notebook on the second encoder by preset."""
+
+
+@dataclass(frozen=True)
+class AdaptLesson:
+    """What a notebook on adaptation works with: simulated scenes, a `recipe` to train live, and what it looks at.
+
+    `objects` counts those whose boxes are loosened step by step.
+    """
+
+    scenes: BenchmarkSizes
+    recipe: AdaptRecipe
+    objects: int
+
+
+ADAPT_LESSONS = {
+    "smoke": AdaptLesson(
+        BenchmarkSizes(256, 3, 2, 3),
+        AdaptRecipe("tiny", (AdaptPhase(3, 5e-4, 3, 9),) * 3, 2, 0.01, 1, 1.0, 9, 2, 4),
+        objects=3,
+    ),
+    # phase 1 takes about a minute on two cores
+    "laptop": AdaptLesson(
+        BenchmarkSizes(256, 48, 12, 24),
+        AdaptRecipe("tiny", (AdaptPhase(100, 5e-4, 25, 9),) * 3, 4, 0.01, 10, 1.0, 100, 12, 32),
+        objects=16,
+    ),
+    "paper": AdaptLesson(BENCHMARK_SIZES["laptop"], ADAPT_RECIPES["laptop"], objects=48),
+}
+"""Sizes of the notebooks on adaptation by preset."""
