@@ -52,6 +52,13 @@ def test_several_boxes_equal_one_at_a_time():
     torch.testing.assert_close(together, torch.cat([box_contrast(image, box[None]) for box in boxes]))
 
 
+def test_a_box_reaches_as_far_as_the_image_does():
+    image, _ = disk(0.8, 0.3)
+    edge, beyond = torch.tensor([[0.0, 40, 30, 64]]), torch.tensor([[-9.0, 40, 30, 90]])
+    assert (box_contrast(image, beyond)[0, 3] == box_mask(edge, 64)[0]).all()
+    assert not box_contrast(image, torch.tensor([[70.0, 70, 90, 90]])).any()
+
+
 def test_the_threshold_is_that_of_scikit_image():
     values = torch.cat([torch.randn(500) * 0.05 + 0.3, torch.randn(300) * 0.08 + 0.7]).clamp(0, 1)
     counts = torch.histc(values, BINS, 0, 1)

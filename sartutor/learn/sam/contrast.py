@@ -31,9 +31,23 @@ def box_contrast(image: Tensor, boxes: Tensor) -> Tensor:
     border is not on; channel 3 is 1 in the box.
     """
     side = image.shape[-1]
-    inside = box_mask(boxes, side)[:, None]
+    rows, cols = _extent(boxes, side)
     rim = boxes.new_tensor([1.0, 1.0, -1.0, -1.0]) * side / 128
-    border = inside & ~box_mask(boxes + rim, side)[:, None]
+    inside, within = (box_mask(each, side)[:, None, rows, cols] for each in (boxes, boxes + rim))
+    contrast = image.new_zeros(len(boxes), CONTRAST_CHANNELS, side, side)
+    contrast[..., rows, cols] = _contrast(image[..., rows, cols], inside, inside & ~within)
+    return contrast
+
+
+def _extent(boxes: Tensor, side: int) -> tuple[slice, slice]:
+    """Rows and columns that hold all boxes (N, 4): all others are 0, and need no computing."""
+    low = boxes[:, :2].amin(0).floor().clamp(0, side).int().tolist()
+    high = boxes[:, 2:].amax(0).ceil().clamp(0, side).int().tolist()
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def _contrast(image: Tensor, inside: Tensor, border: Tensor) -> Tensor:
+    """Contrast (N, 4, h, w) of the part of the images that all boxes lie in."""
     counts = _histogram(image, inside)
     threshold = otsu_threshold(counts)
     border_level = _median(_histogram(image, border))

@@ -8,6 +8,9 @@ and not at a quarter of the patch grid.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
@@ -18,6 +21,7 @@ from torch.nn import functional
 from sartutor.learn.sam.adapters import Activation, Adapters
 from sartutor.learn.sam.contrast import CONTRAST_CHANNELS, box_contrast
 from sartutor.learn.sam.encoder import ImageEncoder
+from sartutor.learn.sam.lora import LowRankUpdates, Tuning
 from sartutor.presets import SamSize
 
 Embedding = tuple[Tensor, ...]
@@ -25,7 +29,7 @@ Embedding = tuple[Tensor, ...]
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.ReLU(inplace=True))
 
 
 class DetailStem(nn.Module):
@@ -64,11 +68,19 @@ class DetailUpscaler(nn.Module):
         self.to_full = nn.ConvTranspose2d(half, full, 2, 2)
         self.join_full = _conv(full, full)
 
-    def forward(self, tokens: Tensor, details: Embedding) -> Tensor:
-        full, half, quarter = details
-        x = self.join_quarter(self.tokens(tokens) + quarter)
-        x = self.join_half(self.to_half(x) + half)
-        return self.join_full(self.to_full(x) + full)
+    def forward(self, tokens: Tensor, details: Sequence[Embedding]) -> Tensor:
+        """Every one of the `details` is added: features at strides 1, 2 and 4."""
+        full, half, quarter = zip(*details, strict=True)
+        x = self.join_quarter(_added(self.tokens(tokens), quarter))
+        x = self.join_half(_added(self.to_half(x), half))
+        return self.join_full(_added(self.to_full(x), full))
+
+
+def _added(x: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """The sum, in place of `x`."""
+    for other in others:
+        x += other
+    return x
 
 
 class DetailMaskDecoder(MaskDecoder):
@@ -90,26 +102,51 @@ class DetailMaskDecoder(MaskDecoder):
     ) -> tuple[Tensor, Tensor]:
         """Mask logits (N, 4, H, W) and quality (N, 4) of N prompts, one per embedded image or all on one image."""
         tokens, _, *details = embedding
-        details = [both[0] + both[1] for both in zip(details, self.contrast_stem(contrast), strict=True)]
         tokens = tokens.expand(len(sparse), -1, -1, -1)
         queries = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         queries = torch.cat([queries.expand(len(sparse), -1, -1), sparse], 1)
         answers, prompted = self.transformer(tokens + dense, image_pe.expand_as(tokens), queries)
         prompted = prompted.transpose(1, 2).reshape(tokens.shape)
-        features = self.output_upscaling(prompted, tuple(details))
+        features = self.output_upscaling(prompted, (details, self.contrast_stem(contrast)))
         weights = torch.stack(
             [mlp(answers[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
         )
-        return torch.einsum("nkc,nchw->nkhw", weights, features), self.iou_prediction_head(answers[:, 0])
+        masks = features.permute(0, 2, 3, 1).flatten(1, 2) @ weights.mT
+        masks = masks.mT.unflatten(2, features.shape[2:])
+        return masks, self.iou_prediction_head(answers[:, 0])
 
 
 class EncoderBranch(nn.Module):
-    """What makes the trunk the encoder of other bands: adapters, and where the size has details a stem of its own."""
+    """What makes the frozen trunk of a base the encoder of other bands; at first one that encodes as the base does.
 
-    def __init__(self, size: SamSize, activation: Activation = "gelu") -> None:
+    Adapters, or low-rank updates in their place, and where the size has details a stem of its own. With more `triples`
+    of bands than one, which are stacked to 3n channels, a patch embedding of its own too.
+    """
+
+    def __init__(
+        self, base: RadarSam, tuning: Tuning = "adapters", activation: Activation = "gelu", triples: int = 1
+    ) -> None:
         super().__init__()
-        self.adapters = Adapters(size, activation)
-        self.detail_stem = DetailStem(3) if size.detail else nn.Identity()
+        trunk = base.image_encoder
+        self.adapters = Adapters(base.size, activation) if tuning == "adapters" else None
+        self.lora = LowRankUpdates(trunk) if tuning == "lora" else None
+        self.patch_embed = _widened(trunk.patch_embed, triples) if triples > 1 else None
+        self.detail_stem = _widened(base.detail_stem, triples) if base.size.detail else nn.Identity()
+
+    def encode(self, trunk: ImageEncoder, image: Tensor) -> Tensor:
+        """Embeddings (B, E, h, w) of normalised images (B, 3n, S, S)."""
+        encoder = trunk if self.lora is None else self.lora.within(trunk)
+        tokens = (self.patch_embed or trunk.patch_embed)(image)
+        return encoder.embed(tokens + trunk.positions(tokens), self.adapters)
+
+
+def _widened(layers: nn.Module, triples: int) -> nn.Module:
+    """A copy whose first convolution takes as many triples of channels; equal ones give what one gave."""
+    wide = copy.deepcopy(layers).requires_grad_()
+    first = next(layer for layer in wide.modules() if isinstance(layer, nn.Conv2d))
+    first.in_channels *= triples
+    first.weight = nn.Parameter(torch.cat([first.weight.detach() / triples] * triples, 1))
+    return wide
 
 
 class RadarSam(nn.Module):
@@ -144,6 +181,7 @@ class RadarSam(nn.Module):
             self.mask_decoder = MaskDecoder(transformer_dim=size.embedding, transformer=transformer)
         self.register_buffer("pixel_mean", torch.tensor(size.pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(size.pixel_std).view(-1, 1, 1), persistent=False)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
 
     def forward(self, image: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """One image per prompt, as in training: `encode`, then `decode` (without points where all are none)."""
@@ -151,13 +189,18 @@ class RadarSam(nn.Module):
         return self.decode(self.encode(image), boxes, given)
 
     def encode(self, image: Tensor, branch: EncoderBranch | None = None) -> Embedding:
-        """Embed images (B, 3, S, S) in [0, 1], as they are or as a branch sees them."""
-        normal = (image - self.pixel_mean) / self.pixel_std
-        tokens = self.image_encoder(normal, None if branch is None else branch.adapters)
+        """Embed images (B, 3, S, S) in [0, 1], as they are or as a branch sees them, (B, 3n, S, S) one of n triples.
+
+        The image in the embedding is the mean of the triples.
+        """
+        triples = image.unflatten(1, (-1, 3))
+        normal = ((triples - self.pixel_mean) / self.pixel_std).flatten(1, 2)
+        trunk = self.image_encoder
+        tokens = trunk(normal) if branch is None else branch.encode(trunk, normal)
         if not self.size.detail:
             return (tokens,)
         stem = self.detail_stem if branch is None else branch.detail_stem
-        return tokens, image, *stem(normal)
+        return tokens, triples.mean(1), *stem(normal)
 
     def decode(
         self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None
