@@ -29,7 +29,7 @@ from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.sam.samples import refuse_no_objects
 from sartutor.learn.scores import ImageScore, ObjectScore, box_counts, count, summary
-from sartutor.sar.boxes import Box, Mask, evaluation_boxes, full_box
+from sartutor.sar.boxes import Box, Mask, evaluation_boxes, full_box, refuse_unknown_prompt
 from sartutor.sar.files import check_writable, replacing
 from sartutor.sar.folder import IGNORE, Dataset, open_dataset
 from sartutor.sar.resize import refuse_complex
@@ -102,6 +102,7 @@ def evaluate(
     start = time.perf_counter()
     if report is not None:
         _check_report(report)
+    refuse_unknown_prompt(prompt)
     data = open_dataset(folder)
     refuse_no_objects(data)
     ids = data.ids(split)

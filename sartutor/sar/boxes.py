@@ -131,8 +131,7 @@ def evaluation_boxes(mask: Mask, prompt: str = "box", seed: int = 0) -> list[Box
         Boxes that do not overlap; none where the mask is empty, except for "full".
     """
     shape = (mask.shape[0], mask.shape[1])
-    if prompt not in PROMPTS:
-        raise DataError(f"there is no prompt {prompt!r}; use one of {', '.join(PROMPTS)}.")
+    refuse_unknown_prompt(prompt)
     if prompt == "full":
         return [full_box(shape)]
     tight = object_boxes(mask)
@@ -140,6 +139,12 @@ def evaluation_boxes(mask: Mask, prompt: str = "box", seed: int = 0) -> list[Box
         return merge_overlapping([loose_box(box, shape) for box in tight])
     own = [np.random.default_rng([seed, *map(int, box)]) for box in tight]
     return merge_overlapping([jittered(rng, box, shape) for rng, box in zip(own, tight, strict=True)])
+
+
+def refuse_unknown_prompt(prompt: str) -> None:
+    """Raise DataError unless a prompt is one of `PROMPTS`."""
+    if prompt not in PROMPTS:
+        raise DataError(f"There is no prompt {prompt!r}; use one of {', '.join(PROMPTS)}.")
 
 
 def training_boxes(rng: np.random.Generator, mask: Mask) -> list[Box]:
