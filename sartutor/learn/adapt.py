@@ -24,10 +24,11 @@ from sartutor.learn.loop import Schedule, Validation, Watch, fit
 from sartutor.learn.losses import MaskLoss
 from sartutor.learn.models import ADAPTED, BASE_PREFIX, DECODER_PREFIX, SamModel, load_model
 from sartutor.learn.pretrain import load_pretrained
-from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Fusion
+from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Encoders, Fusion
 from sartutor.learn.sam.adapters import Activation
 from sartutor.learn.sam.inputs import Ranges, Scale
 from sartutor.learn.sam.kept import KeptEmbeddings
+from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.objectives import AlignmentLoss, PromptLoss, ValidationLoss
 from sartutor.learn.sam.samples import PromptedImages, branch_ranges, labelled_ids
@@ -56,6 +57,8 @@ class Method:
     loss: MaskLoss = "dice"
     scales: tuple[Scale, ...] = ("near",)
     prompts: Prompts = "loose"
+    tuning: Tuning = "adapters"
+    encoders: Encoders = "pair"
 
     def __post_init__(self) -> None:
         """SarTutorError for a choice that does not exist."""
@@ -66,9 +69,11 @@ class Method:
             "loss": (self.loss,),
             "scale": self.scales,
             "prompts": (self.prompts,),
+            "tuning": (self.tuning,),
+            "encoders": (self.encoders,),
         }
-        kinds = zip(given, (Activation, Fusion, Alignment, MaskLoss, Scale, Prompts), strict=True)
-        for name, kind in kinds:
+        kinds = (Activation, Fusion, Alignment, MaskLoss, Scale, Prompts, Tuning, Encoders)
+        for name, kind in zip(given, kinds, strict=True):
             for value in given[name]:
                 if value not in get_args(kind):
                     raise SarTutorError(
@@ -132,7 +137,7 @@ def adapt(
     labelled_ids(data, "train")
     ranges = branch_ranges(data)
     start = starting_point(init, recipe, ranges, method, seed)
-    wanted = planned_phases(phases, len(ranges), start.done)
+    wanted = planned_phases(phases, len(start.model.branches), start.done)
     job = _Job(data, start.ranges, recipe, method, seed, device, watch, progress)
     header = job.header(size, start)
     began = time.perf_counter()
@@ -189,7 +194,7 @@ def planned_phases(asked: Sequence[int] | None, encoders: int, done: Sequence[in
         if phase > 1 and encoders == 1:
             raise DataError(
                 f"Phase {phase} needs bands for a second encoder; list them in dataset.yaml, as in "
-                "`secondary: [VH0, VH1, slope]`, or use `--phases 1`."
+                "`secondary: [VH0, VH1, slope]`, and do not stack them, or use `--phases 1`."
             )
         if missing := [before for before in range(1, phase) if before not in (*asked, *done)]:
             raise SarTutorError(
@@ -199,7 +204,7 @@ def planned_phases(asked: Sequence[int] | None, encoders: int, done: Sequence[in
 
 
 def _new(base: RadarSam, ranges: Sequence[Ranges], method: Method) -> AdaptedSam:
-    return AdaptedSam(base, len(ranges), method.activation, method.fusion)
+    return AdaptedSam(base, len(ranges), method.activation, method.fusion, method.tuning, method.encoders)
 
 
 def _from_pretrained(path: Path, recipe: AdaptRecipe, ranges: Sequence[Ranges], method: Method) -> Start:
@@ -230,7 +235,7 @@ def _goes_on(known: SamModel, sam: AdaptedSam, ranges: Sequence[Ranges], method:
     if [list(branch) for branch in known.branches] != [list(branch) for branch in ranges]:
         needs = " and ".join(", ".join(branch) for branch in known.branches)
         raise CheckpointError(f"{known.name} was adapted to the bands {needs}; the folder has others.")
-    fixed = ("activation", "fusion") if 3 in about["phases"] else ("activation",)
+    fixed = ("activation", "tuning", "encoders", *(("fusion",) if 3 in about["phases"] else ()))
     if other := [name for name in fixed if about[name] != getattr(method, name)]:
         raise CheckpointError(
             f"{known.name} was adapted with {other[0]} {about[other[0]]}; go on with the same."

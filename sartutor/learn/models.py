@@ -120,13 +120,21 @@ def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
 
 def _load_adapted(name: str, path: Path) -> SamModel:
     """An adapted model, in the last phase that it was trained in."""
-    tensors, about = load_tensors(path)
+    tensors, found = load_tensors(path)
+    about = {"tuning": "adapters", "encoders": "pair", **found}  # the choices of files that do not name them
     _check_numbers(tensors, path)
     try:
         branches = tuple(
             {band: (float(low), float(high)) for band, low, high in ranges} for ranges in about["branches"]
         )
-        sam = AdaptedSam(_base(tensors, about, path), len(branches), about["activation"], about["fusion"])
+        sam = AdaptedSam(
+            _base(tensors, about, path),
+            len(branches),
+            about["activation"],
+            about["fusion"],
+            about["tuning"],
+            about["encoders"],
+        )
         sam.use_phase(3 if 3 in about["phases"] else 1)
         bands, scales = tuple(about["bands"]), tuple(about["scales"])
     except (KeyError, TypeError, ValueError) as error:

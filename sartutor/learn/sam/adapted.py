@@ -17,12 +17,16 @@ from torch import Tensor, nn
 from sartutor.errors import SarTutorError
 from sartutor.learn.sam.adapters import Activation
 from sartutor.learn.sam.fusion import SelectiveFusionGate, average_weights, first_weights, fused
+from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import Embedding, EncoderBranch, RadarSam
 
 PHASES = (1, 2, 3)
 
 Fusion = Literal["gate", "average", "first"]
 """How two encoders become one: by a gate that is learned, half and half, or by leaving out the second."""
+
+Encoders = Literal["pair", "stacked"]
+"""An encoder for every three bands, or one for all of them, stacked."""
 
 
 class AdaptedSam(nn.Module):
@@ -33,27 +37,39 @@ class AdaptedSam(nn.Module):
 
     Args:
         base: the model to start from.
-        branches: 1 or 2 encoders; with 2 there is a gate.
+        branches: 1 or 2 triples of bands, each with an encoder of its own; with 2 there is a gate.
         activation: of the adapters.
         fusion: of two encoders.
+        tuning: of each encoder.
+        encoders: "stacked" has one encoder for all bands, and phase 1 alone: the ablation.
     """
 
     base: RadarSam
 
     def __init__(
-        self, base: RadarSam, branches: int = 2, activation: Activation = "gelu", fusion: Fusion = "gate"
+        self,
+        base: RadarSam,
+        branches: int = 2,
+        activation: Activation = "gelu",
+        fusion: Fusion = "gate",
+        tuning: Tuning = "adapters",
+        encoders: Encoders = "pair",
     ) -> None:
         super().__init__()
         if branches not in (1, 2):
             raise SarTutorError(f"{branches} encoders cannot be adapted; use 1 or 2.")
         object.__setattr__(self, "base", copy.deepcopy(base).requires_grad_(False).eval())
         self.size = base.size
-        self.branches = nn.ModuleList(_branch(base, activation) for _ in range(branches))
-        gated = branches == 2 and fusion == "gate"
+        self.stacked = encoders == "stacked"
+        count, triples = (1, branches) if self.stacked else (branches, 1)
+        self.branches = nn.ModuleList(
+            EncoderBranch(self.base, tuning, activation, triples) for _ in range(count)
+        )
+        gated = count == 2 and fusion == "gate"
         self.fusion = fusion
         self.gate = SelectiveFusionGate(base.size.embedding) if gated else None
         self.mask_decoder = copy.deepcopy(base.mask_decoder)
-        self.fusion_decoder = copy.deepcopy(base.mask_decoder) if branches == 2 else None
+        self.fusion_decoder = copy.deepcopy(base.mask_decoder) if count == 2 else None
         self.use_phase(1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AdaptedSam:
@@ -69,7 +85,9 @@ class AdaptedSam(nn.Module):
         if phase not in PHASES:
             raise SarTutorError(f"There is no phase {phase}; use {', '.join(map(str, PHASES))}.")
         if phase > 1 and len(self.branches) == 1:
-            raise SarTutorError(f"Phase {phase} needs a secondary encoder; give more than three bands.")
+            raise SarTutorError(
+                f"Phase {phase} needs a secondary encoder; give more than three bands and do not stack them."
+            )
         self.phase = phase
         self.base.mask_decoder = self.fusion_decoder if phase == 3 else self.mask_decoder
         return self
@@ -101,7 +119,11 @@ class AdaptedSam(nn.Module):
     def encode_branch(self, images: Tensor, index: int) -> Embedding:
         """The embedding of one branch."""
         branch: EncoderBranch = self.branches[index]  # type: ignore[assignment]
-        return self.base.encode(images[:, index], branch)
+        return self.base.encode(self.seen(images, index), branch)
+
+    def seen(self, images: Tensor, index: int) -> Tensor:
+        """What a branch sees of images: its own three bands (B, 3, S, S), or all of them, stacked."""
+        return images.flatten(1, 2) if self.stacked else images[:, index]
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Embedding:
         """One embedding of both branches, weighted at every place."""
@@ -118,11 +140,3 @@ class AdaptedSam(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """As `RadarSam.decode`, with the mask decoder of the phase."""
         return self.base.decode(embedding, boxes, points)
-
-
-def _branch(base: RadarSam, activation: Activation) -> EncoderBranch:
-    """A branch that encodes as the base does."""
-    branch = EncoderBranch(base.size, activation)
-    if base.size.detail:
-        branch.detail_stem.load_state_dict(base.detail_stem.state_dict())
-    return branch

@@ -36,7 +36,7 @@ class KeptEmbeddings:
         return tuple(torch.cat(level) for level in zip(*each, strict=True))
 
     def _one(self, image: Tensor, index: int) -> Embedding:
-        seen = image[:, index].half().cpu().contiguous().numpy()
+        seen = self.model.seen(image, index).half().cpu().contiguous().numpy()
         key = embedding_key(hashlib.sha256(seen.tobytes()).hexdigest(), self.digests[index])
         kept = self.cache.get(key, lambda: self.model.encode_branch(image, index))
         return tuple(level.to(image.device) for level in kept)
