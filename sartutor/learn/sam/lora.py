@@ -32,10 +32,10 @@ class LowRankUpdates(nn.ModuleList):
 
     def __init__(self, encoder: ImageEncoder) -> None:
         updated = _with_updates(encoder)
-        attentions = [block.attn for block in updated.blocks]
+        layers = [updated.get_submodule(f"blocks.{i}.attn.qkv") for i in range(len(encoder.blocks))]
+        pairs = (("down", "lora_A.default"), ("up", "lora_B.default"))
         super().__init__(
-            nn.ModuleDict({"down": each.qkv.lora_A["default"], "up": each.qkv.lora_B["default"]})
-            for each in attentions
+            nn.ModuleDict({name: layer.get_submodule(part) for name, part in pairs}) for layer in layers
         )
         object.__setattr__(self, "encoder", updated)
 
