@@ -8,8 +8,12 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from sartutor.errors import SarTutorError
+from sartutor.learn.data import ShapeWindows
+from sartutor.learn.losses import mask_iou
+from sartutor.learn.models import load_model
 from sartutor.learn.sam import encoder as encoder_module
 from sartutor.learn.sam.adapters import MLP_SCALE, Adapter, Adapters
+from sartutor.learn.sam.contrast import box_mask
 from sartutor.learn.sam.encoder import ImageEncoder, chunked_attention, fused_attention, layer_norm
 from sartutor.presets import SAM_SIZES
 
@@ -155,3 +159,18 @@ def test_activations_are_selectable():
     assert isinstance(Adapter(8, "relu").act, nn.ReLU)
     with pytest.raises(SarTutorError, match="no activation 'tanh'; use one of gelu, relu"):
         Adapter(8, "tanh")
+
+
+def test_masks_in_bfloat16_are_those_in_float32():
+    sam, overlap = load_model("sam_tiny_base").sam, []
+    for batch in (ShapeWindows(7, 10, 5, sam.size.image_size)[i] for i in range(10)):
+        found = []
+        for bf16 in (False, True):
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                found.append(sam.decode(sam.encode(batch["image"].float()), batch["box"])[0][:, 0].float())
+        inside = box_mask(batch["box"], sam.size.image_size)
+        overlap.append(mask_iou(found[1], (found[0] > 0).float() * inside, inside.float()))
+    ious = torch.cat(overlap)
+    assert len(ious) == 50
+    assert ious.median() >= 0.99
+    assert ious.min() >= 0.95
