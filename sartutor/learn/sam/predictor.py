@@ -13,6 +13,7 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from sartutor.errors import DataError, GeometryError
+from sartutor.learn.device import keep_freed_memory
 from sartutor.learn.embeddings import EmbeddingCache, embedding_key
 from sartutor.learn.models import SamModel
 from sartutor.learn.sam.inputs import Frame
@@ -58,6 +59,7 @@ class Predictor:
     def __init__(self, model: SamModel, source: Readable, cache: EmbeddingCache | None = None) -> None:
         self.model, self.source = model, source
         self.cache = cache if cache is not None else EmbeddingCache()
+        keep_freed_memory()
 
     def segment(self, polygon: Polygon, crs: CRS | None = None, threshold: float = 0.5) -> Segment:
         """The mask inside `polygon`, drawn in `crs` (None: the scene's own coordinates).
