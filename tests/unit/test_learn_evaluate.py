@@ -207,8 +207,10 @@ def test_filling_the_box_is_worth_the_share_of_the_object_in_its_box(folder):
 
 
 def test_objects_fall_into_classes_of_size_and_slope():
-    objects = parts([50, 149, 150, 399, 400, 9000], [0.0, 14.9, 15.0, 30.0, None, 80.0])
-    found = summary(one_image(objects))
+    (_, small), (_, medium), _ = SIZES.values()
+    (_, flat), (_, sloping), _ = SLOPES.values()
+    slopes = [0.0, flat - 0.1, flat, sloping, None, 80.0]
+    found = summary(one_image(parts([50, small - 1, small, medium - 1, medium, 9000], slopes)))
     assert {name: one["n"] for name, one in found["by_size"].items()} == {"small": 2, "medium": 2, "large": 2}
     assert {name: one["n"] for name, one in found["by_slope"].items()} == {
         "flat": 2,
