@@ -192,7 +192,7 @@ def segment(
         str | None, typer.Option(help="Coordinates of the boxes, EPSG:4326 say; the scene's own by default.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="sam_tiny_base, vit_b, or the path of a checkpoint.")
+        str, typer.Option(help="sam_tiny_base, sam_tiny_avalanche, vit_b, or the path of a checkpoint.")
     ] = "sam_tiny_base",
     vector: Annotated[Path | None, typer.Option(help="Outlines to write as GeoPackage.")] = None,
     as_json: JsonFlag = False,
@@ -269,7 +269,7 @@ def pretrain(
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A folder of your own data, with masks of objects.")],
     model: Annotated[
-        str, typer.Option(help="sam_tiny_base, vit_b, or the path of a checkpoint.")
+        str, typer.Option(help="sam_tiny_base, sam_tiny_avalanche, vit_b, or the path of a checkpoint.")
     ] = "sam_tiny_base",
     split: Annotated[str, typer.Option(help="Which images: a split of the folder's splits.csv.")] = "test",
     prompt: Annotated[
@@ -317,7 +317,6 @@ def adapt(
         str, typer.Option(help="gate, average (half and half) or first (without the second).")
     ] = "gate",
     loss: Annotated[str, typer.Option(help="dice, bce or focal.")] = "dice",
-    activation: Annotated[str, typer.Option(help="Of the adapters: gelu or relu.")] = "gelu",
     scale: Annotated[
         list[str] | None,
         typer.Option(
@@ -334,7 +333,7 @@ def adapt(
     from sartutor.learn.distributed import is_first
 
     scales = tuple(scale) if scale else ("near",)
-    method = adapting.Method(activation, fusion, alignment, loss, scales)  # type: ignore[arg-type]
+    method = adapting.Method(fusion=fusion, alignment=alignment, loss=loss, scales=scales)  # type: ignore[arg-type]
     wanted = None if phases is None else _numbers(phases)
     bar = sys.stderr.isatty()
     refuse_complete(out)

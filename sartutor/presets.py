@@ -463,14 +463,18 @@ ADAPT_RECIPES = {
 
 @dataclass(frozen=True)
 class AvalancheRecipe:
-    """How `sam_tiny_avalanche` is made: adaptation on a benchmark of its own, larger than that of the experiments."""
+    """How `sam_tiny_avalanche` is made: adaptation on a benchmark of its own, larger than that of the experiments.
+
+    It is scored on `test` scenes a seed.
+    """
 
     adaptation: AdaptRecipe
     data: BenchmarkSizes
+    test: int
 
 
 AVALANCHE_RECIPES = {
-    "smoke": AvalancheRecipe(ADAPT_RECIPES["smoke"], BENCHMARK_SIZES["smoke"]),
+    "smoke": AvalancheRecipe(ADAPT_RECIPES["smoke"], BENCHMARK_SIZES["smoke"], 2),
     # about an hour of one core
     "laptop": AvalancheRecipe(
         AdaptRecipe(
@@ -479,6 +483,7 @@ AVALANCHE_RECIPES = {
             4, 0.01, 50, 1.0, 50, 64, 300,
         ),
         BenchmarkSizes(256, 640, 48, 4),
+        48,
     ),
 }  # fmt: skip
 """Sizes of the recipe of `sam_tiny_avalanche` by preset."""
@@ -544,3 +549,37 @@ ADAPT_LESSONS = {
     "paper": AdaptLesson(BENCHMARK_SIZES["laptop"], ADAPT_RECIPES["laptop"], objects=48),
 }
 """Sizes of the notebooks on adaptation by preset."""
+
+
+@dataclass(frozen=True)
+class AvalancheSizes:
+    """Sizes of the experiment on `avalanche-small`; `rates` are the learning rates that are searched.
+
+    The search has a `search_share` of the steps.
+    """
+
+    data: BenchmarkSizes
+    adaptation: AdaptRecipe
+    rival: RivalRecipe
+    rates: tuple[float, ...]
+    search_share: float
+
+
+AVALANCHE_SIZES = {
+    "smoke": AvalancheSizes(
+        BENCHMARK_SIZES["smoke"], ADAPT_RECIPES["smoke"], RIVAL_RECIPES["smoke"], (5e-4, 1e-3), 1.0
+    ),
+    # phases of 300, 200 and 150 steps of 4 images, as many for a rival as for all phases together
+    "laptop": AvalancheSizes(
+        BENCHMARK_SIZES["laptop"],
+        AdaptRecipe(
+            "tiny",
+            (AdaptPhase(300, 1e-3, 75, 9), AdaptPhase(200, 1e-3, 50, 9), AdaptPhase(150, 1e-3, 50, 9)),
+            4, 0.01, 20, 1.0, 50, 48, 160,
+        ),
+        RivalRecipe(256, 650, 40, 4, 1e-3, 0.01, 1.0, 65, 48),
+        (3e-4, 1e-3, 3e-3),
+        0.34,
+    ),
+}  # fmt: skip
+"""Sizes of the experiment on `avalanche-small` by preset."""

@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sartutor.errors import DataError
 from sartutor.lab import plots
 from sartutor.learn.cells import PRETRAINED
 from sartutor.learn.reconstruction import PREFIX, STRATA
+from sartutor.learn.record_tables import PLANNED_SEEDS, difference, interval
 from sartutor.learn.records import mean_interval, recorded
-from sartutor.learn.report import METHODS, PLANNED_SEEDS, READOUTS, SCORES
-from sartutor.learn.runner import Difference, Records, of_row, paired_difference
+from sartutor.learn.report import METHODS, READOUTS, SCORES
+from sartutor.learn.runner import Difference, Records, of_row
 from sartutor.learn.starts import FRACTIONS, MEANINGS, QUESTIONS, STARTS, TASK_CELLS, WEIGHTINGS, row_name
 
 SHARES = (1.0, 0.5, 0.25, 0.125)
@@ -85,10 +85,7 @@ def compared(known: Records, method: str, task: str, share: float, a: str, b: st
     """Start `a` less start `b` in a metric of one cell."""
     here = [record for record in known if record["data"] == task]
     one, other = (row_name(method, each, share) for each in (a, b))
-    try:
-        return Answer(f"{a} less {b}", paired_difference(here, one, other, metric))
-    except DataError:
-        return Answer(f"{a} less {b}", None)
+    return Answer(f"{a} less {b}", difference(here, one, other, metric))
 
 
 def answers(known: Records, method: str, share: float, metric: str = "miou") -> list[Answer]:
@@ -112,17 +109,10 @@ def start_table(known: Records, method: str, share: float) -> pd.DataFrame:
         row: dict[str, Any] = {"start": start, "what it is": MEANINGS[start], "seeds": len(of)}
         for metric, title in READOUTS.items():
             gain = compared(known, method, "land_cover", share, start, "random", metric).found
-            row[title] = _mean_and_half([r["values"][metric] for r in of if metric in r["values"]])
+            row[title] = interval(of, metric)
             row[f"{title}, less random"] = "" if start == "random" else said(gain)
         rows.append(row)
     return pd.DataFrame(rows).set_index("start")
-
-
-def _mean_and_half(values: Sequence[float]) -> str:
-    if not values:
-        return "not run yet"
-    mean, half = mean_interval(values)
-    return f"{mean:.3f} ± {half:.3f}"
 
 
 def said(found: Difference | None) -> str:

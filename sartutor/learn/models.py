@@ -26,7 +26,7 @@ from sartutor.presets import SAM_SIZES, SamSize
 from sartutor.sar.boxes import Box
 from sartutor.sar.scene import Scene
 
-EMBEDDED = ("sam_tiny_base",)
+EMBEDDED = ("sam_tiny_base", "sam_tiny_avalanche")
 """Models that come with the package."""
 MODEL_NAMES = (*EMBEDDED, "vit_b")
 """Names that `load_model` takes beside a path."""
@@ -105,7 +105,7 @@ def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
     """
     name = str(name_or_path)
     if name in EMBEDDED:
-        return _load_sam(name, Path(str(files("sartutor.weights") / f"{name}.safetensors")))
+        return _load_any(name, Path(str(files("sartutor.weights") / f"{name}.safetensors")))
     if name == "vit_b":
         return _load_sam(name, _converted(catalog.fetch("sam-vit-b")["sam_vit_b_01ec64.pth"]))
     path = Path(name)
@@ -113,9 +113,12 @@ def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
         raise CheckpointError(
             f"There is no model {name!r}; use one of {', '.join(MODEL_NAMES)} or the path of a checkpoint."
         )
-    if path.suffix != ".pth" and load_tensors(path)[1].get("kind") == ADAPTED:
-        return _load_adapted(path.stem, path)
-    return _load_sam(path.stem, _converted(path) if path.suffix == ".pth" else path)
+    return _load_any(path.stem, _converted(path) if path.suffix == ".pth" else path)
+
+
+def _load_any(name: str, path: Path) -> SamModel:
+    adapted = load_tensors(path)[1].get("kind") == ADAPTED
+    return _load_adapted(name, path) if adapted else _load_sam(name, path)
 
 
 def _load_adapted(name: str, path: Path) -> SamModel:

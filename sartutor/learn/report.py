@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sartutor.errors import DataError
+from sartutor.learn.avalanche_report import avalanches
 from sartutor.learn.cells import PRETRAINED
 from sartutor.learn.pretrain import EMBEDDED
 from sartutor.learn.reconstruction import PREFIX, STRATA
-from sartutor.learn.records import mean_interval, read_records
-from sartutor.learn.runner import Difference, Records, of_row, paired_difference
+from sartutor.learn.record_tables import (
+    PLANNED_SEEDS,
+    difference,
+    interval,
+    mean,
+    said,
+    table,
+    verdict,
+)
+from sartutor.learn.records import read_records
+from sartutor.learn.runner import Records, of_row
 from sartutor.learn.starts import (
     FRACTIONS,
     MEANINGS,
@@ -25,9 +34,6 @@ from sartutor.learn.starts import (
     row_name,
 )
 from sartutor.sar.files import replacing
-
-PLANNED_SEEDS = range(1, 6)
-"""Seeds of a complete table; with fewer, verdicts stand "so far"."""
 
 SCORES = {"land_cover": "miou", "multilabel": "ap_macro", "flood": "f1"}
 """The score that each task goes by."""
@@ -61,7 +67,14 @@ def write_report(records: Path, out: Path) -> None:
 
 def report(records: Path) -> str:
     """The whole report as Markdown."""
-    parts = [HEAD, *weighting(records), *tasks(records), *encoders(records), *shapes(records)]
+    parts = [
+        HEAD,
+        *weighting(records),
+        *tasks(records),
+        *avalanches(records),
+        *encoders(records),
+        *shapes(records),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,7 +82,7 @@ def weighting(folder: Path) -> list[str]:
     """The main table on land cover: scores, comparisons, restoration."""
     known = read_records(folder, "weighting")
     meanings = [[f"`{name}`", meaning] for name, meaning in MEANINGS.items()]
-    parts = ["## Does weighting by backscatter help?", WEIGHTING, _table(("start", "meaning"), meanings)]
+    parts = ["## Does weighting by backscatter help?", WEIGHTING, table(("start", "meaning"), meanings)]
     parts += [_filled(known), *_searched(read_records(folder, "weighting_search"))]
     for method, title in METHODS.items():
         mine = [record for record in known if record["configuration"].startswith(f"{method}-")]
@@ -87,7 +100,7 @@ def _filled(known: Records) -> str:
     rows = [[str(seed), *(_lack(there, method, seed) for method in METHODS)] for seed in PLANNED_SEEDS]
     count = len({record["values"]["simulator"] for record in known})
     mixed = f"\n\nThe records come from {count} versions of the simulator." if count > 1 else ""
-    return _table(("cells of seed", *METHODS), rows) + mixed
+    return table(("cells of seed", *METHODS), rows) + mixed
 
 
 def _lack(there: set[tuple[str, int]], method: str, seed: int) -> str:
@@ -117,7 +130,7 @@ def _searched(known: Records) -> list[str]:
     return [
         "### Learning rates of fine-tuning",
         state,
-        _table(("method", "start", *(f"{r:g}" for r in rates)), rows),
+        table(("method", "start", *(f"{r:g}" for r in rates)), rows),
     ]
 
 
@@ -141,17 +154,17 @@ def _scores(known: Records, method: str, fraction: float) -> str:
             rows.append([f"`{start}`", "0", *["-"] * (len(SCORE_COLUMNS) - 2)])
             continue
         scores = [each for metric in READOUTS for each in _score_and_gain(known, name, random, metric)]
-        cost = [f"{_mean(of, each):.0f}" for each in (f"{PRETRAINED}cpu_seconds", "finetune_cpu_seconds")]
-        chips = " to ".join(f"{_mean(of, each):.3f}" for each in ("miou_low", "miou_high"))
-        size = f"{_mean(of, 'parameters') / 1e6:.2f}"
+        cost = [f"{mean(of, each):.0f}" for each in (f"{PRETRAINED}cpu_seconds", "finetune_cpu_seconds")]
+        chips = " to ".join(f"{mean(of, each):.3f}" for each in ("miou_low", "miou_high"))
+        size = f"{mean(of, 'parameters') / 1e6:.2f}"
         rows.append([f"`{start}`", str(len(of)), *scores, chips, size, *cost])
-    return _table(SCORE_COLUMNS, rows)
+    return table(SCORE_COLUMNS, rows)
 
 
 def _score_and_gain(known: Records, name: str, random: str, metric: str) -> list[str]:
     """A row's score, and what it adds to that of random weights."""
-    gain = _difference(known, name, random, metric)
-    return [_interval(of_row(known, name), metric), "-" if gain is None or name == random else _said(gain)]
+    gain = difference(known, name, random, metric)
+    return [interval(of_row(known, name), metric), "-" if gain is None or name == random else said(gain)]
 
 
 def _answers(known: Records, method: str, fraction: float) -> str:
@@ -159,32 +172,10 @@ def _answers(known: Records, method: str, fraction: float) -> str:
     rows = []
     for question in QUESTIONS:
         a, b = (row_name(method, start, fraction) for start in (question.a, question.b))
-        found = [_difference(known, a, b, metric) for metric in READOUTS]
+        found = [difference(known, a, b, metric) for metric in READOUTS]
         pair = f"`{question.a}` less `{question.b}`"
-        rows.append([question.text, pair, str(found[0].seeds if found[0] else 0), *map(_verdict, found)])
-    return _table(("question", "comparison", "seeds", *READOUTS.values()), rows)
-
-
-def _difference(known: Records, a: str, b: str, metric: str) -> Difference | None:
-    """Row `a` less row `b`; None where they have no seed in common."""
-    try:
-        return paired_difference(known, a, b, metric)
-    except DataError:
-        return None
-
-
-def _said(found: Difference) -> str:
-    """A difference with the smallest that its seeds resolve."""
-    resolved = f"{found.smallest_resolved:.4f}" if math.isfinite(found.smallest_resolved) else "none"
-    return f"{found.mean:+.4f} ± {resolved}"
-
-
-def _verdict(found: Difference | None) -> str:
-    """A difference and what it decides."""
-    if found is None:
-        return "not run yet"
-    so_far = "" if found.seeds >= len(PLANNED_SEEDS) else " so far"
-    return f"{_said(found)}: {found.verdict}{so_far}"
+        rows.append([question.text, pair, str(found[0].seeds if found[0] else 0), *map(verdict, found)])
+    return table(("question", "comparison", "seeds", *READOUTS.values()), rows)
 
 
 def _restored(known: Records, method: str) -> str:
@@ -194,9 +185,9 @@ def _restored(known: Records, method: str) -> str:
     for start, about in STARTS.items():
         of = of_row(known, row_name(method, start, FRACTIONS[0]))
         if about.rule is not None and of:
-            rows.append([f"`{start}`", str(len(of)), *(_interval(of, column) for column in columns)])
+            rows.append([f"`{start}`", str(len(of)), *(interval(of, column) for column in columns)])
     head = ("start", "seeds", "loss, all pixels alike", "of the mean", *(f"{each}, dB" for each in STRATA))
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def tasks(folder: Path) -> list[str]:
@@ -212,7 +203,7 @@ def tasks(folder: Path) -> list[str]:
     ]
     head = ("method", "task", "labels", "start", "seeds", "score", "less `random`", "less `unweighted`")
     parts = ["## Other tasks and shares of labels", TASKS]
-    return [*parts, _table(head, rows) if rows else "No cell has been run yet."]
+    return [*parts, table(head, rows) if rows else "No cell has been run yet."]
 
 
 def _task_cells(known: Records, method: str, start: str, fraction: float, task: str) -> list[str]:
@@ -220,9 +211,9 @@ def _task_cells(known: Records, method: str, start: str, fraction: float, task: 
     here, score = [record for record in known if record["data"] == task], SCORES[task]
     name, *others = (row_name(method, each, fraction) for each in (start, "random", "unweighted"))
     of = of_row(here, name)
-    gains = [None if name == other else _difference(here, name, other, score) for other in others]
-    said = ["-" if gain is None else _said(gain) for gain in gains]
-    return [str(len(of)), f"{score} {_interval(of, score)}", *said]
+    gains = [None if name == other else difference(here, name, other, score) for other in others]
+    added = ["-" if gain is None else said(gain) for gain in gains]
+    return [str(len(of)), f"{score} {interval(of, score)}", *added]
 
 
 def encoders(folder: Path) -> list[str]:
@@ -236,7 +227,7 @@ def encoders(folder: Path) -> list[str]:
     ]
     known = {name: read_records(folder, name) for name in EMBEDDED}
     rows = [
-        [f"`{name}`", str(len(of)), *(_interval(of, column) for column in columns)]
+        [f"`{name}`", str(len(of)), *(interval(of, column) for column in columns)]
         for name, of in known.items()
         if of
     ]
@@ -249,7 +240,7 @@ def encoders(folder: Path) -> list[str]:
         "of the mean",
         *(f"{each}, dB" for each in STRATA),
     )
-    return ["## Embedded encoders", ENCODERS, _table(head, rows) if rows else "None has been scored yet."]
+    return ["## Embedded encoders", ENCODERS, table(head, rows) if rows else "None has been scored yet."]
 
 
 def shapes(folder: Path) -> list[str]:
@@ -259,34 +250,10 @@ def shapes(folder: Path) -> list[str]:
     for family in sorted({family for record in known for family in record["values"]}):
         of = [{**record, "values": record["values"][family]} for record in known]
         rows.append(
-            [family, str(len(of)), *(_interval(of, name) for name in ("fill_box", "otsu_box", "model"))]
+            [family, str(len(of)), *(interval(of, name) for name in ("fill_box", "otsu_box", "model"))]
         )
     head = ("family", "seeds", "fill the box", "Otsu in the box", "model")
-    return ["## `sam_tiny_base` on drawn shapes", SHAPES, _table(head, rows) if rows else "Not scored yet."]
-
-
-def _values(known: Records, metric: str) -> list[float]:
-    return [record["values"][metric] for record in known if metric in record["values"]]
-
-
-def _mean(known: Records, metric: str) -> float:
-    """Mean of a metric; 0 of what no record has, such as the cost of pretraining that there was none of."""
-    values = _values(known, metric)
-    return sum(values) / len(values) if values else 0.0
-
-
-def _interval(known: Records, metric: str) -> str:
-    values = _values(known, metric)
-    if not values:
-        return "-"
-    mean, half = mean_interval(values)
-    return f"{mean:.3f} ± {half:.3f}" if len(values) > 1 else f"{mean:.3f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return ["## `sam_tiny_base` on drawn shapes", SHAPES, table(head, rows) if rows else "Not scored yet."]
 
 
 HEAD = """# Results

@@ -21,8 +21,8 @@ HIT_IOU = 0.3
 SIZES = {"small": (0, 150), "medium": (150, 400), "large": (400, np.inf)}
 """Pixels of objects from and below; of the deposits of 50 px and more that are simulated, a third is in each."""
 
-SLOPES = {"flat": (0, 15), "sloping": (15, 30), "steep": (30, np.inf)}
-"""Mean slope of objects in degrees, from and below; debris comes to rest on gentle ground and is seen worst on it."""
+SLOPES = {"flat": (0, 16.5), "sloping": (16.5, 19), "steep": (19, np.inf)}
+"""Mean slope of objects in degrees, from and below; of the simulated deposits of 50 px and more, a third is in each."""
 
 SCORES = ("iou", "precision", "recall", "f1")
 

@@ -87,7 +87,7 @@ def test_the_table_names_every_start():
     assert frame.loc["physical", "fine-tuned, less random"].startswith("+0.05")
     assert frame.loc["physical", "frozen, less random"].startswith("+0.02")
     assert frame.loc["random", "frozen, less random"] == ""
-    assert set(verdicts.start_table([], "simmim", 1.0)["frozen"]) == {"not run yet"}
+    assert set(verdicts.start_table([], "simmim", 1.0)["frozen"]) == {"-"}
 
 
 def test_the_best_weighting_is_the_one_that_was_taken_to_other_tasks():

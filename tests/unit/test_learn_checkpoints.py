@@ -146,5 +146,5 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, tiny_weights):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(CheckpointError, match="sam_tiny_base, vit_b"):
+    with pytest.raises(CheckpointError, match="sam_tiny_base, sam_tiny_avalanche, vit_b"):
         models.load_model("sam_huge")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sartutor.learn.record_tables import PLANNED_SEEDS
 from sartutor.learn.records import mean_interval, read_records
-from sartutor.learn.report import METHODS, PLANNED_SEEDS, SCORES
+from sartutor.learn.report import METHODS, SCORES
 from sartutor.learn.runner import Difference, of_row, paired_difference
 from sartutor.learn.starts import FRACTIONS, LONGER, STARTS, TASK_CELLS, row_name
 

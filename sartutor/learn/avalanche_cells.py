@@ -1,0 +1,192 @@
+"""One cell of the benchmark `avalanche-small`: an entrant is trained on the scenes of a seed, and scored on others.
+
+Rows of one seed see the same scenes and the same boxes, so that they can be compared in pairs. What several rows build
+on, such as phase 1, is trained once and kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartutor.learn.adapt import Method, adapt
+from sartutor.learn.avalanche_rows import Entrant
+from sartutor.learn.curves import read_curve
+from sartutor.learn.evaluate import Answer, sam_answer, score_images
+from sartutor.learn.models import SamModel, load_model
+from sartutor.learn.rivals import load_rival, rival_probability, train_rival
+from sartutor.learn.runner import cpu_seconds, scene_interval
+from sartutor.learn.sam.adapted import AdaptedSam
+from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
+from sartutor.learn.scores import ImageScore, by_size, by_slope, object_means, summary
+from sartutor.presets import AdaptRecipe, BenchmarkSizes, RivalRecipe
+from sartutor.sar.boxes import PROMPTS, Box, Mask
+from sartutor.sar.folder import Dataset
+from sartutor.sar.scene import Scene
+from sartutor.sim.benchmark import write_benchmark, write_single
+
+RULES: dict[str, Answer] = {
+    "fill_box": fill_boxes,
+    "otsu_box": partial(otsu_boxes, bands=("VV0", "VV1", "DEM")),
+}
+"""Entrants that learn nothing."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """All that a cell is made from, beside its seed; `name` is that of the entrant."""
+
+    name: str
+    entrant: Entrant
+    data: BenchmarkSizes
+    adaptation: AdaptRecipe
+    rival: RivalRecipe
+
+
+def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, Any]:
+    """Scores of a row at a seed on unseen scenes for every kind of prompt, and what it took to train.
+
+    `iou_box` and the like are means over objects, each in its own tight box; `iou_small`, `iou_flat` and their kin
+    those of one class at prompt "box". Data and trained models are kept in `work`; it may be deleted.
+    """
+    data = benchmark(row, seed, work)
+    answer, about = entrant(row, seed, data, work, device)
+    scores = {prompt: score_images(answer, data, "test", prompt, seed) for prompt in PROMPTS}
+    values = dict(about)
+    for prompt, found in scores.items():
+        values |= short_summary(found, prompt)
+    low, high = scene_interval(_by_image(scores["box"]), lambda rows: rows[:, 0].sum() / rows[:, 1].sum())
+    return {**values, "iou_box_low": low, "iou_box_high": high}
+
+
+def validation_iou(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, float]:
+    """Only how well the last thing that is trained does on validation, for a search."""
+    return {"val_iou": entrant(row, seed, benchmark(row, seed, work), work, device)[1]["val_iou"]}
+
+
+def benchmark(row: Row, seed: int, work: Path) -> Dataset:
+    """The scenes of a seed with the bands that a row is given."""
+    pairs = write_benchmark(work / f"avalanche-{seed}", seed, row.data, progress=False)
+    if row.entrant.input == "pairs":
+        return pairs
+    return write_single(pairs, row.entrant.input, work / f"avalanche-{seed}-{row.entrant.input}")
+
+
+def entrant(row: Row, seed: int, data: Dataset, work: Path, device: str) -> tuple[Answer, dict[str, float]]:
+    """What answers boxes, and its trained parameters, CPU-seconds of training and best IoU on validation."""
+    match row.entrant.kind:
+        case "rule":
+            return RULES[row.name], {}
+        case "base":
+            return sam_answer(load_model("sam_tiny_base"), data), {}
+        case "sam":
+            model, about = _adapted(row, seed, data, work, device)
+            return sam_answer(model, data), about
+        case _:
+            return _rival(row, seed, data, work, device)
+
+
+def _adapted(
+    row: Row, seed: int, data: Dataset, work: Path, device: str
+) -> tuple[SamModel, dict[str, float]]:
+    """The model of a row, and what all of its phases took."""
+    init, spent = None, 0.0
+    for phase in range(1, row.entrant.phase + 1):
+        method = _relevant(row.entrant.method, phase)
+        name = _key("sam", phase, row, method, seed)
+        out = work / f"{name}.safetensors"
+        if not out.with_suffix(".json").exists():
+            began = cpu_seconds()
+            made = adapt(
+                data.folder,
+                out,
+                recipe=row.adaptation,
+                init=init,
+                phases=[phase],
+                method=method,
+                seed=seed,
+                device=device,
+                progress=False,
+            )
+            known = {"val_iou": made.val_iou[0], "train_cpu_seconds": cpu_seconds() - began}
+            out.with_suffix(".json").write_text(json.dumps(known))
+        about = json.loads(out.with_suffix(".json").read_text())
+        spent += about["train_cpu_seconds"]
+        init = out
+    model = load_model(str(init))
+    assert isinstance(model.sam, AdaptedSam)
+    parameters = trained_parameters(model.sam, row.entrant.phase)
+    model.sam.use_phase(row.entrant.phase)
+    return model, {"val_iou": about["val_iou"], "train_cpu_seconds": spent, "parameters": parameters}
+
+
+def _relevant(method: Method, phase: int) -> Method:
+    """The choices that matter up to a phase, so that rows which differ later share what comes before."""
+    if phase < 3:
+        method = replace(method, fusion="gate")
+    return replace(method, alignment="supervised") if phase < 2 else method
+
+
+def trained_parameters(model: AdaptedSam, phase: int) -> int:
+    """How many numbers all phases up to this one train."""
+    names = {name for each in range(1, phase + 1) for name in model.train_phase(each)}
+    return sum(p.numel() for name, p in model.named_parameters() if name in names)
+
+
+def _rival(row: Row, seed: int, data: Dataset, work: Path, device: str) -> tuple[Answer, dict[str, float]]:
+    name = row.entrant.network
+    out = work / f"{_key(name, 1, row, row.entrant.method, seed)}.safetensors"
+    if not out.with_suffix(".json").exists():
+        began = cpu_seconds()
+        train_rival(name, data, row.rival, out, seed, device)
+        best = 1 - min(loss for _, loss in read_curve(out).validation)
+        known = {"val_iou": best, "train_cpu_seconds": cpu_seconds() - began}
+        out.with_suffix(".json").write_text(json.dumps(known))
+    about = json.loads(out.with_suffix(".json").read_text())
+    rival = load_rival(out)
+
+    def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
+        return rival_probability(rival, scene, boxes) > 0.5
+
+    return answer, {**about, "parameters": sum(p.numel() for p in rival.parameters())}
+
+
+def _key(kind: str, phase: int, row: Row, method: Method, seed: int) -> str:
+    """A name of a trained model, which rows that build on it share."""
+    sizes = asdict(row.rival) if kind != "sam" else asdict(row.adaptation)
+    if kind == "sam":
+        sizes["phases"] = sizes["phases"][:phase]
+    made_from = (kind, phase, row.entrant.input, asdict(method), asdict(row.data), sizes, seed)
+    return f"{kind}{phase}-{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:12]}-{seed}"
+
+
+def short_summary(scores: Sequence[ImageScore], prompt: str) -> dict[str, Any]:
+    """The numbers of one prompt, by short names."""
+    found = summary(scores)
+    values = {
+        f"{name}_{prompt}": found["objects"][name] for name in ("iou", "precision", "recall", "hit_rate")
+    }
+    values |= {f"images_iou_{prompt}": found["images"]["iou"], f"pooled_iou_{prompt}": found["pooled"]["iou"]}
+    values[f"empty_share_{prompt}"] = found["empty"]["share"]
+    if prompt != "box":
+        return values
+    objects = [part for score in scores for part in score.objects]
+    for name, some in (by_size(objects) | by_slope(objects)).items():
+        values |= {f"n_{name}": len(some), f"iou_{name}": object_means(some)["iou"]}
+    return {**values, "objects": len(objects)}
+
+
+def _by_image(scores: Sequence[ImageScore]) -> NDArray[np.float64]:
+    """Sum of IoU and number of objects of each image that has any."""
+    rows = [
+        (sum(part.iou for part in score.objects), len(score.objects)) for score in scores if score.objects
+    ]
+    return np.array(rows, float)

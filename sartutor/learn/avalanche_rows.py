@@ -1,0 +1,108 @@
+"""What the benchmark `avalanche-small` compares, and what each comparison asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from sartutor.learn.adapt import Method
+
+Input = Literal["pairs", "composite", "difference"]
+"""Bands of the encoders: VV, heights and VH, slope for two; or three for one, the two of arXiv 2601.01213's code."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """What answers boxes: a rule, Segment Anything as it is or adapted up to `phase`, or another network."""
+
+    kind: Literal["rule", "base", "sam", "rival"]
+    phase: int = 0
+    method: Method = field(default_factory=Method)
+    input: Input = "pairs"
+    network: str = ""
+
+
+def _sam(phase: int, input: Input = "pairs", **choices: object) -> Entrant:
+    return Entrant("sam", phase, Method(**choices), input)  # type: ignore[arg-type]
+
+
+ENTRANTS = {
+    "fill_box": Entrant("rule"),
+    "otsu_box": Entrant("rule"),
+    "base": Entrant("base"),
+    "phase1": _sam(1),
+    "phase2": _sam(2),
+    "phase3": _sam(3),
+    "average": _sam(3, fusion="average"),
+    "first": _sam(3, fusion="first"),
+    "aligned_free": _sam(2, alignment="embedding"),
+    "aligned_free_gate": _sam(3, alignment="embedding"),
+    "composite": _sam(1, "composite"),
+    "difference": _sam(1, "difference"),
+    "tight": _sam(1, prompts="tight"),
+    "chip": _sam(1, scales=("chip",)),
+    "two_scales": _sam(1, scales=("near", "chip")),
+    "unet": Entrant("rival", network="unet"),
+    "segformer": Entrant("rival", network="segformer"),
+    "box_unet": Entrant("rival", network="box_unet"),
+}
+"""Rows of the table by name."""
+
+MEANINGS = {
+    "fill_box": "everything in the box",
+    "otsu_box": "Otsu's threshold of VV after less VV before in the box",
+    "base": "`sam_tiny_base` on VV0, VV1 and heights, as it is",
+    "phase1": "phase 1: adapters and decoder, VV0, VV1 and heights",
+    "phase2": "phase 2 alone: VH0, VH1 and slope through the decoder of phase 1",
+    "phase3": "phase 3: both encoders through the gate",
+    "average": "phase 3 with half of each encoder instead of the gate",
+    "first": "phase 1, its decoder trained for the steps of phase 3 too",
+    "aligned_free": "as phase 2, aligned with the first encoder's embeddings without labels",
+    "aligned_free_gate": "phase 3 on top of that",
+    "composite": "one encoder, phase 1, on the composite of VV, VH and heights",
+    "difference": "one encoder, phase 1, on differences of VV and of VH, and heights",
+    "tight": "as phase 1, trained on tight boxes",
+    "chip": "as phase 1, on whole chips whatever the size of the box",
+    "two_scales": "as phase 1, around the box and on whole chips, averaged",
+    "unet": "U-Net on all six bands, its mask cut to the boxes",
+    "segformer": "SegFormer on all six bands, its mask cut to the boxes",
+    "box_unet": "U-Net on all six bands and the boxes as a seventh",
+}
+"""What each row is, in words."""
+
+
+class Question(NamedTuple):
+    """What is asked by comparing entrant `a` with entrant `b` in a metric of the records."""
+
+    text: str
+    a: str
+    b: str
+    metric: str = "iou_box"
+
+
+QUESTIONS = (
+    Question("Does adaptation help?", "phase1", "base"),
+    Question("Does it beat Otsu's threshold of the change?", "phase1", "otsu_box"),
+    Question("Does fusion beat the better-fed single encoder?", "phase3", "phase1"),
+    Question("And at equal work?", "phase3", "first"),
+    Question("Does the gate beat half and half?", "phase3", "average"),
+    Question("Does fusion beat one encoder on the composite?", "phase3", "composite"),
+    Question("Does fusion beat one encoder on differences?", "phase3", "difference"),
+    Question("Does fusion help on flat ground?", "phase3", "first", "iou_flat"),
+    Question("Does alignment need labels?", "phase2", "aligned_free"),
+    Question("Does fusion need labels in phase 2?", "phase3", "aligned_free_gate"),
+    Question("Is VV with heights better than VH with slope?", "phase1", "phase2"),
+    Question("Does training on loose boxes help with loose boxes?", "phase1", "tight", "iou_jitter"),
+    Question("Does it cost where boxes say nothing?", "phase1", "tight", "iou_full"),
+    Question("Does looking closer help?", "phase1", "chip"),
+    Question("Does it help small objects?", "phase1", "chip", "iou_small"),
+    Question("Do two scales help?", "two_scales", "phase1"),
+    Question("Does fusion beat U-Net?", "phase3", "unet"),
+    Question("Does fusion beat SegFormer?", "phase3", "segformer"),
+    Question("Does fusion beat a U-Net that is told the boxes?", "phase3", "box_unet"),
+    Question("Is U-Net better when told the boxes?", "box_unet", "unet"),
+)
+"""Comparisons of the table; more is better in every metric."""
+
+TRAINERS = ("phase1", "phase2", "phase3", "unet", "segformer", "box_unet")
+"""Entrants whose learning rate is searched; phases of other rows take over that of the phase."""

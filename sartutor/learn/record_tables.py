@@ -1,0 +1,61 @@
+"""Records in Markdown tables: means with their intervals, and differences with what they decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from sartutor.errors import DataError
+from sartutor.learn.records import mean_interval
+from sartutor.learn.runner import Difference, Records, paired_difference
+
+PLANNED_SEEDS = range(1, 6)
+"""Seeds of a complete table; with fewer, verdicts stand "so far"."""
+
+
+def values(known: Records, metric: str) -> list[float]:
+    """A metric of all records that have it."""
+    return [record["values"][metric] for record in known if record["values"].get(metric) is not None]
+
+
+def mean(known: Records, metric: str) -> float:
+    """Mean of a metric; 0 of what no record has, such as the cost of pretraining that there was none of."""
+    found = values(known, metric)
+    return sum(found) / len(found) if found else 0.0
+
+
+def interval(known: Records, metric: str) -> str:
+    """Mean over seeds and half the width of its 95 % t interval."""
+    found = values(known, metric)
+    if not found:
+        return "-"
+    middle, half = mean_interval(found)
+    return f"{middle:.3f} ± {half:.3f}" if len(found) > 1 else f"{middle:.3f}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def difference(known: Records, a: str, b: str, metric: str) -> Difference | None:
+    """Row `a` less row `b`; None where they have no seed in common."""
+    try:
+        return paired_difference(known, a, b, metric)
+    except DataError:
+        return None
+
+
+def said(found: Difference) -> str:
+    """A difference with the smallest that its seeds resolve."""
+    resolved = f"{found.smallest_resolved:.4f}" if math.isfinite(found.smallest_resolved) else "none"
+    return f"{found.mean:+.4f} ± {resolved}"
+
+
+def verdict(found: Difference | None) -> str:
+    """A difference and what it decides."""
+    if found is None:
+        return "not run yet"
+    so_far = "" if found.seeds >= len(PLANNED_SEEDS) else " so far"
+    return f"{said(found)}: {found.verdict}{so_far}"
