@@ -85,7 +85,7 @@ class Predictor:
             raise DataError(
                 f"{self.source.name}: the box covers no valid pixel; draw it where the scene has data."
             )
-        if not np.ptp(piece.pixels[:, piece.valid], axis=1).any():
+        if not any(np.ptp(band[piece.valid]) for band in piece.pixels):
             raise DataError(
                 f"{self.source.name}: all pixels around the box have one value; draw it where the scene has contrast."
             )
