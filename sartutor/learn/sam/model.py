@@ -181,7 +181,7 @@ class RadarSam(nn.Module):
             self.mask_decoder = MaskDecoder(transformer_dim=size.embedding, transformer=transformer)
         self.register_buffer("pixel_mean", torch.tensor(size.pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(size.pixel_std).view(-1, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
+        self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, image: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """One image per prompt, as in training: `encode`, then `decode` (without points where all are none)."""
