@@ -1,6 +1,6 @@
 """All timings, one JSON object a line: `python -m bench`."""
 
-from bench import annotator_latency, encoder, large_scene, loading, simmim, simulation, speckle
+from bench import adaptation, annotator_latency, encoder, large_scene, loading, simmim, simulation, speckle
 
 if __name__ == "__main__":
     speckle.main()
@@ -8,5 +8,6 @@ if __name__ == "__main__":
     large_scene.main()
     simmim.main()
     encoder.main()
+    adaptation.main()
     annotator_latency.main()
     loading.main()
