@@ -503,7 +503,7 @@ class AligningSizes:
 
 
 ALIGNING_SIZES = {
-    "smoke": AligningSizes(BENCHMARK_SIZES["smoke"], ADAPT_RECIPES["smoke"], 2, 2),
+    "smoke": AligningSizes(BenchmarkSizes(256, 3, 2, 3), ADAPT_RECIPES["smoke"], 2, 2),
     # each of the live runs takes some 40 s of two cores
     "laptop": AligningSizes(
         BenchmarkSizes(256, 64, 8, 32),
