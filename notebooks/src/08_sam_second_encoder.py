@@ -212,10 +212,10 @@ largest = max(objects, key=lambda each: each.part.pixels)
 aligning.show_answers(plots.panels(3), known, largest, dict(list(answers.items())[:3]))
 
 # %% [markdown]
-# Orange is the label, blue the answer, over the change in the second band. Compare *untrained* with *fill the box*: below it, the decoder understands less than nothing. Then compare it
+# Orange is the label, blue the answer, over the change in the second band. Compare *untrained* with *fill the box*: an encoder below it is worth less than the box alone. Then compare it
 # with *first adapters*. VV and VH are both radar, so adapters that learned on one do not start from zero on the other: that is the free alternative which phase 2 has to beat, and a fair report shows it.
 #
-# Which part is not understood? The small model hands on tokens, and details of its stem. We mix them: tokens of one encoder, details of the other, and let the decoder answer.
+# Which part is not understood? The small model hands on **tokens**, and **details** of its stem. We mix them: tokens of one encoder, details of the other, and let the decoder answer. *No tokens* puts zeros in their place.
 
 # %%
 from sartutor.learn.losses import mask_iou
@@ -232,6 +232,7 @@ def decode(model, embedding):
 with torch.no_grad():
     own, other = sam.encode_branch(images, 0), start.sam.encode_branch(images, 1)
     mixed = {"all of the first": own, "all of the second": other}
+    mixed["no tokens"] = (torch.zeros_like(own[0]), *own[1:])
     if len(own) > 1:
         mixed |= {"tokens of the second": (other[0], *own[1:]), "details of the second": (own[0], *other[1:])}
     for name, embedding in mixed.items():
@@ -240,6 +241,9 @@ with torch.no_grad():
         print(f"{name:24} mean IoU {values.mean():.3f} on {len(values)} windows")
 
 # %% [markdown]
+# A row that stays near the first says: this part may be wrong, the decoder hardly reads it here. A row that falls says: this is what it reads, and what has to be aligned. In ViT-B there are no details, all goes through the tokens; in the small model look which
+# of the two it is, and remember it in section 8.
+#
 # ## 4 · The idea: train through the frozen decoder
 #
 # If both encoders are to be fused later, their numbers must mean the same. [1] gets there without ever comparing them. The second encoder is trained on masks, and the mask is drawn
@@ -358,7 +362,7 @@ print(f"first encoder to itself, another window:           {distance(turned, own
 # ## 6 · Align it yourself, twice
 #
 # We start from the embedded phase 1 with a new second encoder, and run phase 2 for some dozens of steps. It is the package's `adapt` with `phases=[2]`. The picture follows: left, IoU through the frozen
-# decoder on validation boxes; middle, how alike the tokens of both encoders are (section 8 explains the number); right, one mask. First **by masks**.
+# decoder on validation boxes; middle, how alike both encoders are at the same place, in tokens (solid) and details (dashed), which section 8 explains; right, one mask with its label in orange. First **by masks**.
 
 # %%
 from sartutor.learn.adapt import Method, adapt
@@ -428,7 +432,7 @@ by_embedding = align(imitation, "embedding")
 candidates = {f"{second}, by masks": by_masks, f"{second}, by embedding": by_embedding}
 for name, model in candidates.items():
     ious[name] = aligning.object_ious(asked, sam_answer(model, known.folder))
-ious[f"{second}, {MODEL}"] = aligning.object_ious(
+ious[f"{second}, embedded"] = aligning.object_ious(
     asked, sam_answer(aligning.in_phase(known.model, 2), known.folder)
 )
 aligning.in_phase(known.model, 1)
@@ -470,14 +474,14 @@ change = free_first.mean() - ious[f"{first}, first encoder"].mean()
 print(f"the first encoder through the decoder that moved on: {change:+.3f}")
 
 # %% [markdown]
-# Look at the last column. Frozen, the first encoder keeps its score, by construction. Free, it has lost what the last line says, because nobody asked the decoder to remember. How much depends on how long it may
-# wander. The package freezes by default, as the text says.
+# Look at the last column. Frozen, the first encoder keeps its score, by construction. Free, it moves by what the last line says. Below zero, the decoder forgets the first encoder, since nobody asks it to remember. Above zero, it still
+# profits from going on with the same task. In the first column the free decoder may well win: two learn faster than one. But then the two encoders are no longer held together by a decoder that stays, and that is what phase 3 builds on. The package freezes, as the text says.
 #
 # ## 8 · Do they speak the same language?
 #
-# An embedding is a list of 128 numbers (256 in ViT-B) for each token. Two encoders are alike if they give like lists at the same places. Two measures:
+# An embedding is a list of numbers for each place: 128 for a token (256 in ViT-B), 48 for a detail. Two encoders are alike if they give like lists at the same places. Two measures:
 #
-# - the **cosine** between the two tokens of a place, after the mean token was taken off both: 1 is the same direction, 0 unrelated. It asks: *could the decoder take one for the other?*
+# - the **cosine** between the two lists of a place, after the mean list was taken off both: 1 is the same direction, 0 unrelated. It asks: *could the decoder take one for the other?*
 # - linear **CKA** [3], from 0 to 1. It asks less: are the same places alike to both encoders? A turned or scaled copy has CKA 1. With tokens as rows of $X$ and $Y$, means taken off,
 #
 # $$\mathrm{CKA} = \frac{\|Y^\top X\|_F^2}{\|X^\top X\|_F\,\|Y^\top Y\|_F}.$$
@@ -494,7 +498,9 @@ def cka(x, y):
     return ((y.T @ x).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm())).item()
 
 
-x, y = (aligning.tokens_of(start.sam, images, number).flatten(0, 2) for number in (0, 1))  # tokens x channels
+x, y = (
+    aligning.features_of(start.sam, images, number).flatten(0, 2) for number in (0, 1)
+)  # tokens x channels
 assert torch.allclose(cosine(x, y, x.mean(0)), aligning.cosine_similarity(x, y, x.mean(0)), atol=1e-5)
 assert abs(cka(x, y) - aligning.linear_cka(x, y)) < 1e-4
 rotation = torch.linalg.qr(torch.randn(x.shape[1], x.shape[1]))[0]
@@ -512,29 +518,33 @@ stages = {
     "first adapters": sam.branches[0],
     "by masks": by_masks.sam.branches[1],
     "by embedding": by_embedding.sam.branches[1],
-    MODEL: sam.branches[1],
+    "embedded": sam.branches[1],
 }
-shuffle = torch.from_numpy(np.random.default_rng(SEED).permutation(len(x)))
 clouds = {}
-print(f"{'second encoder':22}{'cosine':>8}{'shuffled':>10}{'CKA':>7}")
-for name, branch in stages.items():
-    y = aligning.tokens_of(aligning.with_second(start, branch).sam, images, 1).flatten(0, 2)
-    row = [float(cosine(x, each, x.mean(0)).mean()) for each in (y, y[shuffle])] + [cka(x, y)]
-    clouds[name] = y
-    numbers[f"likeness_{name}"] = dict(zip(("cosine", "shuffled", "cka"), row, strict=True))
-    print(f"{name:22}{row[0]:8.2f}{row[1]:10.2f}{row[2]:7.2f}")
+print(f"{'':8}{'second encoder':16}{'cosine':>8}{'shuffled':>10}{'CKA':>7}")
+for part, level in aligning.levels(sam).items():
+    fixed = aligning.features_of(sam, images, 0, level).flatten(0, 2)
+    shuffle = torch.from_numpy(np.random.default_rng(SEED).permutation(len(fixed)))
+    for name, branch in stages.items():
+        model = aligning.with_second(start, branch).sam
+        y = aligning.features_of(model, images, 1, level).flatten(0, 2)
+        row = [float(cosine(fixed, each, fixed.mean(0)).mean()) for each in (y, y[shuffle])]
+        row.append(cka(fixed, y))
+        clouds[part, name] = y
+        numbers[f"likeness_{part}_{name}"] = dict(zip(("cosine", "shuffled", "cka"), row, strict=True))
+        print(f"{part:8}{name:16}{row[0]:8.2f}{row[1]:10.2f}{row[2]:7.2f}")
 
 # %% [markdown]
-# Which training makes tokens more alike, and which masks better? *By embedding* asks for likeness, *by masks* only for masks. If the first wins the cosine and the second the IoU, then
-# the decoder does not need all of the likeness: it reads some directions and ignores others.
+# Which training makes the encoders more alike, and which masks better? *By embedding* asks for likeness, *by masks* only for masks. If the first wins the cosine and the second the IoU, then
+# the decoder does not need all of the likeness: it reads some directions and ignores others. What section 3 showed to be ignored, masks cannot align: nothing in the loss asks for it.
 #
-# As a picture: tokens of both encoders along the two directions in which the **first** encoder's tokens differ most (principal components; the same axes in every panel). Grey lines join the two tokens of one place. Short lines: same words.
+# As a picture: tokens of both encoders along the two directions in which the **first** encoder's tokens differ most (principal components; the same axes in every panel). Grey lines join the two tokens of one place. Short lines: same words. (All tokens lie in a disc because the encoder's last layer gives them one length.)
 
 # %%
 space = aligning.principal_axes(x)
 pictures = plots.panels(4, columns=2)
 for axes, name in zip(pictures, [n for n in stages if n != "first adapters"], strict=True):
-    aligning.show_tokens(axes, x, clouds[name], f"second encoder: {name}", space)
+    aligning.show_tokens(axes, x, clouds["tokens", name], f"second encoder: {name}", space)
 low, high = np.percentile(((x - space[0]) @ space[1][:, :2]).numpy(), (0.5, 99.5), axis=0)
 for axes in pictures:
     axes.set(xlim=(low[0] - 0.2, high[0] + 0.2), ylim=(low[1] - 0.2, high[1] + 0.2))
@@ -549,8 +559,8 @@ aligning.space_explorer(stages, known, batch, space)
 
 # %%
 inside = functional.avg_pool2d(batch["target"][:, None].float(), base.size.patch)[:, 0].flatten() > 0.5
-for name, y in clouds.items():
-    alike = cosine(x, y, x.mean(0))
+for name in stages:
+    alike = cosine(x, clouds["tokens", name], x.mean(0))
     on = f"{alike[inside].mean():.2f}" if inside.any() else "-"
     print(f"{name:22} cosine on debris {on}, beside it {alike[~inside].mean():.2f}")
 
@@ -561,7 +571,7 @@ for name, y in clouds.items():
 # same decoder. Each dot is one unseen object; above the line VH is better.
 
 # %%
-one, two = ious[f"{first}, first encoder"], ious[f"{second}, {MODEL}"]
+one, two = ious[f"{first}, first encoder"], ious[f"{second}, embedded"]
 aligning.show_ious(plots.panels(1)[0], objects, (one, two), (first, second))
 parts = [each.part for each in objects]
 print(f"{'mean IoU':16}{'objects':>8}{first:>8}{second:>8}{'box':>8}")

@@ -311,10 +311,15 @@ def watched_batch(known: Lesson, count: int, seed: int) -> Batch:
     return cast(Batch, default_collate([samples[i] for i in range(count)]))
 
 
+def levels(sam: AdaptedSam) -> dict[str, int]:
+    """Where in an embedding its tokens are, and where the model has a stem, the coarsest of its details."""
+    return {"tokens": 0, "details": -1} if sam.size.detail else {"tokens": 0}
+
+
 @torch.no_grad()
-def tokens_of(sam: AdaptedSam, images: Tensor, index: int) -> Tensor:
-    """Tokens (B, h, w, C) that one encoder makes of images (B, branches, 3, S, S)."""
-    return sam.encode_branch(images.float(), index)[0].float().permute(0, 2, 3, 1)
+def features_of(sam: AdaptedSam, images: Tensor, index: int, level: int = 0) -> Tensor:
+    """What one encoder makes of images (B, branches, 3, S, S) at a level of the embedding: (B, h, w, C)."""
+    return sam.encode_branch(images.float(), index)[level].float().permute(0, 2, 3, 1)
 
 
 @torch.no_grad()
@@ -325,10 +330,13 @@ def mean_iou(sam: AdaptedSam, batch: Batch) -> float:
     return float(mask_iou(logits, target, weight)[wanted].mean())
 
 
-def likeness(sam: AdaptedSam, images: Tensor) -> float:
-    """Mean cosine between the tokens of both encoders of the same places, less the primary encoder's mean token."""
-    one, other = (tokens_of(sam, images, index).flatten(0, 2) for index in (0, 1))
-    return float(cosine_similarity(one, other, one.mean(0)).mean())
+def likeness(sam: AdaptedSam, images: Tensor) -> dict[str, float]:
+    """Mean cosine between both encoders' features of the same places, less the primary one's mean, at every level."""
+    found = {}
+    for name, level in levels(sam).items():
+        one, other = (features_of(sam, images, index, level).flatten(0, 2) for index in (0, 1))
+        found[name] = float(cosine_similarity(one, other, one.mean(0)).mean())
+    return found
 
 
 def train_with_decoder(
@@ -368,7 +376,7 @@ class LiveAlignment:
         self.title, self.batch, self.references, self.other = title, batch, references, other
         self.steps: list[int] = []
         self.ious: list[float] = []
-        self.likeness: list[float] = []
+        self.likeness: list[dict[str, float]] = []
         self.widget = widgets.HTML("The picture comes with the first steps.")
 
     def look(self, model: nn.Module, step: int) -> None:
@@ -386,33 +394,40 @@ def draw_alignment(live: LiveAlignment, sam: AdaptedSam) -> Figure:
     for run, color in ((live.other, plots.ORANGE), (live, plots.BLUE)):
         if run is not None:
             left.plot(run.steps, run.ious, ".-", color=color, label=run.title)
-            middle.plot(run.steps, run.likeness, ".-", color=color, label=run.title)
+            for name, style in zip(run.likeness[-1], (".-", ".--"), strict=False):
+                found = [each[name] for each in run.likeness]
+                middle.plot(run.steps, found, style, color=color, label=name if run is live else None)
     for (name, level), color in zip(
         live.references.items(), (plots.GREEN, plots.RED, plots.PURPLE), strict=False
     ):
         left.axhline(level, color=color, linestyle="--", label=name)
     left.set(xlabel="step", ylabel="IoU", title=f"step {live.steps[-1]}: IoU {live.ious[-1]:.2f}")
+    left.set_ylim(-0.02, 1)
     left.legend(fontsize="x-small")
-    middle.set(xlabel="step", ylabel="cosine", title=f"likeness of tokens {live.likeness[-1]:.2f}")
+    said = ", ".join(f"{name} {value:.2f}" for name, value in live.likeness[-1].items())
+    middle.set(xlabel="step", ylabel="cosine", title=f"likeness: {said}")
+    middle.legend(fontsize="x-small")
     show_sample(right, sam, {name: value[:1] for name, value in live.batch.items()})
-    levels = ", ".join(f"{name} {level:.2f}" for name, level in live.references.items())
+    lines = ", ".join(f"{name} {level:.2f}" for name, level in live.references.items())
     figure.set_label(
-        f"{live.title}: after {live.steps[-1]} steps IoU {live.ious[-1]:.2f} and mean cosine "
-        f"{live.likeness[-1]:.2f}; {levels}."
+        f"{live.title}: after {live.steps[-1]} steps IoU {live.ious[-1]:.2f} and mean cosine of "
+        f"{said}; {lines}."
     )
     return figure
 
 
 @torch.no_grad()
 def show_sample(axes: Axes, sam: AdaptedSam, sample: Batch) -> None:
-    """The change that the second encoder sees in a batch of one, with the truth, the box and the mask."""
+    """What changes in the second encoder's bands of a batch of one, with the first box, its truth and its mask."""
     logits, _, target, weight = prompted_masks(sam, sample)
     image = sample["image"][0, 1].float().numpy()
-    plots.show_image(
-        axes, image[1] - image[0], "second encoder's mask", "date 1 - date 0", limits=(-0.4, 0.6)
-    )
+    change = ndimage.uniform_filter(image[1] - image[0], CALM_PX)
+    plots.show_image(axes, change, "second encoder's mask", "date 1 - date 0", limits=(-0.3, 0.4))
     plots.outline(axes, (target[0] * weight[0]).numpy() > 0.5, plots.ORANGE)
     plots.outline(axes, ((logits[0] > 0) * weight[0]).numpy() > 0.5, plots.BLUE)
+    box = sample["box"][0, 0].tolist()
+    plots.draw_box(axes, box, plots.GREEN)
+    plots.zoom(axes, box, 0.2)
 
 
 def band_explorer(known: Lesson, objects: Sequence[SeenObject]) -> widgets.VBox:
@@ -440,7 +455,7 @@ def draw_bands(known: Lesson, each: SeenObject, size: int = CALM_PX) -> Figure:
     plots.show_image(axes[2], scene.band(last), last, str(unit), scene.valid)
     for panel in axes:
         plots.outline(panel, each.question.truth, plots.ORANGE)
-        plots.zoom(panel, each.part.box, 1.5)
+        _zoom(panel, each, 1.5)
     figure.set_label(
         f"An object of {each.part.pixels} px on image {each.question.id}, in standard deviations of its "
         f"surroundings: {', '.join(said)}."
@@ -475,6 +490,14 @@ def show_ious(
     axes.legend(fontsize="small", frameon=False)
 
 
+def _zoom(axes: Axes, each: SeenObject, margin: float) -> None:
+    """Show an object and its surroundings, but nothing beyond the image."""
+    plots.zoom(axes, each.part.box, margin)
+    rows, cols = each.mask.shape
+    left, right, bottom, top = *axes.get_xlim(), *axes.get_ylim()
+    axes.set(xlim=(max(left, -0.5), min(right, cols - 0.5)), ylim=(min(bottom, rows - 0.5), max(top, -0.5)))
+
+
 def _diagonal(axes: Axes, low: float, high: float) -> None:
     axes.plot([low, high], [low, high], color="0.6", linestyle="--", linewidth=1)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -493,7 +516,7 @@ def show_answers(
         plots.show_image(panel, change, f"{name}: IoU {value:.2f}", "dB", scene.valid, limits)
         plots.outline(panel, each.question.truth, plots.ORANGE)
         plots.outline(panel, answer(scene, each.question.boxes), plots.BLUE)
-        plots.zoom(panel, each.part.box, 1.0)
+        _zoom(panel, each, 1.0)
 
 
 def show_tokens(axes: Axes, one: Tensor, other: Tensor, title: str, space: tuple[Tensor, Tensor]) -> None:
@@ -524,7 +547,7 @@ def draw_spaces(sam: AdaptedSam, batch: Batch, number: int, space: tuple[Tensor,
     """Tokens of both encoders as colours along the same three axes, and the cosine between them at every place."""
     images = batch["image"][number : number + 1]
     mean, directions = space
-    both = [tokens_of(sam, images, index)[0] for index in (0, 1)]
+    both = [features_of(sam, images, index)[0] for index in (0, 1)]
     colors = [((each - mean) @ directions).numpy() for each in both]
     low, high = np.percentile(colors[0].reshape(-1, 3), (2, 98), axis=0)
     figure, axes = panel_figure(3)
@@ -533,7 +556,7 @@ def draw_spaces(sam: AdaptedSam, batch: Batch, number: int, space: tuple[Tensor,
         plots.show_color(panel, shown, f"tokens of the {name} encoder")
         panel.set(xlabel="column (token)", ylabel="row (token)")
     cosine = cosine_similarity(both[0], both[1], mean).numpy()
-    plots.show_image(axes[2], cosine, f"likeness: mean {cosine.mean():.2f}", "cosine", limits=(-1, 1))
+    plots.show_image(axes[2], cosine, f"cosine: mean {cosine.mean():.2f}", "", limits=(-1, 1))
     axes[2].set(xlabel="column (token)", ylabel="row (token)")
     target = batch["target"][number].numpy()
     step = target.shape[0] // cosine.shape[0]

@@ -177,8 +177,10 @@ def test_likeness_of_an_encoder_with_itself_is_one(known, asked):
     batch = aligning.windows_of(known, aligning.seen_objects(asked), 1)
     image = batch["image"][:, :1].expand(-1, 2, -1, -1, -1)
     twin = aligning.with_second(known.model, known.sam.branches[0])
-    assert aligning.likeness(twin.sam, image) == pytest.approx(1, abs=1e-4)
-    assert aligning.likeness(known.sam, image) < 0.99999
+    twins, others = aligning.likeness(twin.sam, image), aligning.likeness(known.sam, image)
+    assert twins["tokens"] == pytest.approx(1, abs=1e-4)
+    assert others["tokens"] < 0.99999
+    assert list(twins) == ["tokens", "details"]
 
 
 def test_pictures_say_what_they_show(known, asked):
@@ -195,7 +197,7 @@ def test_pictures_say_what_they_show(known, asked):
     )
     assert panels[0].get_title().startswith("box: IoU 0.")
     batch = aligning.windows_of(known, objects, 1)
-    space = aligning.principal_axes(aligning.tokens_of(known.sam, batch["image"], 0).flatten(0, 2))
+    space = aligning.principal_axes(aligning.features_of(known.sam, batch["image"], 0).flatten(0, 2))
     explored = aligning.space_explorer(
         {"a": known.sam.branches[0], "b": known.sam.branches[1]}, known, batch, space
     )
