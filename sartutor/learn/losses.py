@@ -32,8 +32,8 @@ MaskLoss = Literal["dice", "bce", "focal"]
 def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, kind: MaskLoss = "dice") -> Tensor:
     """Loss per prompted mask, of logits (..., H, W), targets and weights: "dice", "bce" or "focal" (gamma 2).
 
-    A mask that should be empty learns by cross-entropy under "dice" too: as its probabilities p fall, Dice stays at 1
-    and its gradient vanishes with sum p^2. SarTutorError for another kind.
+    A mask that should be empty learns by cross-entropy under "dice" too: there Dice is 1 - eps / (sum p^2 + eps), which
+    is 1 with hardly any gradient for all masks but those that are nearly empty. SarTutorError for another kind.
     """
     if kind not in get_args(MaskLoss):
         raise SarTutorError(f"There is no loss {kind!r}; use one of {', '.join(get_args(MaskLoss))}.")

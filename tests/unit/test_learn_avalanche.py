@@ -1,0 +1,169 @@
+"""The benchmark of adaptation: rows that share what they may, rates by validation alone, a report of records alone."""
+
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sartutor.errors import DataError
+from sartutor.learn import avalanche_cells, avalanche_recipe
+from sartutor.learn.adapt import Method
+from sartutor.learn.avalanche_rows import ENTRANTS, MEANINGS, QUESTIONS, TRAINERS
+from sartutor.learn.avalanche_table import (
+    DATA,
+    EXPERIMENT,
+    SEARCH,
+    chosen_rate,
+    main_table,
+    row,
+    search_table,
+    shortened,
+)
+from sartutor.learn.models import load_model
+from sartutor.learn.records import record_path, write_record
+from sartutor.learn.report import report
+from sartutor.presets import AVALANCHE_SIZES, BENCHMARK_SIZES, BenchmarkSizes
+from sartutor.sar.boxes import PROMPTS
+from sartutor.sim.benchmark import composite, difference, write_benchmark, write_single
+
+SMOKE, LAPTOP = AVALANCHE_SIZES["smoke"], AVALANCHE_SIZES["laptop"]
+CARRIED = Path(str(files("sartutor.weights")))
+
+
+def test_every_row_has_a_meaning_and_every_question_rows():
+    assert ENTRANTS.keys() == MEANINGS.keys()
+    assert {name for question in QUESTIONS for name in (question.a, question.b)} <= ENTRANTS.keys()
+    assert set(TRAINERS) <= ENTRANTS.keys()
+
+
+def test_rows_of_one_phase_have_equal_updates():
+    table = main_table(LAPTOP, {}, (1,))
+    assert {each.adaptation for each in table.configurations.values()} == {LAPTOP.adaptation}
+    steps = sum(phase.steps for phase in LAPTOP.adaptation.phases)
+    assert {each.rival.steps for each in table.configurations.values()} == {steps}
+    assert LAPTOP.rival.batch == LAPTOP.adaptation.batch
+
+
+def test_phases_that_rows_have_in_common_are_trained_once():
+    def key(name, phase, seed=1):
+        given = row(LAPTOP, name, {})
+        method = avalanche_cells._relevant(given.entrant.method, phase)
+        return avalanche_cells._key("sam", phase, given, method, seed)
+
+    assert len({key(name, 1) for name in ("phase1", "phase3", "average", "first", "aligned_free")}) == 1
+    assert key("phase2", 2) == key("average", 2) != key("aligned_free", 2)
+    assert len({key(name, 3) for name in ("phase3", "average", "first", "aligned_free_gate")}) == 4
+    assert len({key(name, 1) for name in ("phase1", "composite", "tight", "chip", "lora", "stacked")}) == 6
+    assert key("phase1", 1) != key("phase1", 1, seed=2)
+
+
+def test_a_search_ends_its_last_phase_early_and_no_other():
+    whole = row(LAPTOP, "phase2", {"phase1": 3e-4})
+    short = shortened(whole, 0.5)
+    assert [phase.steps for phase in short.adaptation.phases] == [300, 100, 150]
+    assert short.adaptation.phases[0].learning_rate == 3e-4
+    table = search_table(LAPTOP, "phase2", {"phase1": 3e-4})
+    found = [each.adaptation.phases[1].learning_rate for each in table.configurations.values()]
+    assert found == list(LAPTOP.rates)
+
+
+def test_the_best_rate_on_validation_is_chosen():
+    scores = dict(zip(LAPTOP.rates, (0.1, 0.3, 0.2), strict=True))
+    known = [
+        {"configuration": f"unet-rate{rate:g}", "values": {"val_iou": score}}
+        for rate, score in scores.items()
+    ]
+    assert chosen_rate(known, LAPTOP, "unet") == LAPTOP.rates[1]
+    with pytest.raises(DataError, match="lacks unet-rate"):
+        chosen_rate(known[1:], LAPTOP, "unet")
+
+
+def test_rules_are_scored_for_every_prompt(tmp_path):
+    given = replace(row(SMOKE, "otsu_box", {}), data=BenchmarkSizes(256, 1, 1, 4))
+    values = avalanche_cells.run_cell(given, 1, tmp_path)
+    for prompt in PROMPTS:
+        assert 0 <= values[f"iou_{prompt}"] <= 1
+    assert values["iou_box_low"] <= values["iou_box"] <= values["iou_box_high"]
+    assert values["objects"] == sum(values[f"n_{name}"] for name in ("small", "medium", "large"))
+
+
+def test_the_composite_takes_vh_where_it_changed_more():
+    flat = np.full((2, 2), -12.0, np.float32)
+    bands = {"VV0": flat, "VV1": flat, "VH0": flat - 8, "VH1": flat - 8 + 5, "DEM": flat * 0 + 2000}
+    before, after, height = composite(bands)
+    assert before == pytest.approx((-20 + 27) / 20)  # VH0 in [0, 1]
+    assert after == pytest.approx((-15 + 27) / 20)
+    assert height == pytest.approx(0.5)
+    quiet = composite({**bands, "VH1": flat - 8})
+    assert quiet[0] == pytest.approx((-12 + 23) / 20)  # VV0
+    assert difference(bands)[1] == pytest.approx(5)
+
+
+def test_three_bands_of_the_benchmark_have_its_labels_and_splits(tmp_path):
+    pairs = write_benchmark(tmp_path / "pairs", 1, BENCHMARK_SIZES["smoke"], progress=False)
+    for kind in ("composite", "difference"):
+        single = write_single(pairs, kind, tmp_path / kind)
+        assert single.entries == pairs.entries
+        assert len(single.primary) == 3
+        assert not single.secondary
+        id = pairs.ids("train")[0]
+        assert np.array_equal(single.mask(id), pairs.mask(id))
+
+
+def test_the_report_says_what_records_say(tmp_path):
+    def values(iou, parameters):
+        return {"iou_box": iou, "iou_small": iou / 2, "parameters": parameters, "train_cpu_seconds": 60}
+
+    assert "No row has been run yet" in report(tmp_path)
+    for seed in (1, 2):
+        write_record(tmp_path, EXPERIMENT, "phase1", DATA, seed, values(0.5 + seed / 100, 1_225_204))
+        write_record(tmp_path, EXPERIMENT, "base", DATA, seed, values(0.25, None))
+        write_record(tmp_path, SEARCH, "phase1-rate0.001", DATA, seed, {"val_iou": 0.4})
+    text = report(tmp_path)
+    assert "| `phase1` | 2 | 0.515 ± 0.064 |" in text
+    assert "1.23 | 60 |" in text
+    assert (
+        "| Does adaptation help? | `phase1` less `base` | `iou_box` | 2 | +0.2650 ± 0.0635: better so far |"
+        in text
+    )
+    assert "not run yet" in text
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """The recipe at its smallest."""
+    monkeypatch.setattr(avalanche_recipe, "TEST_SEEDS", range(901, 903))
+    places = [tmp_path / name for name in ("work", "weights", "records")]
+    avalanche_recipe.make("smoke", *places, "cpu")
+    return tmp_path
+
+
+def test_the_recipe_ends_with_half_precision_weights_records_and_a_card(recipe):
+    exported = recipe / "weights" / "sam_tiny_avalanche.safetensors"
+    assert exported.stat().st_size <= 9e6
+    model = load_model(exported)
+    assert model.about["phases"] == [1, 2, 3]
+    for seed in (901, 902):
+        assert record_path(
+            recipe / "records", avalanche_recipe.NAME, "smoke", "avalanche-small", seed
+        ).is_file()
+    card = exported.with_suffix(".md").read_text()
+    assert "VV0, VV1, DEM and VH0, VH1, slope" in card
+    assert "901, 902" in card
+
+
+def test_the_embedded_model_fits_its_budget_and_is_complete():
+    path = CARRIED / "sam_tiny_avalanche.safetensors"
+    assert path.stat().st_size <= 9e6
+    model = load_model("sam_tiny_avalanche")
+    assert model.about["phases"] == [1, 2, 3]
+    assert model.about["base"] == "sam_tiny_base"
+    assert model.sam.phase == 3
+    assert (
+        Method(**{name: model.about[name] for name in ("activation", "fusion", "alignment", "loss")})
+        == Method()
+    )
+    card = (CARRIED / "sam_tiny_avalanche.md").read_text()
+    assert "phase 3" in card

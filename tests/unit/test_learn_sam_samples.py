@@ -1,0 +1,145 @@
+"""Prompted samples: the same for the same seed, boxes on their objects, no label where nothing is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from adapting import SIX, drawn, write_folder
+from rasterio.windows import Window
+from torch.utils.data import default_collate
+
+from sartutor.errors import DataError
+from sartutor.learn.sam.contrast import box_mask
+from sartutor.learn.sam.samples import (
+    MOST_BOXES,
+    Labelled,
+    PromptedImages,
+    box_targets,
+    branch_ranges,
+    labelled_ids,
+    mirrored,
+    prompted,
+)
+from sartutor.sar.folder import IGNORE
+
+SIDE = 64
+RANGES = [dict.fromkeys(SIX[:3], (-25.0, -2.0)), dict.fromkeys(SIX[3:], (-25.0, -2.0))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("six"))
+
+
+def samples(folder, draws=12, **more):
+    return PromptedImages(folder, "train", branch_ranges(folder), SIDE, draws, 3, **more)
+
+
+def test_a_sample_is_always_the_same_and_no_two_are(folder):
+    one, again = samples(folder), samples(folder)
+    for name in ("image", "target", "known", "box"):
+        assert torch.equal(one[4][name], again[4][name])
+    assert not torch.equal(one[4]["image"], one[5]["image"])
+
+
+def test_shapes_and_values(folder):
+    for sample in map(samples(folder).__getitem__, range(12)):
+        assert sample["image"].shape == (2, 3, SIDE, SIDE)
+        assert sample["image"].dtype == torch.float16
+        assert sample["image"].min() >= 0
+        assert sample["image"].max() <= 1
+        given = sample["box"][:, 0] >= 0
+        assert 1 <= given.sum() <= MOST_BOXES
+        boxes = sample["box"][given]
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert boxes.min() >= 0
+        assert boxes.max() <= SIDE
+
+
+def test_boxes_hold_objects(folder):
+    shares = []
+    for sample in map(samples(folder, 40).__getitem__, range(40)):
+        boxes = sample["box"][sample["box"][:, 0] >= 0]
+        shares += [(sample["target"] & inside).any().item() for inside in box_mask(boxes, SIDE)]
+    assert np.mean(shares) > 0.95
+
+
+def test_a_short_list_comes_again(folder):
+    some = samples(folder, different=3)
+    assert torch.equal(some[1]["image"], some[4]["image"])
+    assert not torch.equal(some[1]["image"], some[2]["image"])
+
+
+def test_tight_boxes_are_tighter(folder):
+    areas = {}
+    for tight in (False, True):
+        boxes = [sample["box"] for sample in map(samples(folder, 30, tight=tight).__getitem__, range(30))]
+        known = [box[box[:, 0] >= 0] for box in boxes]
+        areas[tight] = np.mean([((b[:, 2:] - b[:, :2]).prod(1) / SIDE**2).mean().item() for b in known])
+    assert areas[True] < areas[False]
+
+
+def test_a_chip_shows_more_than_the_surroundings(folder):
+    def widths(scale):
+        some = samples(folder, 20, scales=(scale,), tight=True)
+        return np.mean(
+            [
+                (sample["box"][0, 2] - sample["box"][0, 0]).item()
+                for sample in map(some.__getitem__, range(20))
+            ]
+        )
+
+    assert widths("chip") <= widths("near")
+
+
+def test_what_is_not_known_weighs_nothing():
+    scene, mask = drawn(1, SIX)
+    labels = np.where(mask > 0, 1, 0).astype(np.int16)
+    labels[:20] = IGNORE
+    valid = np.ones(labels.shape, bool)
+    valid[:, :10] = False
+    sample = prompted(
+        Labelled(replace(scene, valid=valid), labels),
+        RANGES,
+        96,
+        Window(0, 0, 96, 96),
+        [(0.0, 0.0, 96.0, 96.0)],
+    )
+    assert not sample["known"][:20].any()
+    assert not sample["known"][:, :10].any()
+    assert sample["known"][20:, 10:].all()
+    _, _, target, weight = box_targets(default_collate([sample]))
+    assert weight.sum() == sample["known"].sum()
+    assert target.sum() == (labels[20:, 10:] == 1).sum()
+
+
+def test_a_box_answers_for_what_is_in_it():
+    scene, mask = drawn(1, SIX)
+    labels = np.where(mask > 0, 1, 0).astype(np.int16)
+    boxes = [(0.0, 0.0, 48.0, 48.0), (48.0, 48.0, 96.0, 96.0)]
+    batch = default_collate([prompted(Labelled(scene, labels), RANGES, 96, Window(0, 0, 96, 96), boxes)] * 2)
+    place, given, target, weight = box_targets(batch)
+    assert place.tolist() == [0, 0, 1, 1]
+    assert given.tolist() == [list(box) for box in boxes] * 2
+    assert target[0, 0, 48:].sum() == 0
+    assert target[0].sum() == (labels[:48, :48] == 1).sum()
+    assert weight[1].sum() == 48 * 48
+
+
+def test_mirrors_move_image_and_labels_together():
+    scene, mask = drawn(1, SIX)
+    bright = scene.pixels[0] > -11
+    for seed in range(4):
+        turned = mirrored(
+            Labelled(scene, np.where(mask > 0, 1, 0).astype(np.int16)), np.random.default_rng(seed)
+        )
+        agreement = ((turned.scene.pixels[0] > -11) == (turned.labels == 1)).mean()
+        assert agreement == pytest.approx((bright == (mask > 0)).mean())
+
+
+def test_images_without_objects_teach_nothing(tmp_path):
+    data = write_folder(tmp_path / "data", ("VV",))
+    assert labelled_ids(data, "train") == data.ids("train")
+    with pytest.raises(DataError, match="no image in split 'far'"):
+        labelled_ids(data, "far")
