@@ -1,0 +1,90 @@
+"""`sartutor adapt`: a folder becomes a model that `evaluate` takes; bad input is one line and exit code 2."""
+
+import json
+
+import pytest
+from adapting import write_folder
+
+from sartutor import cli
+from sartutor.learn.checkpoints import load_tensors
+from sartutor.presets import ADAPT_RECIPES
+
+
+def run(*arguments) -> int:
+    return cli.main([*map(str, arguments)])
+
+
+def one_line(capsys, *words):
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert said.startswith("sartutor: ")
+    for word in words:
+        assert word in said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("gray"), ("gray",), "1").folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "mine.safetensors"
+    assert run("adapt", folder, "--preset", "smoke", "--out", out, "--device", "cpu", "--seed", 3) == 0
+    return out
+
+
+def test_a_folder_of_gray_pictures_becomes_a_model_that_is_evaluated(checkpoint, folder, capsys):
+    about = load_tensors(checkpoint)[1]
+    assert (about["preset"], about["seed"], about["phases"]) == ("smoke", 3, [1])
+    assert about["recipe"]["batch"] == ADAPT_RECIPES["smoke"].batch
+    capsys.readouterr()
+    assert run("evaluate", folder, "--model", checkpoint, "--split", "test", "--prompt", "box", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["objects"]["n"] >= 1
+    assert 0 <= report["objects"]["iou"] <= 1
+
+
+def test_json_says_what_was_done(folder, tmp_path, capsys):
+    out = tmp_path / "a.safetensors"
+    assert (
+        run("adapt", folder, "--preset", "smoke", "--out", out, "--phases", "1", "--scale", "chip", "--json")
+        == 0
+    )
+    made = json.loads(capsys.readouterr().out)
+    assert made["out"] == str(out)
+    assert made["ran"] == made["phases"] == [1]
+    assert load_tensors(out)[1]["scales"] == ["chip"]
+
+
+def test_a_finished_model_is_not_written_over(checkpoint, folder, capsys):
+    before = checkpoint.read_bytes()
+    assert run("adapt", folder, "--preset", "smoke", "--out", checkpoint) == 2
+    one_line(capsys, "mine.safetensors is there and complete", "choose another name")
+    assert checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--phases", "one"), ("'one' is not numbers with commas",)),
+        (("--phases", "2"), ("needs bands for a second encoder", "secondary:")),
+        (("--phases", "7"), ("no phase 7", "1, 2, 3")),
+        (("--fusion", "sum"), ("no fusion 'sum'", "gate, average, first")),
+        (("--loss", "iou"), ("no loss 'iou'", "dice, bce, focal")),
+        (("--preset", "huge"), ("no preset 'huge'",)),
+        (("--init", "sam_huge"), ("no model 'sam_huge'",)),
+        (("--init", "nowhere.safetensors"), ("no checkpoint nowhere.safetensors",)),
+        (("--device", "abacus"), ("no device 'abacus'",)),
+    ],
+)
+def test_what_does_not_fit(folder, tmp_path, capsys, options, words):
+    preset = () if "--preset" in options else ("--preset", "smoke")
+    assert run("adapt", folder, *preset, "--out", tmp_path / "a.safetensors", *options) == 2
+    one_line(capsys, *words)
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_a_folder_that_is_none(tmp_path, capsys):
+    assert run("adapt", tmp_path / "nowhere", "--out", tmp_path / "a.safetensors") == 2
+    one_line(capsys, "nowhere is no folder")
