@@ -483,7 +483,7 @@ AVALANCHE_RECIPES = {
             4, 0.01, 50, 1.0, 50, 64, 300,
         ),
         BenchmarkSizes(256, 640, 48, 4),
-        48,
+        32,
     ),
 }  # fmt: skip
 """Sizes of the recipe of `sam_tiny_avalanche` by preset."""
