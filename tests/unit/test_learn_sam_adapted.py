@@ -9,7 +9,7 @@ from adapting import SIX, drawn, recipe, write_folder
 
 from sartutor.errors import CheckpointError, DataError, SarTutorError
 from sartutor.learn.adapt import Method, adapt
-from sartutor.learn.checkpoints import load_tensors, save_tensors
+from sartutor.learn.checkpoints import save_tensors
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.adapted import PHASES, AdaptedSam
 from sartutor.learn.sam.evaluate import pixel_polygon
@@ -169,7 +169,7 @@ def test_one_encoder_of_all_bands_has_one_phase(base):
 
 def test_a_folder_for_one_encoder_of_all_bands(tmp_path):
     folder, out = write_folder(tmp_path / "data").folder, tmp_path / "a.safetensors"
-    choices = {"recipe": recipe(), "device": "cpu", "progress": False}
+    choices = {"recipe": recipe(1, 1), "device": "cpu", "progress": False}
     stacked = Method(encoders="stacked")
     assert adapt(folder, out, method=stacked, **choices).phases == (1,)
     model, scene = load_model(out), drawn(3, SIX)[0]
@@ -183,10 +183,9 @@ def test_a_folder_for_one_encoder_of_all_bands(tmp_path):
 
 
 def test_a_file_that_does_not_name_newer_choices_has_the_first(tmp_path):
-    folder, out = write_folder(tmp_path / "data", ("VV",)).folder, tmp_path / "a.safetensors"
-    adapt(folder, out, recipe=recipe(1), device="cpu", progress=False)
-    tensors, about = load_tensors(out)
-    named = {key: value for key, value in about.items() if key not in ("tuning", "encoders")}
-    save_tensors(tmp_path / "old.safetensors", tensors, named)
-    model = load_model(tmp_path / "old.safetensors")
-    assert (model.about["tuning"], model.about["encoders"]) == ("adapters", "pair")
+    base, path = load_model("sam_tiny_base"), tmp_path / "old.safetensors"
+    about = {"base": base.name, "base_digest": base.digest, "activation": "gelu", "fusion": "gate"}
+    about |= {"kind": "adapted_sam", "phases": [1], "bands": ["VV"], "scales": ["near"]}
+    save_tensors(path, AdaptedSam(base.sam, 1).state_dict(), {**about, "branches": [[["VV", -25.0, 0.0]]]})
+    found = load_model(path).about
+    assert (found["tuning"], found["encoders"]) == ("adapters", "pair")
