@@ -53,6 +53,8 @@ def drawn(seed: int, bands: tuple[str, ...], units: str = "db") -> tuple[Scene, 
     pixels = np.stack([level + rng.normal(0, 1.5, labels.shape) for _ in bands]).astype(np.float32)
     if units == "1":
         pixels = np.clip((pixels + 25) * 10, 0, 255).astype(np.uint8).astype(np.float32)
+    if units == "power":
+        pixels = (10 ** (pixels / 10)).astype(np.float32)
     grid = Grid(Affine(10, 0, 600_000, 0, -10, 5_200_000), None, SIDE, SIDE)
     described = tuple(Band(name, UNITS.get(name, units)) for name in bands)  # type: ignore[arg-type]
     return Scene(pixels, described, grid, np.ones(labels.shape, bool)), np.where(labels, 255, 0)
