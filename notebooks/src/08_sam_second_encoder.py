@@ -341,8 +341,8 @@ axes.set(xlabel="block (1 = nearest to the image)", ylabel="norm of the gradient
 #
 # $$\min_{\theta_2}\ \frac{1}{n}\,\big\| E_{\theta_2}(x_2) - \mathrm{sg}\big[E_{\theta_1}(x_1)\big] \big\|^2 ,$$
 #
-# where sg (*stop gradient*) says that the first encoder is a fixed target. No mask appears, so **any** pair of dates can be used, labelled or not. [2] aligns encoders like this; the code of [1] has it
-# as an option. The price: the target is only as good as the first encoder. Where VV shows nothing, the second encoder learns to show nothing too, although VH might know better.
+# where sg (*stop gradient*) says that the first encoder is a fixed target. No mask appears, so **any** pair of dates can be used, labelled or not. [2] aligns encoders like this; the released code of [1]
+# contains it too, switched off. The price: the target is only as good as the first encoder. Where VV shows nothing, the second encoder learns to show nothing too, although VH might know better.
 
 # %%
 from sartutor.learn.sam.objectives import embedding_distance
@@ -537,6 +537,7 @@ for part, level in aligning.levels(sam).items():
 # %% [markdown]
 # Which training makes the encoders more alike, and which masks better? *By embedding* asks for likeness, *by masks* only for masks. If the first wins the cosine and the second the IoU, then
 # the decoder does not need all of the likeness: it reads some directions and ignores others. What section 3 showed to be ignored, masks cannot align: nothing in the loss asks for it.
+# Unlike numbers can give like masks. Whether a *mixture* of both encoders can still be read is another question, and the one that phase 3 has to answer.
 #
 # As a picture: tokens of both encoders along the two directions in which the **first** encoder's tokens differ most (principal components; the same axes in every panel). Grey lines join the two tokens of one place. Short lines: same words. (All tokens lie in a disc because the encoder's last layer gives them one length.)
 
