@@ -185,6 +185,7 @@ data.write_numbers("00", PRESET, example.key, SEED, numbers)
 # | [04 · Weighted SimMIM](04_weighted_simmim.ipynb) | learning without labels: hide, paint in, weigh by backscatter | 40 |
 # | [05 · Weighted MixMAE](05_weighted_mixmae.ipynb) | two chips in one: mix, keep apart, unmix, weigh two bands | 35 |
 # | [06 · Downstream](06_downstream.ipynb) | land cover, labels, floods: what an encoder is worth | 45 |
+# | [07 · SAM adapters](07_sam_adapters.ipynb) | SAM taken apart, an adapter built and trained on avalanche debris | 45 |
 # | [11 · Interactive segmentation](11_interactive_segmentation.ipynb) | boxes on a map, masks, and how good they are | 25 |
 #
 # ## References

@@ -187,7 +187,8 @@ def legend(axes: Axes) -> None:
 def show_scores(axes: Axes, scores: Mapping[str, NDArray[Any]], title: str) -> None:
     """IoU of every object (dots) and its mean (bar) for each method."""
     spread = np.random.default_rng(0)
-    for place, (values, color) in enumerate(zip(scores.values(), (BLUE, ORANGE, GREEN, RED), strict=False)):
+    palette = (BLUE, ORANGE, GREEN, RED, PURPLE)
+    for place, (values, color) in enumerate(zip(scores.values(), palette, strict=False)):
         axes.plot(values, place + spread.uniform(-0.25, 0.25, len(values)), ".", color=color, alpha=0.5)
         axes.plot([np.mean(values)] * 2, [place - 0.35, place + 0.35], color=color, linewidth=4)
     axes.set_yticks(range(len(scores)), [f"{name}\nmean {np.mean(v):.2f}" for name, v in scores.items()])
