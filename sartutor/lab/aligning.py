@@ -36,7 +36,7 @@ from sartutor.learn.sam.inputs import in_decibels
 from sartutor.learn.sam.model import EncoderBranch
 from sartutor.learn.sam.objectives import prompted_masks
 from sartutor.learn.sam.samples import Batch, Labelled, PromptedImages, prompted
-from sartutor.learn.scores import SLOPES, ObjectScore
+from sartutor.learn.scores import SLOPES, ObjectScore, box_counts
 from sartutor.presets import AligningSizes
 from sartutor.sar.boxes import Mask, connected_objects, tight_box
 from sartutor.sar.folder import Dataset, open_dataset
@@ -510,12 +510,13 @@ def show_answers(
     scene, bands = each.question.scene, known.model.branches[index]
     change = calm_change(scene, bands, 3)
     limits = CHANGE_DB if before_after(tuple(bands)) else None
-    alone = replace(each.question, parts=(each.part,))
+    truth, known_here = each.question.truth, each.question.known
     for panel, (name, answer) in zip(axes, answers.items(), strict=True):
-        value = score(alone, answer).objects[0].counts.iou
+        marked = answer(scene, each.question.boxes)
+        value = box_counts(marked, truth, known_here, each.part.box).iou
         plots.show_image(panel, change, f"{name}: IoU {value:.2f}", "dB", scene.valid, limits)
-        plots.outline(panel, each.question.truth, plots.ORANGE)
-        plots.outline(panel, answer(scene, each.question.boxes), plots.BLUE)
+        plots.outline(panel, truth, plots.ORANGE)
+        plots.outline(panel, marked, plots.BLUE)
         _zoom(panel, each, 1.0)
 
 
