@@ -207,12 +207,15 @@ for name, values in ious.items():
     numbers[f"iou_{name}"] = float(values.mean())
     print(f"{name:24} mean IoU {values.mean():.3f}")
 
+# %% [markdown]
+# Three of these answers for the largest object, over the change in the second band. Orange is the label, blue the answer.
+
 # %%
 largest = max(objects, key=lambda each: each.part.pixels)
 aligning.show_answers(plots.panels(3), known, largest, dict(list(answers.items())[:3]))
 
 # %% [markdown]
-# Orange is the label, blue the answer, over the change in the second band. Compare *untrained* with *fill the box*: an encoder below it is worth less than the box alone. Then compare it
+# Compare *untrained* with *fill the box*: an encoder below it is worth less than the box alone. Then compare it
 # with *first adapters*. VV and VH are both radar, so adapters that learned on one do not start from zero on the other: that is the free alternative which phase 2 has to beat, and a fair report shows it.
 #
 # Which part is not understood? The small model hands on **tokens**, and **details** of its stem. We mix them: tokens of one encoder, details of the other, and let the decoder answer. *No tokens* puts zeros in their place.
@@ -387,6 +390,9 @@ method = replace(
 masks = aligning.LiveAlignment("by masks", watched, references)
 masks.widget
 
+# %% [markdown]
+# The next cell trains; scroll up to watch. Each run takes about a minute.
+
 # %%
 every = max(1, sizes.recipe.phases[1].steps // 8)
 
@@ -404,11 +410,7 @@ def align(live, alignment):
         device="cpu",
         watch=Watch(every, live.look),
     )
-    numbers[f"live_{alignment}"] = {
-        "seconds": run.seconds,
-        "iou": live.ious[-1],
-        "likeness": live.likeness[-1],
-    }
+    numbers[f"live_{alignment}"] = {"iou": live.ious[-1], **live.likeness[-1]}
     print(f"{live.title}: {run.steps[0]} steps in {run.seconds:.0f} s, IoU {live.ious[-1]:.3f} on validation")
     return aligning.in_phase(load_model(out), 2)
 
@@ -421,6 +423,9 @@ by_masks = align(masks, "supervised")
 # %%
 imitation = aligning.LiveAlignment("by embedding", watched, references, other=masks)
 imitation.widget
+
+# %% [markdown]
+# Watch the middle panel: this run asks for likeness, so it should climb there.
 
 # %%
 by_embedding = align(imitation, "embedding")
@@ -557,6 +562,9 @@ plots.legend(pictures[-1])
 
 # %%
 aligning.space_explorer(stages, known, batch, space)
+
+# %% [markdown]
+# The same as numbers: how alike are the tokens that lie on debris, and all others?
 
 # %%
 inside = functional.avg_pool2d(batch["target"][:, None].float(), base.size.patch)[:, 0].flatten() > 0.5
