@@ -11,7 +11,7 @@
 # whether two encoders say the same, as a number and as a map; when the second polarisation is the better one, and how much there is to gain by fusion.
 #
 # **What you need.** About 40 minutes, 5 of them computing. [03](03_sentinel1_preparation.ipynb) explains VV, VH and prompts. An **adapter** is a pair of small layers
-# beside frozen ones, and the only thing of an encoder that is trained; notebook 07 builds it. A path as `DATA` takes your own folder (section 10).
+# beside frozen ones, and the only thing of an encoder that is trained; [07](07_sam_adapters.ipynb) builds it. A path as `DATA` takes your own folder (section 10).
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper
@@ -773,7 +773,7 @@ check(
 data.write_numbers("08", PRESET, known.key, SEED, numbers)
 
 # %% [markdown]
-# **Next:** notebook 09 lets a gate decide, place by place, which encoder to believe. [11 · Interactive segmentation](11_interactive_segmentation.ipynb) puts the model on a map.
+# **Next:** [09 · Fusion](09_sam_fusion.ipynb) lets a gate decide, place by place, which encoder to believe. [11 · Interactive segmentation](11_interactive_segmentation.ipynb) puts the model on a map.
 #
 # ## References
 #
