@@ -522,6 +522,18 @@ ALIGNING_SIZES = {
 """Sizes of the notebook on the second encoder by preset."""
 
 
+FUSING_SIZES = {
+    "smoke": ALIGNING_SIZES["smoke"],
+    # three live runs of so many steps
+    "laptop": replace(
+        ALIGNING_SIZES["laptop"],
+        recipe=replace(ALIGNING_SIZES["laptop"].recipe, phases=(AdaptPhase(50, 5e-4, 50, 1),) * 3),
+    ),
+    "paper": ALIGNING_SIZES["paper"],
+}
+"""Sizes of the notebook on fusion by preset; scenes are those of the notebook before it."""
+
+
 @dataclass(frozen=True)
 class AdaptLesson:
     """What a notebook on adaptation works with: simulated scenes, a `recipe` to train live, and what it looks at.
@@ -578,7 +590,7 @@ AVALANCHE_SIZES = {
             4, 0.01, 20, 1.0, 50, 48, 160,
         ),
         RivalRecipe(256, 650, 40, 4, 1e-3, 0.01, 1.0, 65, 48),
-        (3e-4, 1e-3, 3e-3),
+        (1e-3, 3e-3, 1e-2),
         0.34,
     ),
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ from sartutor.learn.avalanche_cells import RULES, short_summary
 from sartutor.learn.checkpoints import export_half, file_digest, load_tensors
 from sartutor.learn.evaluate import Answer, sam_answer, score_images
 from sartutor.learn.models import load_model
-from sartutor.learn.records import mean_interval, read_records, write_record
+from sartutor.learn.record_tables import interval, table
+from sartutor.learn.records import read_records, write_record
+from sartutor.learn.runner import Records
 from sartutor.learn.sam.adapted import PHASES, AdaptedSam
 from sartutor.learn.sam.baselines import iou
 from sartutor.presets import AVALANCHE_RECIPES, BenchmarkSizes
@@ -100,9 +101,7 @@ def _card(checkpoint: Path, records: Path) -> str:
         parameters=sum(tensor.numel() for tensor in tensors.values()) / 1e6,
         megabytes=checkpoint.stat().st_size / 1e6,
         digest=file_digest(checkpoint),
-        head=" | ".join(COLUMNS.values()),
-        rule="---|" * len(COLUMNS),
-        rows="\n".join(_row(known, title, metric) for metric, title in METRICS.items()),
+        scores=score_table(known),
         seeds=", ".join(str(record["seed"]) for record in known),
         objects=sum(record["values"]["fill_box"]["objects"] for record in known),
     )
@@ -124,13 +123,13 @@ METRICS = {
 """Rows of the card."""
 
 
-def _row(known: list[Mapping[str, Any]] | list[dict[str, Any]], title: str, metric: str) -> str:
-    cells = []
-    for name in COLUMNS:
-        values = [record["values"][name][metric] for record in known]
-        mean, half = mean_interval([value for value in values if value is not None])
-        cells.append(f"{mean:.3f} ± {half:.3f}")
-    return f"| {title} | " + " | ".join(cells) + " |"
+def score_table(known: Records) -> str:
+    """The scores of the embedded model's records, beside rules and the base, as a Markdown table."""
+    rows = []
+    for metric, title in METRICS.items():
+        each = [[{"values": record["values"][name]} for record in known] for name in COLUMNS]
+        rows.append([title, *(interval(of, metric) for of in each)])
+    return table(("", *COLUMNS.values()), rows)
 
 
 CARD = """# sam_tiny_avalanche
@@ -152,9 +151,7 @@ through the first one's decoder, and a gate that weights both at every place. Dr
 Mean IoU (unless it says otherwise) over {objects} objects of 50 px and more, each in its tight box, of seeds {seeds};
 ± is the half width of the 95 % t interval over seeds. Phase 2 is the second encoder alone.
 
-| | {head} |
-|---|{rule}
-{rows}
+{scores}
 
 ## Known limits
 

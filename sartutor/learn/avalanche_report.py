@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from sartutor.learn.avalanche_recipe import NAME, score_table
 from sartutor.learn.avalanche_rows import ENTRANTS, MEANINGS, QUESTIONS, TRAINERS
 from sartutor.learn.avalanche_table import EXPERIMENT, SEARCH, SEARCH_SEED
 from sartutor.learn.record_tables import PLANNED_SEEDS, difference, interval, mean, table, values, verdict
@@ -46,6 +47,12 @@ def avalanches(folder: Path) -> list[str]:
     parts += ["### Objects", _scores(known, SCORES), "### Objects by size and slope, prompt `box`", CLASSED]
     parts += [_scores(known, CLASSES), "### Whole images", _scores(known, WHOLES)]
     return [*parts, "### What was asked", _answers(known)]
+
+
+def embedded(folder: Path) -> list[str]:
+    """The embedded adapted model on unseen seeds."""
+    known = read_records(folder, NAME)
+    return [f"## `{NAME}` on unseen seeds", EMBEDDED, score_table(known) if known else "Not scored yet."]
 
 
 def _searched(known: Records) -> list[str]:
@@ -101,3 +108,6 @@ start from random weights. CPU s are of all training that a row needs, parts tha
 
 CLASSED = """Small are objects under 150 px, large those from 400 px; flat is under 16.5 degrees, steep from 19
 degrees: a third of the simulated deposits each."""
+
+EMBEDDED = """Adapted for longer and on more scenes than the rows above; its card in `sartutor/weights` says how. Mean
+IoU over objects unless it says otherwise."""

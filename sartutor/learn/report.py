@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sartutor.learn.avalanche_report import avalanches
+from sartutor.learn.avalanche_report import avalanches, embedded
 from sartutor.learn.cells import PRETRAINED
 from sartutor.learn.pretrain import EMBEDDED
 from sartutor.learn.reconstruction import PREFIX, STRATA
@@ -72,6 +72,7 @@ def report(records: Path) -> str:
         *weighting(records),
         *tasks(records),
         *avalanches(records),
+        *embedded(records),
         *encoders(records),
         *shapes(records),
     ]
