@@ -315,7 +315,8 @@ def draw_prompt(answer: Answer, one: Debris, push: int, bands: Sequence[str]) ->
     show_errors(right, marked & fill_box(truth.shape, box), box_target(truth, box), f"IoU {counts.iou:.2f}")
     plots.draw_box(right, box, plots.GREEN)
     for axes in (left, right):
-        plots.zoom(axes, box, 0.25)
+        look_at(axes, box, 0.25, truth.shape)
+    right.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.02, 1))
     figure.set_label(
         f"A box loosened by {push} px on every side: IoU {counts.iou:.2f}; {counts.hits} pixels hit, "
         f"{counts.extra} too many, {counts.missed} missed."
@@ -334,7 +335,14 @@ def show_errors(axes: Axes, marked: Mask, truth: Mask, title: str) -> None:
         rgb[where] = plots.colors.to_rgb(color)
         axes.plot([], [], "s", color=color, label=name)
     plots.show_color(axes, rgb, title)
-    axes.legend(fontsize="x-small", loc="upper right")
+
+
+def look_at(axes: Axes, box: Box, margin: float, shape: tuple[int, ...]) -> None:
+    """`plots.zoom`, but not beyond an image of `shape` (rows, columns)."""
+    plots.zoom(axes, box, margin)
+    rows, cols = shape
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    axes.set(xlim=(max(left, -0.5), min(right, cols - 0.5)), ylim=(min(bottom, rows - 0.5), max(top, -0.5)))
 
 
 def show_robustness(axes: Axes, found: Mapping[str, Array], pushes: Sequence[int]) -> None:
@@ -475,7 +483,7 @@ def show_object(axes: Axes, one: Debris, answer: Answer, bands: Sequence[str], n
     show_change(axes, scene, bands, f"{name}{one.part.pixels} px: IoU {iou:.2f}")
     plots.outline(axes, truth, plots.ORANGE, "debris")
     plots.outline(axes, marked, plots.BLUE, "mask")
-    plots.zoom(axes, one.part.box, 0.8)
+    look_at(axes, one.part.box, 0.8, truth.shape)
     axes.legend(fontsize="x-small", loc="upper right")
 
 
@@ -494,7 +502,7 @@ def show_by_size(axes: Axes, pixels: Sequence[int], ious: Mapping[str, Array]) -
     ):
         axes.semilogx(pixels, values, marker, color=color, alpha=0.7, markersize=5, label=name)
     axes.set(xlabel="size of the object (px)", ylabel="IoU", ylim=(-0.02, 1.02), title="IoU by size")
-    ticks = [50, 100, 200, 400, 800, 1600]
+    ticks = [50, 100, 200, 500, 1000, 2000, 5000]
     axes.set_xticks(ticks, list(map(str, ticks)))
     axes.minorticks_off()
     axes.legend(fontsize="small", frameon=False)
