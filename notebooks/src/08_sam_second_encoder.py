@@ -394,7 +394,7 @@ masks.widget
 # The next cell trains; scroll up to watch. Each run takes about a minute.
 
 # %%
-every = max(1, sizes.recipe.phases[1].steps // 8)
+every = max(2, sizes.recipe.phases[1].steps // 8)
 
 
 def align(live, alignment):
@@ -503,9 +503,7 @@ def cka(x, y):
     return ((y.T @ x).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm())).item()
 
 
-x, y = (
-    aligning.features_of(start.sam, images, number).flatten(0, 2) for number in (0, 1)
-)  # tokens x channels
+x, y = (aligning.as_rows(embedding[0]) for embedding in (own, other))  # tokens x channels
 assert torch.allclose(cosine(x, y, x.mean(0)), aligning.cosine_similarity(x, y, x.mean(0)), atol=1e-5)
 assert abs(cka(x, y) - aligning.linear_cka(x, y)) < 1e-4
 rotation = torch.linalg.qr(torch.randn(x.shape[1], x.shape[1]))[0]
@@ -525,17 +523,24 @@ stages = {
     "by embedding": by_embedding.sam.branches[1],
     "embedded": sam.branches[1],
 }
-clouds = {}
+with torch.no_grad():
+    embeddings = {
+        name: aligning.with_second(start, branch).sam.encode_branch(images, 1)
+        for name, branch in stages.items()
+    }
+    fixed = sam.encode_branch(images, 0)
+
+# %% [markdown]
+# The table. The embedded model is the second encoder that comes with the package.
+
+# %%
 print(f"{'':8}{'second encoder':16}{'cosine':>8}{'shuffled':>10}{'CKA':>7}")
 for part, level in aligning.levels(sam).items():
-    fixed = aligning.features_of(sam, images, 0, level).flatten(0, 2)
-    shuffle = torch.from_numpy(np.random.default_rng(SEED).permutation(len(fixed)))
-    for name, branch in stages.items():
-        model = aligning.with_second(start, branch).sam
-        y = aligning.features_of(model, images, 1, level).flatten(0, 2)
-        row = [float(cosine(fixed, each, fixed.mean(0)).mean()) for each in (y, y[shuffle])]
-        row.append(cka(fixed, y))
-        clouds[part, name] = y
+    x = aligning.as_rows(fixed[level])  # places x channels
+    shuffle = torch.from_numpy(np.random.default_rng(SEED).permutation(len(x)))
+    for name, embedding in embeddings.items():
+        y = aligning.as_rows(embedding[level])
+        row = [float(cosine(x, each, x.mean(0)).mean()) for each in (y, y[shuffle])] + [cka(x, y)]
         numbers[f"likeness_{part}_{name}"] = dict(zip(("cosine", "shuffled", "cka"), row, strict=True))
         print(f"{part:8}{name:16}{row[0]:8.2f}{row[1]:10.2f}{row[2]:7.2f}")
 
@@ -547,10 +552,11 @@ for part, level in aligning.levels(sam).items():
 # As a picture: tokens of both encoders along the two directions in which the **first** encoder's tokens differ most (principal components; the same axes in every panel). Grey lines join the two tokens of one place. Short lines: same words. (All tokens lie in a disc because the encoder's last layer gives them one length.)
 
 # %%
+x = aligning.as_rows(fixed[0])
 space = aligning.principal_axes(x)
 pictures = plots.panels(4, columns=2)
 for axes, name in zip(pictures, [n for n in stages if n != "first adapters"], strict=True):
-    aligning.show_tokens(axes, x, clouds["tokens", name], f"second encoder: {name}", space)
+    aligning.show_tokens(axes, x, aligning.as_rows(embeddings[name][0]), f"second encoder: {name}", space)
 low, high = np.percentile(((x - space[0]) @ space[1][:, :2]).numpy(), (0.5, 99.5), axis=0)
 for axes in pictures:
     axes.set(xlim=(low[0] - 0.2, high[0] + 0.2), ylim=(low[1] - 0.2, high[1] + 0.2))
@@ -569,7 +575,7 @@ aligning.space_explorer(stages, known, batch, space)
 # %%
 inside = functional.avg_pool2d(batch["target"][:, None].float(), base.size.patch)[:, 0].flatten() > 0.5
 for name in stages:
-    alike = cosine(x, clouds["tokens", name], x.mean(0))
+    alike = cosine(x, aligning.as_rows(embeddings[name][0]), x.mean(0))
     on = f"{alike[inside].mean():.2f}" if inside.any() else "-"
     print(f"{name:22} cosine on debris {on}, beside it {alike[~inside].mean():.2f}")
 

@@ -316,10 +316,9 @@ def levels(sam: AdaptedSam) -> dict[str, int]:
     return {"tokens": 0, "details": -1} if sam.size.detail else {"tokens": 0}
 
 
-@torch.no_grad()
-def features_of(sam: AdaptedSam, images: Tensor, index: int, level: int = 0) -> Tensor:
-    """What one encoder makes of images (B, branches, 3, S, S) at a level of the embedding: (B, h, w, C)."""
-    return sam.encode_branch(images.float(), index)[level].float().permute(0, 2, 3, 1)
+def as_rows(features: Tensor) -> Tensor:
+    """Features (B, C, h, w) of an embedding as a list of places (B h w, C)."""
+    return features.float().permute(0, 2, 3, 1).flatten(0, 2)
 
 
 @torch.no_grad()
@@ -330,11 +329,13 @@ def mean_iou(sam: AdaptedSam, batch: Batch) -> float:
     return float(mask_iou(logits, target, weight)[wanted].mean())
 
 
+@torch.no_grad()
 def likeness(sam: AdaptedSam, images: Tensor) -> dict[str, float]:
     """Mean cosine between both encoders' features of the same places, less the primary one's mean, at every level."""
+    both = [sam.encode_branch(images.float(), index) for index in (0, 1)]
     found = {}
     for name, level in levels(sam).items():
-        one, other = (features_of(sam, images, index, level).flatten(0, 2) for index in (0, 1))
+        one, other = (as_rows(embedding[level]) for embedding in both)
         found[name] = float(cosine_similarity(one, other, one.mean(0)).mean())
     return found
 
@@ -548,7 +549,9 @@ def draw_spaces(sam: AdaptedSam, batch: Batch, number: int, space: tuple[Tensor,
     """Tokens of both encoders as colours along the same three axes, and the cosine between them at every place."""
     images = batch["image"][number : number + 1]
     mean, directions = space
-    both = [features_of(sam, images, index)[0] for index in (0, 1)]
+    with torch.no_grad():
+        embedded = [sam.encode_branch(images.float(), index)[0][0] for index in (0, 1)]
+    both = [tokens.float().permute(1, 2, 0) for tokens in embedded]
     colors = [((each - mean) @ directions).numpy() for each in both]
     low, high = np.percentile(colors[0].reshape(-1, 3), (2, 98), axis=0)
     figure, axes = panel_figure(3)

@@ -197,7 +197,9 @@ def test_pictures_say_what_they_show(known, asked):
     )
     assert panels[0].get_title().startswith("box: IoU 0.")
     batch = aligning.windows_of(known, objects, 1)
-    space = aligning.principal_axes(aligning.features_of(known.sam, batch["image"], 0).flatten(0, 2))
+    with torch.no_grad():
+        tokens = known.sam.encode_branch(batch["image"].float(), 0)[0]
+    space = aligning.principal_axes(aligning.as_rows(tokens))
     explored = aligning.space_explorer(
         {"a": known.sam.branches[0], "b": known.sam.branches[1]}, known, batch, space
     )
