@@ -6,6 +6,7 @@ import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+@cache
 def bf16_pays(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32: on GPUs that have it and on CPUs with AMX or AVX512-BF16."""
     if device.type == "cuda":

@@ -19,6 +19,7 @@ from torch import Tensor
 from sartutor import catalog
 from sartutor.errors import CheckpointError, DataError
 from sartutor.learn.checkpoints import file_digest, load_pickle, load_tensors, save_tensors
+from sartutor.learn.device import bf16_pays
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.inputs import Ranges, Scale, branch_image, model_image, prompt_window
 from sartutor.learn.sam.model import Embedding, RadarSam
@@ -72,9 +73,11 @@ class SamModel:
     def embed(self, piece: Scene) -> Embedding:
         """The embedding of a window: of its 1-3 bands, or of those that the model was adapted to.
 
-        DataError where the window has not got them.
+        Products are rounded to bfloat16 where that pays. DataError where the window has not got the bands.
         """
-        return self.sam.encode(self.images(piece)[None].to(self.device))
+        mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device))
+        with mixed:
+            return self.sam.encode(self.images(piece)[None].to(self.device))
 
     def images(self, piece: Scene) -> Tensor:
         """What the encoders see of a window: (3, S, S), or (branches, 3, S, S) of an adapted model."""
