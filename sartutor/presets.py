@@ -523,11 +523,16 @@ ALIGNING_SIZES = {
 
 
 FUSING_SIZES = {
-    "smoke": ALIGNING_SIZES["smoke"],
-    # three live runs of so many steps
+    "smoke": replace(
+        ALIGNING_SIZES["smoke"],
+        recipe=replace(
+            ADAPT_RECIPES["smoke"], phases=(AdaptPhase(1, 5e-4, 1, 1),) * 3, batch=1, validation=1, kept=1
+        ),
+    ),
+    # three live runs of so many steps, from a decoder that is trained already
     "laptop": replace(
         ALIGNING_SIZES["laptop"],
-        recipe=replace(ALIGNING_SIZES["laptop"].recipe, phases=(AdaptPhase(50, 5e-4, 50, 1),) * 3),
+        recipe=replace(ALIGNING_SIZES["laptop"].recipe, phases=(AdaptPhase(50, 2e-4, 50, 1),) * 3),
     ),
     "paper": ALIGNING_SIZES["paper"],
 }
@@ -549,13 +554,13 @@ class AdaptLesson:
 ADAPT_LESSONS = {
     "smoke": AdaptLesson(
         BenchmarkSizes(256, 3, 2, 3),
-        AdaptRecipe("tiny", (AdaptPhase(3, 5e-4, 3, 9),) * 3, 2, 0.01, 1, 1.0, 9, 2, 4),
+        AdaptRecipe("tiny", (AdaptPhase(2, 5e-4, 2, 9),) * 3, 2, 0.01, 1, 1.0, 9, 2, 4),
         objects=3,
     ),
     # phase 1 takes about a minute on two cores
     "laptop": AdaptLesson(
         BenchmarkSizes(256, 48, 12, 24),
-        AdaptRecipe("tiny", (AdaptPhase(100, 5e-4, 25, 9),) * 3, 4, 0.01, 10, 1.0, 100, 12, 32),
+        AdaptRecipe("tiny", (AdaptPhase(80, 1e-3, 20, 9),) * 3, 4, 0.01, 10, 1.0, 80, 12, 32),
         objects=16,
     ),
     "paper": AdaptLesson(BENCHMARK_SIZES["laptop"], ADAPT_RECIPES["laptop"], objects=48),

@@ -412,7 +412,7 @@ def worst_of(objects: Sequence[SeenObject], ious: Array, size: str = "any", slop
     chosen = [
         index
         for index, each in enumerate(objects)
-        if size in ("any", size_class(each)) and slope in ("any", slope_class(each.part))
+        if (size == "any" or size == size_class(each)) and (slope == "any" or slope == slope_class(each.part))
     ]
     return sorted(chosen, key=lambda index: float(ious[index]))
 

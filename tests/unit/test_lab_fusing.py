@@ -138,7 +138,7 @@ def test_scenes_and_failures_are_shown(known, asked):
     objects = aligning.seen_objects(asked)
     ious = np.array([fusing.object_counts(each, fill_boxes).iou for each in objects])
     failures = fusing.failure_explorer(known, objects, ious, fill_boxes)
-    assert f"IoU {ious.min():.2f}" in failures.children[1].value
+    assert f"IoU {ious.min():.2f};" in failures.children[1].value
     failures.children[0].children[2].value = 7
     assert "There are" in failures.children[1].value
 
