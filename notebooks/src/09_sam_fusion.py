@@ -163,8 +163,13 @@ learner = copy.deepcopy(start.sam)
 trained = learner.train_phase(3)
 optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], 1e-4)
 few = {name: value[:4] for name, value in batch.items()}
+kept = KeptEmbeddings(learner, EmbeddingCache())
+
+# %% [markdown]
+# A step is what it always is: masks, loss, gradient, update. With `kept` the embeddings come from memory, without it from the encoders.
 
 
+# %%
 def train_step(kept):
     began = time.perf_counter()
     logits, _, target, weight = prompted_masks(learner, few, kept)
@@ -174,7 +179,6 @@ def train_step(kept):
     return time.perf_counter() - began
 
 
-kept = KeptEmbeddings(learner, EmbeddingCache())
 train_step(kept)  # the first time encodes, and keeps
 repeats = 1 if PRESET == "smoke" else 2
 encoding, keeping = (min(train_step(each) for _ in range(repeats)) for each in (None, kept))
@@ -228,6 +232,9 @@ for name, earlier in (("gate", []), ("average", ["gate"]), ("first", ["gate", "a
     lives[name] = fusing.LiveFusion(name, watched, seen, references, others)
 lives["gate"].widget
 
+# %% [markdown]
+# The next cell trains the gate. `adapt` goes on from a model that has phases 1 and 2 behind it.
+
 # %%
 about = known.model.about
 method = replace(Method(), activation=about["activation"], tuning=about["tuning"], scales=known.model.scales)
@@ -261,6 +268,9 @@ mine_trained = {"gate": fuse("gate")}
 # %%
 lives["average"].widget
 
+# %% [markdown]
+# Its level is the dotted line: that is how good half and half is before the decoder has seen a single mixture.
+
 # %%
 mine_trained["average"] = fuse("average")
 
@@ -269,6 +279,9 @@ mine_trained["average"] = fuse("average")
 
 # %%
 lives["first"].widget
+
+# %% [markdown]
+# It starts at the dashed line, and whatever it gains, it gains without fusion.
 
 # %%
 mine_trained["first"] = fuse("first")
@@ -338,7 +351,7 @@ for place, (name, values) in enumerate(relations.items()):
 #
 # ## 6 · A number next to its baselines
 #
-# Every object of the unseen scenes, one dot each, by five answers. *Fill the box* and *Otsu in the box* (a threshold on the change) know nothing of avalanches.
+# Every object of the unseen scenes, one dot each, by five answers. *Fill the box* and *Otsu in the box* (a threshold on the change) know nothing of avalanches. The card `sartutor/weights/sam_tiny_avalanche.md` has the same comparison on more scenes.
 
 # %%
 answers = {
