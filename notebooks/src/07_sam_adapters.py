@@ -666,7 +666,7 @@ for name, words in adapting.ROWS.items():
         print(f"{words:36}{cells}{sum(r['configuration'] == name for r in records):>8}")
 
 # %% [markdown]
-# Where both rows are there, compare *phase 1* with *as phase 1, trained on tight boxes* in the columns *jitter* and *full*: that difference is what loose boxes in training buy. LoRA, ReLU and BCE stand beside it as far as they were run.
+# Where both rows are there, compare *phase 1* with *as phase 1, trained on tight boxes* in the columns *jitter* and *full*: that difference is what loose boxes in training buy. LoRA has a row of its own.
 #
 # ## 10 · Pull at the box
 #
@@ -806,7 +806,7 @@ check(
 data.write_numbers("07", PRESET, lesson.key, SEED, numbers)
 
 # %% [markdown]
-# **Next:** [08 · A second encoder](08_sam_second_encoder.ipynb) gives VH and slope an encoder of their own, phase 2 of [1]. `sartutor adapt FOLDER --out mine.safetensors` trains
+# **Next:** [08 · A second encoder](08_sam_second_encoder.ipynb) gives VH and slope an encoder of their own, phase 2 of [1]; [09 · Fusion](09_sam_fusion.ipynb) lets a gate choose between the two. `sartutor adapt FOLDER --out mine.safetensors` trains
 # all phases on your own data. [11 · Interactive segmentation](11_interactive_segmentation.ipynb) puts a model on a map.
 #
 # ## References

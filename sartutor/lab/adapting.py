@@ -55,9 +55,7 @@ ROWS = {
     "tight": "as phase 1, trained on tight boxes",
     "chip": "as phase 1, on whole chips",
     "two_scales": "as phase 1, both together",
-    "relu": "as phase 1, ReLU",
     "lora": "as phase 1, LoRA instead of adapters",
-    "bce": "as phase 1, BCE instead of Dice",
 }
 """Configurations of the experiment `avalanche_small` that concern phase 1, in words."""
 
