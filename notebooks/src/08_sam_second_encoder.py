@@ -425,7 +425,7 @@ imitation = aligning.LiveAlignment("by embedding", watched, references, other=ma
 imitation.widget
 
 # %% [markdown]
-# Watch the middle panel: this run asks for likeness, so it should climb there.
+# Watch the middle panel: this run asks for likeness, and does not look at masks. Does IoU follow?
 
 # %%
 by_embedding = align(imitation, "embedding")

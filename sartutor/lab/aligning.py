@@ -407,7 +407,7 @@ def draw_alignment(live: LiveAlignment, sam: AdaptedSam) -> Figure:
     left.legend(fontsize="x-small")
     said = ", ".join(f"{name} {value:.2f}" for name, value in live.likeness[-1].items())
     middle.set(xlabel="step", ylabel="cosine", title=f"likeness: {said}")
-    middle.legend(fontsize="x-small")
+    middle.legend(fontsize="x-small", handlelength=4)
     show_sample(right, sam, {name: value[:1] for name, value in live.batch.items()})
     lines = ", ".join(f"{name} {level:.2f}" for name, level in live.references.items())
     figure.set_label(
