@@ -15,7 +15,7 @@ from sartutor.learn.loop import Watch
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.baselines import fill_boxes
 from sartutor.learn.sam.samples import PromptedImages
-from sartutor.learn.scores import SIZES, SLOPES
+from sartutor.learn.scores import SLOPES
 from sartutor.presets import ALIGNING_SIZES
 
 SMALL = ALIGNING_SIZES["smoke"]
@@ -207,16 +207,17 @@ def test_pictures_say_what_they_show(known, asked):
 
 
 def test_classes_take_each_object_once_and_none_without_a_value():
-    parts = [Part((0, 0, 1, 1), pixels, slope) for pixels, slope in ((60, 5.0), (200, 20.0), (900, None))]
-    by_size = aligning.by_class(parts, np.arange(3.0), SIZES, "pixels")
-    assert {name: list(values) for name, values in by_size.items()} == {
-        "small": [0],
-        "medium": [1],
-        "large": [2],
-    }
-    by_slope = aligning.by_class(parts, np.arange(3.0), SLOPES, "slope")
-    assert [len(values) for values in by_slope.values()] == [1, 1, 0]
-    assert [aligning.slope_class(part) for part in parts] == ["flat", "sloping", None]
+    parts = [Part((0, 0, 1, 1), pixels, slope) for pixels, slope in ((60, 5.0), (200, 20.0), (9000, None))]
+    sizes, slopes = {"less": (0, 100), "more": (100, np.inf)}, {"flat": (0, 15), "sloping": (15, 30)}
+    by_size = aligning.by_class(parts, np.arange(3.0), sizes, "pixels")
+    assert {name: list(values) for name, values in by_size.items()} == {"less": [0], "more": [1, 2]}
+    by_slope = aligning.by_class(parts, np.arange(3.0), slopes, "slope")
+    assert {name: list(values) for name, values in by_slope.items()} == {"flat": [0], "sloping": [1]}
+    found = [aligning.slope_class(part) for part in parts]
+    assert found[2] is None
+    assert all(
+        SLOPES[name][0] <= part.slope < SLOPES[name][1] for name, part in zip(found[:2], parts, strict=False)
+    )
 
 
 def test_rank_correlation_needs_something_that_varies():
