@@ -532,7 +532,7 @@ FUSING_SIZES = {
     # three live runs of so many steps, from a decoder that is trained already
     "laptop": replace(
         ALIGNING_SIZES["laptop"],
-        recipe=replace(ALIGNING_SIZES["laptop"].recipe, phases=(AdaptPhase(50, 2e-4, 50, 1),) * 3),
+        recipe=replace(ALIGNING_SIZES["laptop"].recipe, phases=(AdaptPhase(40, 2e-4, 40, 1),) * 3),
     ),
     "paper": ALIGNING_SIZES["paper"],
 }

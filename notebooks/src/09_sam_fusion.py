@@ -226,6 +226,7 @@ references = {
         phase1, fused(seen, average_weights([seen[0][0]] * 2)), watched
     ),
 }
+numbers["live_references"] = references
 lives = {}
 for name, earlier in (("gate", []), ("average", ["gate"]), ("first", ["gate", "average"])):
     others = [lives[each] for each in earlier]
