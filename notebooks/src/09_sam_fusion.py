@@ -316,6 +316,9 @@ axes.axhline(by_gate, color=plots.ORANGE, linestyle="--", label="the gate")
 axes.set(xlabel=f"share of the {second} encoder", ylabel="mean IoU", title="decoder of phase 3")
 axes.legend(frameon=False)
 print(f"gate {by_gate:.3f}, best single share {max(by_number):.3f} at {steps[int(np.argmax(by_number))]:.1f}")
+print(
+    "here a single number does as well" if max(by_number) >= by_gate else "here the gate beats every number"
+)
 print(f"the gate gives {second} between {gate[:, 1].min():.2f} and {gate[:, 1].max():.2f}")
 
 # %% [markdown]
@@ -346,9 +349,13 @@ for place, (name, values) in enumerate(relations.items()):
     numbers[f"trust_{name}"] = float(np.mean(values))
     side = max(np.mean(np.array(values) > 0), np.mean(np.array(values) < 0))
     print(f"{name:18} mean {np.mean(values):+.2f}, {side:.0%} of {len(values)} scenes on one side")
+strongest = max(relations, key=lambda name: abs(np.mean(relations[name])))
+strength = abs(np.mean(relations[strongest]))
+said = "none of these says much about the weight" if strength < 0.2 else f"it follows {strongest} most"
+print(f"\nstrongest: {strongest}, {strength:.2f} on average; {said}")
 
 # %% [markdown]
-# A correlation is no cause. Slope, height and debris go together in mountains. And what the gate *needs* to know is not which band is brighter, but which encoder would be wrong; nobody tells it that directly. The loss of the mask is all it hears.
+# Where the last line says *none*, the gate's map is not a map of the mountain: it reads the tokens themselves, patch by patch, and what it reads there we have not named. And even a correlation is no cause. Slope, height and debris go together in mountains. And what the gate *needs* to know is not which band is brighter, but which encoder would be wrong; nobody tells it that directly. The loss of the mask is all it hears.
 #
 # ## 6 · A number next to its baselines
 #
