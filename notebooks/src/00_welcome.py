@@ -186,6 +186,8 @@ data.write_numbers("00", PRESET, example.key, SEED, numbers)
 # | [05 · Weighted MixMAE](05_weighted_mixmae.ipynb) | two chips in one: mix, keep apart, unmix, weigh two bands | 35 |
 # | [06 · Downstream](06_downstream.ipynb) | land cover, labels, floods: what an encoder is worth | 45 |
 # | [07 · SAM adapters](07_sam_adapters.ipynb) | SAM taken apart, an adapter built and trained on avalanche debris | 45 |
+# | [08 · A second encoder](08_sam_second_encoder.ipynb) | VH and slope, aligned through a frozen decoder | 40 |
+# | [09 · Fusion](09_sam_fusion.ipynb) | a gate between two encoders, the comparison, a gallery of failures | 45 |
 # | [11 · Interactive segmentation](11_interactive_segmentation.ipynb) | boxes on a map, masks, and how good they are | 25 |
 #
 # ## References

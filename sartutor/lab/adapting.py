@@ -65,8 +65,6 @@ PUSHES = (0, 2, 5, 10, 15, 20, 30, 40, 60)
 LEAST_PIXELS = 50
 """Smaller parts of a label are not looked at on their own."""
 
-HIT, EXTRA, MISSED = plots.BLUE, plots.ORANGE, "black"
-
 
 @dataclass(frozen=True)
 class Lesson:
@@ -310,7 +308,9 @@ def draw_prompt(answer: Answer, one: Debris, push: int, bands: Sequence[str]) ->
     plots.outline(left, truth, plots.ORANGE, "debris")
     plots.draw_box(left, box, plots.GREEN, "box")
     left.legend(fontsize="x-small", loc="upper right")
-    show_errors(right, marked & fill_box(truth.shape, box), box_target(truth, box), f"IoU {counts.iou:.2f}")
+    plots.show_errors(
+        right, marked & fill_box(truth.shape, box), box_target(truth, box), f"IoU {counts.iou:.2f}"
+    )
     plots.draw_box(right, box, plots.GREEN)
     for axes in (left, right):
         look_at(axes, box, 0.25, truth.shape)
@@ -320,19 +320,6 @@ def draw_prompt(answer: Answer, one: Debris, push: int, bands: Sequence[str]) ->
         f"{counts.extra} too many, {counts.missed} missed."
     )
     return figure
-
-
-def show_errors(axes: Axes, marked: Mask, truth: Mask, title: str) -> None:
-    """Pixels that are hit, marked in error, and missed (rows, columns)."""
-    rgb = np.ones((*truth.shape, 3))
-    for where, color, name in (
-        (marked & truth, HIT, "hit"),
-        (marked & ~truth, EXTRA, "too many"),
-        (truth & ~marked, MISSED, "missed"),
-    ):
-        rgb[where] = plots.colors.to_rgb(color)
-        axes.plot([], [], "s", color=color, label=name)
-    plots.show_color(axes, rgb, title)
 
 
 def look_at(axes: Axes, box: Box, margin: float, shape: tuple[int, ...]) -> None:

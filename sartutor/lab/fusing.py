@@ -66,7 +66,6 @@ PAPER_IOU = {"phase3": 0.5981, "composite": 0.5821, "segformer": 0.4328, "unet":
 GRIDS_PX = (2, 4, 8)
 """Sides of the cells of a mask, in pixels of the image, whose best possible IoU is looked at."""
 
-HIT, EXTRA, MISSED = plots.BLUE, plots.ORANGE, "black"
 
 WEIGHT_MAP = "cividis"
 """Colours of weights: the same for readers who see no red or no green."""
@@ -264,7 +263,7 @@ def draw_fusion(live: LiveFusion, weights: Array, marked: Mask, truth: Mask, ins
     left.legend(fontsize="x-small", loc="lower right")
     show_weights(middle, weights, f"second encoder: {live.weights[-1]:.2f} on average")
     middle.set(xlabel="column (token)", ylabel="row (token)")
-    show_errors(right, marked & inside, truth & inside, "mask in the box")
+    plots.show_errors(right, marked & inside, truth & inside, "mask in the box")
     rows, cols = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
     plots.zoom(right, (cols[0], rows[0], cols[-1] + 1, rows[-1] + 1), 0.1)
     figure.set_label(
@@ -287,20 +286,6 @@ def show_weights(axes: Axes, weights: Array, title: str, extent: tuple[int, int]
         picture, cax=axes.inset_axes((1.04, 0, 0.05, 1)), label="weight of the second encoder"
     )
     axes.set(title=title, xlabel="column (px)", ylabel="row (px)")
-
-
-def show_errors(axes: Axes, marked: Mask, truth: Mask, title: str) -> None:
-    """Pixels that are hit, marked in error, and missed (rows, columns)."""
-    rgb = np.ones((*truth.shape, 3))
-    for where, color, name in (
-        (marked & truth, HIT, "hit"),
-        (marked & ~truth, EXTRA, "too many"),
-        (truth & ~marked, MISSED, "missed"),
-    ):
-        rgb[where] = plots.colors.to_rgb(color)
-        axes.plot([], [], "s", color=color, label=name)
-    plots.show_color(axes, rgb, title)
-    axes.legend(fontsize="x-small", loc="upper right")
 
 
 def mix_explorer(sam: AdaptedSam, batch: Batch, embeddings: Sequence[Embedding]) -> widgets.VBox:
@@ -328,7 +313,7 @@ def draw_mixture(
         marked, truth, inside = (layer[0].numpy() > 0 for layer in (logits, target, weight))
         iou = float(mask_iou(logits[:1], target[:1], weight[:1])[0])
         said.append(f"{name}: IoU {iou:.2f}")
-        show_errors(panel, marked & inside, truth & inside, said[-1])
+        plots.show_errors(panel, marked & inside, truth & inside, said[-1])
         rows, cols = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
         plots.zoom(panel, (cols[0], rows[0], cols[-1] + 1, rows[-1] + 1), 0.1)
     show_weights(axes[2], weights[0, 1].numpy(), f"weights of the gate, mean {weights[0, 1].mean():.2f}")
@@ -465,7 +450,7 @@ def show_failure(axes: Sequence[Axes], known: Lesson, each: SeenObject, answer: 
         plots.outline(panel, question.truth, plots.ORANGE)
     plots.outline(axes[1], marked, plots.BLUE)
     iou = object_counts(each, answer).iou
-    show_errors(axes[2], marked, question.truth, f"IoU in its own box {iou:.2f}")
+    plots.show_errors(axes[2], marked, question.truth, f"IoU in its own box {iou:.2f}")
     for panel in axes[:3]:
         _zoom(panel, each)
     return iou

@@ -18,6 +18,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from sartutor.sar.boxes import Mask
+
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 """Five colours of the palette of Okabe and Ito (2008)."""
 
@@ -100,6 +102,20 @@ def show_image(
     )
     axes.figure.colorbar(picture, cax=axes.inset_axes((1.04, 0, 0.05, 1)), label=unit)
     _name_pixels(axes, title)
+
+
+def show_errors(axes: Axes, marked: Mask, truth: Mask, title: str) -> None:
+    """Pixels that are hit, marked in error, and missed (rows, columns)."""
+    rgb = np.ones((*truth.shape, 3))
+    for where, color, name in (
+        (marked & truth, BLUE, "hit"),
+        (marked & ~truth, ORANGE, "too many"),
+        (truth & ~marked, "black", "missed"),
+    ):
+        rgb[where] = colors.to_rgb(color)
+        axes.plot([], [], "s", color=color, label=name)
+    show_color(axes, rgb, title)
+    axes.legend(fontsize="x-small", loc="upper right")
 
 
 def show_color(axes: Axes, rgb: NDArray[Any], title: str) -> None:
