@@ -29,7 +29,7 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
-from sartutor.lab import adapting, data, plots
+from sartutor.lab import adapting, aligning, data, plots
 from sartutor.lab.checks import check
 from sartutor.learn import losses
 from sartutor.learn.adapt import Method, adapt
@@ -119,7 +119,7 @@ parts = {
 }
 parts["mask decoder"] = sam.mask_decoder
 for name, part in parts.items():
-    print(f"{name:15}{adapting.parameters(part):>10,} parameters")
+    print(f"{name:15}{aligning.parameters(part):>10,} parameters")
 
 # %% [markdown]
 # ### Patches become tokens
@@ -370,7 +370,7 @@ groups = {"adapters": "adapters", "detail stem": "detail_stem", "mask decoder": 
 for title, key in groups.items():
     amount = sum(p.numel() for n, p in fresh.named_parameters() if key in n and p.requires_grad)
     print(f"{title:15}{amount:>10,} parameters are trained")
-frozen = adapting.parameters(sam.image_encoder) + adapting.parameters(sam.prompt_encoder)
+frozen = aligning.parameters(sam.image_encoder) + aligning.parameters(sam.prompt_encoder)
 print(f"{'frozen':15}{frozen:>10,} of the image and the prompt encoder")
 
 # %% [markdown]
@@ -385,8 +385,8 @@ from sartutor.learn.sam.encoder import ImageEncoder
 large = SAM_SIZES["vit_b"]
 with torch.device("meta"):
     amounts = {
-        "encoder of ViT-B, frozen": adapting.parameters(ImageEncoder(large)),
-        "adapters, ratio 1/4": adapting.parameters(adapters.Adapters(large)),
+        "encoder of ViT-B, frozen": aligning.parameters(ImageEncoder(large)),
+        "adapters, ratio 1/4": aligning.parameters(adapters.Adapters(large)),
     }
 inner = large.width // 4
 per_adapter = large.width * inner + inner + inner * large.width + large.width
@@ -751,7 +751,7 @@ amount = ...
 # %% tags=["solution"]
 inner = 1280 // 4
 solution = 32 * 2 * (1280 * inner + inner + inner * 1280 + 1280)
-assert solution == 32 * 2 * adapting.parameters(adapters.Adapter(1280))
+assert solution == 32 * 2 * aligning.parameters(adapters.Adapter(1280))
 check("Exercise 1", amount, solution, hint="W1 and b1, W2 and b2; two adapters in each of 32 blocks.")
 
 # %% [markdown]

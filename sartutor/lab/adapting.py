@@ -183,11 +183,6 @@ def gain_interval(
 # Inside the model --------------------------------------------------------------------------------------------------
 
 
-def parameters(module: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(each.numel() for each in module.parameters())
-
-
 @contextmanager
 def listening(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Tensor]]]:
     """Collect what modules give while the block runs, by name, once for every call."""
@@ -313,21 +308,13 @@ def draw_prompt(answer: Answer, one: Debris, push: int, bands: Sequence[str]) ->
     )
     plots.draw_box(right, box, plots.GREEN)
     for axes in (left, right):
-        look_at(axes, box, 0.25, truth.shape)
+        plots.zoom_inside(axes, box, 0.25, truth.shape)
     right.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.02, 1))
     figure.set_label(
         f"A box loosened by {push} px on every side: IoU {counts.iou:.2f}; {counts.hits} pixels hit, "
         f"{counts.extra} too many, {counts.missed} missed."
     )
     return figure
-
-
-def look_at(axes: Axes, box: Box, margin: float, shape: tuple[int, ...]) -> None:
-    """`plots.zoom`, but not beyond an image of `shape` (rows, columns)."""
-    plots.zoom(axes, box, margin)
-    rows, cols = shape
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    axes.set(xlim=(max(left, -0.5), min(right, cols - 0.5)), ylim=(min(bottom, rows - 0.5), max(top, -0.5)))
 
 
 def show_robustness(axes: Axes, found: Mapping[str, Array], pushes: Sequence[int]) -> None:
@@ -468,7 +455,7 @@ def show_object(axes: Axes, one: Debris, answer: Answer, bands: Sequence[str], n
     show_change(axes, scene, bands, f"{name}{one.part.pixels} px: IoU {iou:.2f}")
     plots.outline(axes, truth, plots.ORANGE, "debris")
     plots.outline(axes, marked, plots.BLUE, "mask")
-    look_at(axes, one.part.box, 0.8, truth.shape)
+    plots.zoom_inside(axes, one.part.box, 0.8, truth.shape)
     axes.legend(fontsize="x-small", loc="upper right")
 
 

@@ -456,7 +456,7 @@ def draw_bands(known: Lesson, each: SeenObject, size: int = CALM_PX) -> Figure:
     plots.show_image(axes[2], scene.band(last), last, str(unit), scene.valid)
     for panel in axes:
         plots.outline(panel, each.question.truth, plots.ORANGE)
-        _zoom(panel, each, 1.5)
+        plots.zoom_inside(panel, each.part.box, 1.5, each.mask.shape)
     figure.set_label(
         f"An object of {each.part.pixels} px on image {each.question.id}, in standard deviations of its "
         f"surroundings: {', '.join(said)}."
@@ -491,14 +491,6 @@ def show_ious(
     axes.legend(fontsize="small", frameon=False)
 
 
-def _zoom(axes: Axes, each: SeenObject, margin: float) -> None:
-    """Show an object and its surroundings, but nothing beyond the image."""
-    plots.zoom(axes, each.part.box, margin)
-    rows, cols = each.mask.shape
-    left, right, bottom, top = *axes.get_xlim(), *axes.get_ylim()
-    axes.set(xlim=(max(left, -0.5), min(right, cols - 0.5)), ylim=(min(bottom, rows - 0.5), max(top, -0.5)))
-
-
 def _diagonal(axes: Axes, low: float, high: float) -> None:
     axes.plot([low, high], [low, high], color="0.6", linestyle="--", linewidth=1)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -518,7 +510,7 @@ def show_answers(
         plots.show_image(panel, change, f"{name}: IoU {value:.2f}", "dB", scene.valid, limits)
         plots.outline(panel, truth, plots.ORANGE)
         plots.outline(panel, marked, plots.BLUE)
-        _zoom(panel, each, 1.0)
+        plots.zoom_inside(panel, each.part.box, 1.0, each.mask.shape)
 
 
 def show_tokens(axes: Axes, one: Tensor, other: Tensor, title: str, space: tuple[Tensor, Tensor]) -> None:

@@ -452,16 +452,8 @@ def show_failure(axes: Sequence[Axes], known: Lesson, each: SeenObject, answer: 
     iou = object_counts(each, answer).iou
     plots.show_errors(axes[2], marked, question.truth, f"IoU in its own box {iou:.2f}")
     for panel in axes[:3]:
-        _zoom(panel, each)
+        plots.zoom_inside(panel, each.part.box, 0.8, each.mask.shape)
     return iou
-
-
-def _zoom(axes: Axes, each: SeenObject) -> None:
-    """Show an object and its surroundings, but nothing beyond the image."""
-    plots.zoom(axes, each.part.box, 0.8)
-    rows, cols = each.mask.shape
-    left, right, bottom, top = *axes.get_xlim(), *axes.get_ylim()
-    axes.set(xlim=(max(left, -0.5), min(right, cols - 0.5)), ylim=(min(bottom, rows - 0.5), max(top, -0.5)))
 
 
 def show_by_size(

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from sartutor.sar.boxes import Mask
+from sartutor.sar.boxes import Box, Mask
 
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 """Five colours of the palette of Okabe and Ito (2008)."""
@@ -186,6 +186,14 @@ def zoom(axes: Axes, box: Sequence[float], margin: float = 0.5) -> None:
     x0, y0, x1, y1 = box
     around = margin * max(x1 - x0, y1 - y0)
     axes.set(xlim=(x0 - around - 0.5, x1 + around - 0.5), ylim=(y1 + around - 0.5, y0 - around - 0.5))
+
+
+def zoom_inside(axes: Axes, box: Box, margin: float, shape: tuple[int, ...]) -> None:
+    """`zoom`, but not beyond an image of `shape` (rows, columns)."""
+    zoom(axes, box, margin)
+    rows, cols = shape
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    axes.set(xlim=(max(left, -0.5), min(right, cols - 0.5)), ylim=(min(bottom, rows - 0.5), max(top, -0.5)))
 
 
 def legend(axes: Axes) -> None:

@@ -6,7 +6,6 @@ it, the same call goes on where it stopped.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from sartutor.errors import CheckpointError, DataError, SarTutorError
-from sartutor.learn.checkpoints import check_place, load_tensors, save_tensors, state_path
+from sartutor.learn.checkpoints import check_place, load_tensors, refuse_other_run, save_tensors, state_path
 from sartutor.learn.curves import read_curve
 from sartutor.learn.device import pick_device
 from sartutor.learn.embeddings import EmbeddingCache
@@ -38,7 +37,6 @@ from sartutor.sar.folder import Dataset, open_dataset
 
 Alignment = Literal["supervised", "embedding"]
 """What the secondary encoder learns from: masks through the frozen decoder, or the primary encoder's embeddings."""
-
 
 Prompts = Literal["loose", "tight"]
 """Boxes to learn from: as imprecise as people draw them, or as tight as the objects."""
@@ -343,11 +341,7 @@ def _is_done(part: Path, header: dict[str, Any]) -> bool:
     """Whether a phase has been run to its end; CheckpointError where another run has left its part there."""
     if not part.exists() or state_path(part).exists():
         return False
-    about = load_tensors(part)[1]
-    if any(about.get(key) != value for key, value in json.loads(json.dumps(header)).items()):
-        raise CheckpointError(
-            f"{part} belongs to a run with other settings; delete it or choose another output."
-        )
+    refuse_other_run(part, load_tensors(part)[1], header)
     return True
 
 

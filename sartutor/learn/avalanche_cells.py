@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sartutor.learn.adapt import Method, adapt
+from sartutor.learn.adapt import Adapted, Method, adapt
 from sartutor.learn.avalanche_rows import Entrant
 from sartutor.learn.curves import read_curve
 from sartutor.learn.evaluate import Answer, sam_answer, score_images
@@ -26,7 +26,7 @@ from sartutor.learn.rivals import load_rival, rival_probability, train_rival
 from sartutor.learn.runner import cpu_seconds, scene_interval
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
-from sartutor.learn.scores import ImageScore, by_size, by_slope, object_means, summary
+from sartutor.learn.scores import ImageScore, summary
 from sartutor.presets import AdaptRecipe, BenchmarkSizes, RivalRecipe
 from sartutor.sar.boxes import PROMPTS, Box, Mask
 from sartutor.sar.folder import Dataset
@@ -103,22 +103,19 @@ def _adapted(
         method = _relevant(row.entrant.method, phase)
         name = _key("sam", phase, row, method, seed)
         out = work / f"{name}.safetensors"
-        if not out.with_suffix(".json").exists():
-            began = cpu_seconds()
-            made = adapt(
-                data.folder,
-                out,
-                recipe=row.adaptation,
-                init=init,
-                phases=[phase],
-                method=method,
-                seed=seed,
-                device=device,
-                progress=False,
-            )
-            known = {"val_iou": made.val_iou[0], "train_cpu_seconds": cpu_seconds() - began}
-            out.with_suffix(".json").write_text(json.dumps(known))
-        about = json.loads(out.with_suffix(".json").read_text())
+        train = partial(
+            adapt,
+            data.folder,
+            out,
+            recipe=row.adaptation,
+            init=init,
+            phases=[phase],
+            method=method,
+            seed=seed,
+            device=device,
+            progress=False,
+        )
+        about = _once(out, partial(_best, train))
         spent += about["train_cpu_seconds"]
         init = out
     model = load_model(str(init))
@@ -144,19 +141,32 @@ def trained_parameters(model: AdaptedSam, phase: int) -> int:
 def _rival(row: Row, seed: int, data: Dataset, work: Path, device: str) -> tuple[Answer, dict[str, float]]:
     name = row.entrant.network
     out = work / f"{_key(name, 1, row, row.entrant.method, seed)}.safetensors"
-    if not out.with_suffix(".json").exists():
-        began = cpu_seconds()
+
+    def train() -> float:
         train_rival(name, data, row.rival, out, seed, device)
-        best = 1 - min(loss for _, loss in read_curve(out).validation)
-        known = {"val_iou": best, "train_cpu_seconds": cpu_seconds() - began}
-        out.with_suffix(".json").write_text(json.dumps(known))
-    about = json.loads(out.with_suffix(".json").read_text())
+        return 1 - min(loss for _, loss in read_curve(out).validation)
+
+    about = _once(out, train)
     rival = load_rival(out)
 
     def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
         return rival_probability(rival, scene, boxes) > 0.5
 
     return answer, {**about, "parameters": sum(p.numel() for p in rival.parameters())}
+
+
+def _best(train: Callable[[], Adapted]) -> float:
+    return train().val_iou[0]
+
+
+def _once(out: Path, train: Callable[[], float]) -> dict[str, float]:
+    """Best IoU on validation and CPU-seconds of a training that makes `out`; trains where that is not known yet."""
+    known = out.with_suffix(".json")
+    if not known.exists():
+        began = cpu_seconds()
+        best = train()
+        known.write_text(json.dumps({"val_iou": best, "train_cpu_seconds": cpu_seconds() - began}))
+    return json.loads(known.read_text())
 
 
 def _key(kind: str, phase: int, row: Row, method: Method, seed: int) -> str:
@@ -178,10 +188,9 @@ def short_summary(scores: Sequence[ImageScore], prompt: str) -> dict[str, Any]:
     values[f"empty_share_{prompt}"] = found["empty"]["share"]
     if prompt != "box":
         return values
-    objects = [part for score in scores for part in score.objects]
-    for name, some in (by_size(objects) | by_slope(objects)).items():
-        values |= {f"n_{name}": len(some), f"iou_{name}": object_means(some)["iou"]}
-    return {**values, "objects": len(objects)}
+    for name, some in (found["by_size"] | found["by_slope"]).items():
+        values |= {f"n_{name}": some["n"], f"iou_{name}": some["iou"]}
+    return {**values, "objects": found["objects"]["n"]}
 
 
 def _by_image(scores: Sequence[ImageScore]) -> NDArray[np.float64]:

@@ -117,10 +117,7 @@ def load_state(
     Raises CheckpointError for the state of a run whose header differs from `header`.
     """
     tensors, about = load_tensors(path)
-    if any(about.get(key) != value for key, value in json.loads(json.dumps(header)).items()):
-        raise CheckpointError(
-            f"{path} belongs to a run with other settings; delete it or choose another output."
-        )
+    refuse_other_run(path, about, header)
     weights, moments = _split(tensors, "weights."), _split(tensors, "optimizer.")
     model.load_state_dict(weights)
     state: dict[int, dict[str, Tensor]] = {}
@@ -129,6 +126,14 @@ def load_state(
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return about
+
+
+def refuse_other_run(path: Path, about: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where the header `about` of a file does not have all that the run of `header` says."""
+    if any(about.get(key) != value for key, value in json.loads(json.dumps(header)).items()):
+        raise CheckpointError(
+            f"{path} belongs to a run with other settings; delete it or choose another output."
+        )
 
 
 def _split(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -47,6 +47,7 @@ def denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@cache
 def keep_freed_memory() -> None:
     """Keep up to 512 MiB that tensors no longer need for those to come, where the C library is glibc; process-wide.
 

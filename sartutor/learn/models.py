@@ -75,8 +75,7 @@ class SamModel:
 
         Products are rounded to bfloat16 where that pays. DataError where the window has not got the bands.
         """
-        mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device))
-        with mixed:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device)):
             return self.sam.encode(self.images(piece)[None].to(self.device))
 
     def images(self, piece: Scene) -> Tensor:
@@ -108,27 +107,35 @@ def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
     """
     name = str(name_or_path)
     if name in EMBEDDED:
-        return _load_any(name, Path(str(files("sartutor.weights") / f"{name}.safetensors")))
+        return _load(name, Path(str(files("sartutor.weights") / f"{name}.safetensors")))
     if name == "vit_b":
-        return _load_sam(name, _converted(catalog.fetch("sam-vit-b")["sam_vit_b_01ec64.pth"]))
+        return _load(name, _converted(catalog.fetch("sam-vit-b")["sam_vit_b_01ec64.pth"]))
     path = Path(name)
     if not path.suffix:
         raise CheckpointError(
             f"There is no model {name!r}; use one of {', '.join(MODEL_NAMES)} or the path of a checkpoint."
         )
-    return _load_any(path.stem, _converted(path) if path.suffix == ".pth" else path)
+    return _load(path.stem, _converted(path) if path.suffix == ".pth" else path)
 
 
-def _load_any(name: str, path: Path) -> SamModel:
-    adapted = load_tensors(path)[1].get("kind") == ADAPTED
-    return _load_adapted(name, path) if adapted else _load_sam(name, path)
+def _load(name: str, path: Path) -> SamModel:
+    tensors, about = load_tensors(path)
+    if about.get("kind") not in ("sam", ADAPTED):
+        raise CheckpointError(
+            f"{path} is a checkpoint of kind {about.get('kind')!r}, not a promptable model; choose another."
+        )
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path} holds weights that are not numbers; copy or train it again.")
+    if about["kind"] == ADAPTED:
+        return _adapted(name, path, tensors, about)
+    sam = RadarSam(_size(about, path))
+    _load_strictly(sam, tensors, path)
+    return SamModel(name, sam.eval(), file_digest(path), about)
 
 
-def _load_adapted(name: str, path: Path) -> SamModel:
+def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> SamModel:
     """An adapted model, in the last phase that it was trained in."""
-    tensors, found = load_tensors(path)
     about = {"tuning": "adapters", "encoders": "pair", **found}  # the choices of files that do not name them
-    _check_numbers(tensors, path)
     try:
         branches = tuple(
             {band: (float(low), float(high)) for band, low, high in ranges} for ranges in about["branches"]
@@ -169,18 +176,6 @@ def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -
     return base.sam
 
 
-def _load_sam(name: str, path: Path) -> SamModel:
-    tensors, about = load_tensors(path)
-    if about.get("kind") != "sam":
-        raise CheckpointError(
-            f"{path} is a checkpoint of kind {about.get('kind')!r}, not a promptable model; choose another."
-        )
-    _check_numbers(tensors, path)
-    sam = RadarSam(_size(about, path))
-    _load_strictly(sam, tensors, path)
-    return SamModel(name, sam.eval(), file_digest(path), about)
-
-
 def _size(about: Mapping[str, Any], path: Path) -> SamSize:
     """The size that a header names."""
     size = SAM_SIZES.get(str(about.get("architecture")))
@@ -189,11 +184,6 @@ def _size(about: Mapping[str, Any], path: Path) -> SamSize:
             f"{path} is of an unknown size, {about.get('architecture')!r}; choose one of {', '.join(SAM_SIZES)}."
         )
     return size
-
-
-def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise CheckpointError(f"{path} holds weights that are not numbers; copy or train it again.")
 
 
 def _load_strictly(sam: RadarSam | AdaptedSam, tensors: Mapping[str, Tensor], path: Path) -> None:

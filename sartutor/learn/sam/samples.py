@@ -98,6 +98,7 @@ class PromptedImages(Dataset[Batch]):
         return Labelled(self.folder.scene(id), self.folder.mask(id))
 
 
+@lru_cache(maxsize=4)
 def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
     """The images of a split that have an object; those without teach no prompt (arXiv 2601.01213 leaves them out).
 
