@@ -142,7 +142,7 @@ with torch.no_grad():
     assert torch.allclose(tokens, patch_embed(normal[None])[0], atol=1e-4)
 pictures = plots.panels(2)
 adapting.show_patches(pictures[0], image, size.patch)
-plots.show_color(pictures[1], adapting.main_colors(tokens.permute(2, 0, 1)), "tokens, as colours")
+plots.show_color(pictures[1], plots.main_colors(tokens.permute(2, 0, 1).numpy()), "tokens, as colours")
 print(f"{tokens.shape[0]} x {tokens.shape[1]} tokens of {tokens.shape[2]} numbers")
 
 # %% [markdown]

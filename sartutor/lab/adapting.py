@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from sartutor.lab import plots
 from sartutor.lab.aligning import CHANGE_DB, calm_change
 from sartutor.lab.data import MADE_UP, height_model, runs_folder
-from sartutor.lab.downstream import main_colors
 from sartutor.lab.explorers import choice, explorer, panel_figure, slider
 from sartutor.learn.evaluate import Answer, Part, Question, questions, score
 from sartutor.learn.losses import dice_loss, mask_iou, mask_loss
@@ -234,7 +233,9 @@ def draw_depth(image: Tensor, maps: Tensor, depth: str) -> Figure:
     """The image (3, S, S), its tokens (C, h, w) as colours, and how alike each is to the one in the middle."""
     figure, (left, middle, right) = panel_figure(3)
     plots.show_color(left, image.permute(1, 2, 0).numpy(), "what the encoder sees")
-    plots.show_color(middle, main_colors(maps), f"after {depth}: {' x '.join(map(str, maps.shape))}")
+    plots.show_color(
+        middle, plots.main_colors(maps.numpy()), f"after {depth}: {' x '.join(map(str, maps.shape))}"
+    )
     unit = nn.functional.normalize(maps - maps.mean((1, 2), keepdim=True), dim=0)
     row, col = (side // 2 for side in maps.shape[1:])
     alike = torch.einsum("chw,c->hw", unit, unit[:, row, col]).numpy()

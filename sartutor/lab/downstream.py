@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import binary_average_precision
 
@@ -288,7 +287,7 @@ def draw_upernet(model: UPerNet, chips: Chips, chip: int) -> Figure:
     grid[0].set_title(_sized("image", sample["image"]), fontsize="medium")
     places = [*grid[1:5], *grid[6:11]]
     for axes, name in zip(places, plots_of, strict=True):
-        axes.imshow(main_colors(maps[name][0]), interpolation="nearest")
+        axes.imshow(plots.main_colors(maps[name][0].numpy()), interpolation="nearest")
         axes.set_title(_sized(name, maps[name][0]), fontsize="medium")
     show_labels(grid[5], sample["label"].numpy(), chips.classes, "labels\n(for comparison)")
     show_labels(
@@ -299,18 +298,6 @@ def draw_upernet(model: UPerNet, chips: Chips, chip: int) -> Figure:
     sizes = "; ".join(_sized(name, each[0]).replace("\n", " ") for name, each in maps.items())
     figure.set_label(f"The maps of UPerNet for one chip, channels x rows x columns: {sizes}.")
     return figure
-
-
-def main_colors(maps: Tensor) -> Array:
-    """Channels (C, h, w) as a picture (h, w, 3) in [0, 1]: their first three principal components."""
-    flat = maps.flatten(1).T.double()
-    flat = flat - flat.mean(0)
-    _, _, axes = torch.linalg.svd(flat, full_matrices=False)
-    parts = flat @ axes[:3].T
-    parts = functional.pad(parts, (0, 3 - parts.shape[1]))
-    low, high = parts.quantile(0.02, 0), parts.quantile(0.98, 0)
-    scaled = ((parts - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
-    return scaled.reshape(*maps.shape[1:], 3).numpy()
 
 
 # Linear layers on frozen features --------------------------------------------------------------------------------

@@ -124,6 +124,18 @@ def show_color(axes: Axes, rgb: NDArray[Any], title: str) -> None:
     _name_pixels(axes, title)
 
 
+def main_colors(maps: NDArray[Any]) -> NDArray[np.float64]:
+    """Channels (C, h, w) as a picture (h, w, 3) in [0, 1]: their first three principal components."""
+    flat = maps.reshape(len(maps), -1).T.astype(float)
+    flat -= flat.mean(0)
+    axes = np.linalg.svd(flat, full_matrices=False)[2]
+    parts = np.zeros((len(flat), 3))
+    parts[:, : min(3, len(axes))] = flat @ axes[:3].T
+    low, high = np.quantile(parts, (0.02, 0.98), axis=0)
+    scaled = np.clip((parts - low) / np.maximum(high - low, 1e-9), 0, 1)
+    return scaled.reshape(*maps.shape[1:], 3)
+
+
 def show_classes(axes: Axes, codes: NDArray[Any], legend: Mapping[int, tuple[str, str]], title: str) -> None:
     """A picture of class codes (rows, columns); `legend` gives the name and colour of each code to show.
 

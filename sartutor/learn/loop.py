@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from sartutor.errors import SarTutorError
 from sartutor.learn.checkpoints import load_state, load_tensors, save_state, save_tensors, state_path
 from sartutor.learn.curves import Curve, read_curve, write_curve
-from sartutor.learn.device import bf16_pays, denormals_flushed, pick_device
+from sartutor.learn.device import bf16_pays, denormals_flushed, keep_freed_memory, pick_device
 
 Batch = dict[str, Tensor]
 LossOf = Callable[[nn.Module, Batch, int], Tensor]
@@ -109,6 +109,7 @@ def fit(
     Raises CheckpointError when `out` holds the state of another run, OutputError where it cannot be written, and
     SarTutorError when the loss is no finite number; what was saved last is kept.
     """
+    keep_freed_memory()
     fabric = _fabric(device)
     model.to(memory_format=torch.channels_last)
     groups = parameter_groups(model, schedule.weight_decay, schedule.layer_decay, depth_of)

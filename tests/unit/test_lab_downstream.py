@@ -144,15 +144,6 @@ def test_every_map_of_upernet_is_shown_with_its_size(chips):
     assert "joined 16 x 16 x 16" in alternative_text(downstream.draw_upernet(model, chips, 0))
 
 
-def test_main_colors_set_apart_what_differs():
-    maps = torch.zeros(5, 4, 4)
-    maps[2, :2] = 1
-    colors = downstream.main_colors(maps)
-    assert colors.shape == (4, 4, 3)
-    assert abs(colors[0, 0, 0] - colors[3, 3, 0]) == pytest.approx(1)
-    assert np.ptp(colors[:2, :, 0]) == pytest.approx(0)
-
-
 def test_a_control_of_the_map_explorer_redraws(chips):
     models = {name: UPerNet(Maps(), 7, 16, 0.1).eval() for name in ("random start", "pretrained")}
     box = downstream.map_explorer(models, chips)

@@ -195,3 +195,12 @@ def test_empty_mask_has_no_outline():
     plots.outline(axes, np.zeros((8, 8), bool))
     assert not axes.collections
     plt.close("all")
+
+
+def test_main_colors_set_apart_what_differs():
+    maps = np.zeros((5, 4, 4))
+    maps[2, :2] = 1
+    colors = plots.main_colors(maps)
+    assert colors.shape == (4, 4, 3)
+    assert abs(colors[0, 0, 0] - colors[3, 3, 0]) == pytest.approx(1)
+    assert np.ptp(colors[:2, :, 0]) == pytest.approx(0)
