@@ -26,7 +26,7 @@ from sartutor.sar.geotiff import SceneFile, open_scene
 from sartutor.sar.layers import files_of
 
 if TYPE_CHECKING:
-    from sartutor.lab.annotator.session import Annotation
+    from sartutor.lab.annotator.annotation import Annotation
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
@@ -127,17 +127,17 @@ def _segment(
     job: SegmentJob, source: SceneFile, polygons: Sequence[Polygon], crs: CRS | None, progress: bool
 ) -> list[Annotation]:
     """What the model finds in each box."""
-    from sartutor.lab.annotator.session import Annotation
+    from sartutor.lab.annotator.annotation import annotate
     from sartutor.learn.models import load_model
     from sartutor.learn.sam.predictor import Predictor
 
-    predictor = Predictor(load_model(job.model), source)
+    model = load_model(job.model)
+    predictor = Predictor(model, source)
     objects = []
     for index, polygon in enumerate(tqdm(polygons, "boxes", disable=not progress or len(polygons) < 2)):
         with _about(job, index):
             found = predictor.segment(polygon, crs)
-        marked = (found.window, found.mask, found.score, found.note)
-        objects.append(Annotation(index + 1, polygon, crs, *marked, job.model, source.grid))
+        objects.append(annotate(found, source.grid, index + 1, model=job.model, model_digest=model.digest))
     return objects
 
 

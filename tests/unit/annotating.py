@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
+import scipy.special
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -12,6 +15,7 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from sartutor.errors import DataError
+from sartutor.lab.annotator.annotation import Annotation, Fields, Kind, PromptPoint, annotate
 from sartutor.sar.footprint import clip_outline, outline, pixel_box, pixel_window, rasterize
 from sartutor.sar.scene import Band, Grid, Readable, Scene
 
@@ -27,9 +31,11 @@ class Segment:
     crs: CRS | None
     box: tuple[float, float, float, float]
     window: Window
-    mask: NDArray[np.bool_]
-    score: float = 0.9
+    inside: NDArray[np.bool_]
+    probabilities: NDArray[np.float32]
+    scores: tuple[float, ...] = (0.9, 0.8, 0.7, 0.6)
     note: str = ""
+    points: tuple[PromptPoint, ...] = ()
 
 
 def scene(crs: CRS | None = UTM, name: str = "valley", units: str = "db") -> Scene:
@@ -44,14 +50,29 @@ def scene(crs: CRS | None = UTM, name: str = "valley", units: str = "db") -> Sce
     return Scene(pixels, bands, Grid(transform, crs, 40, 60), valid, name)
 
 
-def segment(source: Readable, polygon: Polygon, crs: CRS | None) -> Segment:
-    """Everything brighter than -10 dB inside the polygon, in a window with some context."""
-    points, clipped = clip_outline(outline(polygon, crs, source.grid), source.grid, name=source.name, crs=crs)
-    box = pixel_box(points)
+def segment(
+    source: Readable, polygon: Polygon, crs: CRS | None, points: Sequence[PromptPoint] = ()
+) -> Segment:
+    """Everything brighter than -10 dB inside the polygon, in a window with some context.
+
+    Three alternatives find what is brighter than -9, -8 and -7 dB.
+    """
+    ring, clipped = clip_outline(outline(polygon, crs, source.grid), source.grid, name=source.name, crs=crs)
+    box = pixel_box(ring)
     window = pixel_window((box[0] - 3, box[1] - 2, box[2] + 5, box[3] + 4), source.grid)
     part = source.read(window)
-    inside = rasterize(points, window) & part.valid
+    inside = rasterize(ring, window) & part.valid
     if not inside.any():
         raise DataError(f"{source.name}: the box covers no valid pixel; draw it where the scene has data.")
+    levels = np.arange(-10, -6).reshape(4, 1, 1)
+    probabilities = scipy.special.expit(part.pixels[0] - levels).astype(np.float32)
     note = "clipped to the scene" if clipped else ""
-    return Segment(polygon, crs, box, window, inside & (part.pixels[0] > -10), note=note)
+    return Segment(polygon, crs, box, window, inside, probabilities, note=note, points=tuple(points))
+
+
+def annotation(
+    source: Readable, polygon: Polygon, crs: CRS | None, kind: Kind = "box", **rest: Unpack[Fields]
+) -> Annotation:
+    """A segmentation as an annotation by a model named "model"."""
+    rest.setdefault("model", "model")
+    return annotate(segment(source, polygon, crs), source.grid, kind=kind, **rest)

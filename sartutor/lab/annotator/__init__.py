@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sartutor.lab.annotator.annotation import Annotation
 from sartutor.lab.annotator.segmenter import Segmenter
-from sartutor.lab.annotator.session import Annotation, Session
+from sartutor.lab.annotator.session import Session
 
 if TYPE_CHECKING:
     from sartutor.lab.annotator.view import Annotator

@@ -13,8 +13,8 @@ from typing import Any
 
 from shapely.geometry import MultiPoint, Point, Polygon, shape
 
+from sartutor.lab.annotator.annotation import Annotation
 from sartutor.lab.annotator.placement import Placement
-from sartutor.lab.annotator.session import Annotation
 
 ROUNDING = 1.5e-6
 """Degrees within which two corners count as the same."""

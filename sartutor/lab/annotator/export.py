@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from shapely.geometry import Polygon
 
 from sartutor.errors import GeometryError, OutputError
-from sartutor.lab.annotator.session import Annotation
+from sartutor.lab.annotator.annotation import Annotation
 from sartutor.sar.coordinates import bounds
 from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_mask as write_mask_file

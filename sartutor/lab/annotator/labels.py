@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sartutor.lab.annotator.session import Annotation
+from sartutor.lab.annotator.annotation import Annotation
 
 BAND = "Band"
 OBJECTS, OBJECTS_TIP = "Objects", "Choose an object to mark its box or to delete it"

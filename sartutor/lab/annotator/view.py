@@ -13,13 +13,14 @@ from shapely.geometry import Polygon
 
 from sartutor.errors import GeometryError, SarTutorError
 from sartutor.lab.annotator import drawing, labels, pictures
+from sartutor.lab.annotator.annotation import Annotation, annotate
 from sartutor.lab.annotator.canvas import Overlay, blank_map, draw_control, scale_bar
 from sartutor.lab.annotator.drawing import Changes
 from sartutor.lab.annotator.export import export
 from sartutor.lab.annotator.panel import Panel, StatusLine, frame
 from sartutor.lab.annotator.placement import DEGREES, Placement
 from sartutor.lab.annotator.segmenter import Segmenter
-from sartutor.lab.annotator.session import FOLDER, Annotation, Segmented, Session, plain_name
+from sartutor.lab.annotator.session import FOLDER, Session, plain_name
 from sartutor.sar.resize import overview
 from sartutor.sar.scene import Readable
 
@@ -159,20 +160,21 @@ class Annotator:
         seconds = time.perf_counter() - start
         self.status.say(labels.found(done, seconds) if done else labels.deleted(changes.deleted))
 
-    def _segment(self, polygon: Polygon, failures: list[SarTutorError]) -> Segmented | None:
-        """The segmentation of a shape in degrees; None where it fails, with the reason added to `failures`."""
+    def _segment(self, polygon: Polygon, failures: list[SarTutorError]) -> Annotation | None:
+        """The object in a shape in degrees; None where it fails, with the reason added to `failures`."""
         try:
-            return self.segmenter.segment(*self.placement.from_map(polygon))
+            found = self.segmenter.segment(*self.placement.from_map(polygon))
+            return annotate(found, self.scene.grid, model=self.segmenter.model)
         except SarTutorError as error:
             failures.append(error)
             return None
 
     def _keep(
-        self, added: list[Segmented], edited: dict[int, Segmented], deleted: list[int]
+        self, added: list[Annotation], edited: dict[int, Annotation], deleted: list[int]
     ) -> list[Annotation]:
         if not (added or edited or deleted):
             return []
-        return self.session.apply(added, edited, deleted, self.segmenter.model)
+        return self.session.apply(added, edited, deleted)
 
     def _travel(self, step: Callable[[], bool], done: str, nothing: str) -> None:
         """Undo or redo, and say which."""
