@@ -70,6 +70,10 @@ class SamModel:
         found = [prompt_window(box, shape, side, scale=scale) for scale in self.scales]
         return sorted(found, key=lambda window: window.width * window.height)
 
+    def window_at(self, extent: Box, shape: tuple[int, int]) -> Window:
+        """The part of a scene of `shape` (rows, columns) that is encoded for clicks; `extent` may be a single point."""
+        return prompt_window(extent, shape, self.sam.size.image_size, scale="chip")
+
     def embed(self, piece: Scene) -> Embedding:
         """The embedding of a window: of its 1-3 bands, or of those that the model was adapted to.
 

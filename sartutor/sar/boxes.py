@@ -72,6 +72,13 @@ def connected_objects(mask: Mask, least_pixels: int = 50) -> list[Mask]:
     return [parts == index + 1 for index in order]
 
 
+def parts_at(mask: Mask, points: NDArray[np.floating]) -> Mask:
+    """The connected parts (8 neighbours) of a mask that hold at least one of the points (n, 2), columns and rows."""
+    parts, _ = ndimage.label(mask, _EIGHT)
+    cols, rows = np.floor(points).astype(int).T
+    return np.isin(parts, parts[rows, cols]) & mask
+
+
 def object_boxes(mask: Mask) -> list[Box]:
     """Bounding boxes of the external contours of a mask, from top to bottom.
 

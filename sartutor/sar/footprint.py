@@ -85,6 +85,23 @@ def outline(polygon: Polygon, crs: CRS | None, grid: Grid) -> Points:
     return apply_affine(~grid.transform, ring)
 
 
+def to_pixels(points: Points, crs: CRS | None, grid: Grid) -> Points:
+    """Columns and rows (n, 2) on `grid` of single points in `crs` (None: the grid's own).
+
+    Each is taken where the grid lies, however often it has been around the world.
+    """
+    placed = points if crs is None else transform_points(points, crs, grid.crs)
+    near = [_where_grid_lies(point[None], grid.crs, grid) for point in placed]
+    return apply_affine(~grid.transform, np.concatenate([np.empty((0, 2)), *near]))
+
+
+def window_outline(window: Window) -> Points:
+    """The corners of a window as an outline in pixels: upper left, upper right, lower right, lower left."""
+    x, y = window.col_off, window.row_off
+    right, below = x + window.width, y + window.height
+    return np.array([(x, y), (right, y), (right, below), (x, below)], np.float64)
+
+
 def ground(points: Points, grid: Grid, crs: CRS | None) -> Polygon:
     """The polygon in `crs` (None: the grid's own) of an outline in pixels; the inverse of `outline`."""
     ring = apply_affine(grid.transform, points)

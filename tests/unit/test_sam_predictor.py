@@ -1,7 +1,10 @@
 """One inference for all scenes: georeference, cutting, no-data, cache."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 from rasterio.windows import Window
@@ -12,6 +15,9 @@ from sartutor.learn.embeddings import EmbeddingCache, embedding_key
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.evaluate import pixel_polygon
 from sartutor.learn.sam.predictor import Predictor
+from sartutor.sar.boxes import connected_objects
+from sartutor.sar.coordinates import apply_affine, transform_points, unwrap
+from sartutor.sar.scene import Grid
 from sartutor.sim import shapes
 
 
@@ -99,6 +105,94 @@ def test_a_higher_threshold_never_adds_pixels(model, scene):
     loose, strict = predictor.segment(polygon, threshold=0.3), predictor.segment(polygon, threshold=0.7)
     assert not (strict.mask & ~loose.mask).any()
     assert loose.pixels > strict.pixels
+
+
+def decoded(model, monkeypatch):
+    """Every prompt that the decoder is given, as (boxes, points)."""
+    prompts = []
+    decode = model.sam.decode
+
+    def listen(embedding, boxes, points=None):
+        prompts.append((boxes, points))
+        return decode(embedding, boxes, points)
+
+    monkeypatch.setattr(model.sam, "decode", listen)
+    return prompts
+
+
+ROTATED = Affine.translation(500_000, 5_100_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
+DEGREES = Affine(1e-4, 0, 179.99, 0, -8e-5, 47)
+GRIDS = {
+    "rotated": (ROTATED, CRS.from_epsg(32632), CRS.from_epsg(4326)),
+    "across the antimeridian": (DEGREES, CRS.from_epsg(4326), CRS.from_epsg(3857)),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_points_land_on_their_pixel_in_any_crs(model, scene, monkeypatch, name):
+    transform, own, other = GRIDS[name]
+    placed = replace(scene, grid=Grid(transform, own, *scene.grid.shape))
+    pixels = np.array([(150.5, 80.5), (90.25, 120.75)])
+    polygon = pixel_polygon((60, 40, 180, 160), placed.grid)
+    prompts = decoded(model, monkeypatch)
+    for crs in (None, own, other):
+        x, y = transform_points(apply_affine(transform, pixels), own, crs or own).T
+        drawn = transform_points(np.array(polygon.exterior.coords), own, crs or own)
+        points = [(x[0], y[0], True), (x[1], y[1], False)]
+        segment = Predictor(model, placed).segment(Polygon(unwrap(drawn, crs or own)), crs, points)
+        window = segment.window
+        expected = (pixels - (window.col_off, window.row_off)) * 256 / max(window.height, window.width)
+        np.testing.assert_allclose(prompts[-1][1][0, :, :2], expected, atol=0.02)
+        np.testing.assert_array_equal(prompts[-1][1][0, :, 2], [1, 0])
+        np.testing.assert_allclose(segment.box, (60, 40, 180, 160), atol=0.5)
+
+
+def test_points_out_of_sight_are_refused(model, scene):
+    predictor, polygon = Predictor(model, scene), pixel_polygon((100, 100, 120, 120), scene.grid)
+    with pytest.raises(GeometryError, match="click on the scene"):
+        predictor.segment(polygon, None, [(*(scene.grid.transform @ (-1, 110)), True)])
+    with pytest.raises(GeometryError, match="too far from the box"):
+        predictor.segment(polygon, None, [(*(scene.grid.transform @ (10, 10)), False)])
+
+
+def test_all_alternatives_are_given_and_two_scales_average_each(model, scene):
+    polygon = pixel_polygon((60, 80, 100, 120), scene.grid)
+    predictors = [
+        Predictor(replace(model, scales=scales), scene) for scales in (["near"], ["chip"], ["near", "chip"])
+    ]
+    near, chip, both = (predictor.segment(polygon) for predictor in predictors)
+    assert near.probabilities.shape == (4, *near.mask.shape)
+    assert len(near.scores) == 4
+    assert near.score == near.scores[0]
+    np.testing.assert_array_equal(near.probability, near.probabilities[0])
+    assert len({layer.tobytes() for layer in near.probabilities}) == 4
+    rows, cols = near.window.toslices()
+    np.testing.assert_allclose(
+        both.probabilities, (near.probabilities + chip.probabilities[:, rows, cols]) / 2, atol=1e-6
+    )
+    np.testing.assert_allclose(both.scores, np.add(near.scores, chip.scores) / 2)
+
+
+def test_a_click_alone_finds_the_part_that_it_lies_on(model):
+    scene, labels = shapes.scene(19, size=256)
+    part = connected_objects(labels > 0, 200)[0]
+    row, col = np.argwhere(part)[part.sum() // 2]
+    point = (*(scene.grid.transform @ (col + 0.5, row + 0.5)), True)
+    segment = Predictor(model, scene).segment_points([point])
+    assert segment.points == (point,)
+    assert segment.box == (0, 0, 256, 256)
+    assert len(connected_objects(segment.mask, 1)) == 1
+    assert (segment.mask & part).sum() > 0.5 * (segment.mask | part).sum()
+
+
+def test_clicks_alone_look_at_one_window_of_the_model_around_them(model):
+    large = shapes.scene(12, size=600)[0]
+    point = large.grid.transform @ (300.5, 20.5)
+    segment = Predictor(model, large).segment_points([(*point, True)])
+    assert segment.box == (172, 0, 428, 256)
+    assert segment.window == Window(172, 0, 256, 256)
+    with pytest.raises(GeometryError, match="click on the object first"):
+        Predictor(model, large).segment_points([(*point, False)])
 
 
 def counting(model, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rasterio.windows import Window
 from torch import Tensor
 from torch.nn import functional
@@ -78,6 +79,10 @@ class Frame:
         """A box of the scene in pixels of the model input."""
         offset = (window.col_off, window.row_off) * 2
         return tuple((value - start) * self.scale for value, start in zip(box, offset, strict=True))
+
+    def points(self, points: NDArray[np.floating], window: Window) -> NDArray[np.float64]:
+        """Points (n, 2) of the scene, columns and rows, in pixels of the model input."""
+        return (np.asarray(points, np.float64) - (window.col_off, window.row_off)) * self.scale
 
     def fit(self, layers: Tensor) -> Tensor:
         """Resample layers (n, rows, columns) to the model input without its padding; antialiased when shrinking."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.windows import Window
 from shapely.geometry import Polygon
+from torch import Tensor
 
 from sartutor.errors import DataError, GeometryError
 from sartutor.learn.device import keep_freed_memory
@@ -19,7 +21,8 @@ from sartutor.learn.models import SamModel
 from sartutor.learn.sam.inputs import Frame
 from sartutor.learn.sam.model import Embedding
 from sartutor.sar import footprint
-from sartutor.sar.boxes import Box
+from sartutor.sar.boxes import Box, parts_at
+from sartutor.sar.coordinates import Points
 from sartutor.sar.resize import refuse_complex
 from sartutor.sar.scene import Readable, Scene
 
@@ -27,30 +30,66 @@ SMALLEST_BOX = 1.0
 """Least width and height of a box, in pixels of the scene."""
 
 
+PromptPoint = tuple[float, float, bool]
+"""x and y of a click, and whether it lies inside the object."""
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """One prompted object.
 
-    `polygon` is as drawn, in `crs`; `box` its extent in pixels of the scene. `probability` and `mask` cover `window`;
-    the mask is cut to the polygon and to valid pixels. `score` is the model's own guess of its IoU. `note` says what
-    was done to the prompt ("" = nothing).
+    `polygon` is as drawn, in `crs`, as are `points`; `box` its extent in pixels of the scene. `probabilities` (K, h, w)
+    and `mask` (h, w) cover `window`, which is wider than the box. Of the K = 4 masks that the decoder answers, 0 is the
+    single one and 1 to 3 are alternatives; `scores` (K,) are the model's own guesses of their IoU. `mask` is the single
+    one cut to `inside`: the polygon and valid pixels. `note` says what was done to the prompt ("" = nothing).
     """
 
     polygon: Polygon
     crs: CRS | None
+    points: tuple[PromptPoint, ...]
     box: Box
     window: Window
-    probability: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
     inside: NDArray[np.bool_]
     mask: NDArray[np.bool_]
-    score: float
+    scores: tuple[float, ...]
     seconds: float
     note: str
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """Of the single mask, (h, w)."""
+        return self.probabilities[0]
+
+    @property
+    def score(self) -> float:
+        """Predicted IoU of the single mask."""
+        return self.scores[0]
 
     @property
     def pixels(self) -> int:
         """Number of pixels in the mask."""
         return int(self.mask.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _Prompt:
+    """What is asked: as drawn, and in pixels of the scene as outline (n, 2) with its box, and clicks (P, 3).
+
+    A click is column, row and label: 1 inside the object, 0 outside.
+    """
+
+    polygon: Polygon
+    crs: CRS | None
+    points: tuple[PromptPoint, ...]
+    outline: Points
+    clicks: NDArray[np.float64]
+    clipped: bool = False
+
+    @property
+    def box(self) -> Box:
+        """Extent of the outline."""
+        return footprint.pixel_box(self.outline)
 
 
 class Predictor:
@@ -61,26 +100,99 @@ class Predictor:
         self.cache = cache if cache is not None else EmbeddingCache()
         keep_freed_memory()
 
-    def segment(self, polygon: Polygon, crs: CRS | None = None, threshold: float = 0.5) -> Segment:
-        """The mask inside `polygon`, drawn in `crs` (None: the scene's own coordinates).
+    def segment(
+        self,
+        polygon: Polygon,
+        crs: CRS | None = None,
+        points: Sequence[PromptPoint] = (),
+        threshold: float = 0.5,
+    ) -> Segment:
+        """The mask inside `polygon`, drawn in `crs` (None: the scene's own coordinates) and corrected by `points`.
 
-        Raises GeometryError for a polygon outside the scene or thinner than a pixel, DataError for complex bands and
-        where the polygon covers no data or all around it is one value.
+        Points have the polygon's coordinates. One outside the polygon is heeded, but no mask goes beyond the polygon.
+
+        Raises GeometryError for a polygon outside the scene or thinner than a pixel and a point far from it, DataError
+        for complex bands and where the polygon covers no data or all around it is one value.
         """
-        start = time.perf_counter()
-        refuse_complex(self.source.bands, self.source.name)
         drawn = footprint.outline(polygon, crs, self.source.grid)
         outline, clipped = footprint.clip_outline(drawn, self.source.grid, name=self.source.name, crs=crs)
-        box = footprint.pixel_box(outline)
-        if min(box[2] - box[0], box[3] - box[1]) < SMALLEST_BOX:
+        prompt = _Prompt(polygon, crs, tuple(points), outline, self._clicks(points, crs), clipped)
+        x0, y0, x1, y1 = prompt.box
+        if min(x1 - x0, y1 - y0) < SMALLEST_BOX:
             raise GeometryError(
                 f"{self.source.name}: the box is thinner than one pixel; zoom in and draw a larger one."
             )
-        windows = self.model.windows(box, self.source.grid.shape)
+        return self._answer(prompt, self.model.windows(prompt.box, self.source.grid.shape), threshold)
+
+    def segment_points(
+        self, points: Sequence[PromptPoint], crs: CRS | None = None, threshold: float = 0.5
+    ) -> Segment:
+        """The object that clicks in `crs` (None: the scene's own coordinates) lie on, without a drawn shape.
+
+        The box is all that the model sees around the points: a window of its input's size at full resolution, or twice
+        their extent where that is more. Of the mask those connected parts stay that hold a point inside the object.
+
+        Raises GeometryError without a point inside the object and for points outside the scene, DataError as `segment`.
+        """
+        clicks = self._clicks(points, crs)
+        on_object = clicks[clicks[:, 2] == 1, :2]
+        if not len(on_object):
+            raise GeometryError(
+                f"{self.source.name}: no point is inside an object; click on the object first."
+            )
+        window = self.model.window_at(footprint.pixel_box(clicks[:, :2]), self.source.grid.shape)
+        outline = footprint.window_outline(window)
+        polygon = footprint.ground(outline, self.source.grid, crs)
+        found = self._answer(_Prompt(polygon, crs, tuple(points), outline, clicks), [window], threshold)
+        return replace(found, mask=parts_at(found.mask, on_object - (window.col_off, window.row_off)))
+
+    def _clicks(self, points: Sequence[PromptPoint], crs: CRS | None) -> NDArray[np.float64]:
+        """Column, row and label (1 inside, 0 outside) of points (P, 3); GeometryError for one outside the scene."""
+        given = np.array(points, np.float64).reshape(-1, 3)
+        placed = footprint.to_pixels(given[:, :2], crs, self.source.grid)
+        height, width = self.source.grid.shape
+        if not ((placed >= 0) & (placed < (width, height))).all():
+            raise GeometryError(f"a point lies outside {self.source.name}; click on the scene.")
+        return np.column_stack((placed, given[:, 2]))
+
+    def _answer(self, prompt: _Prompt, windows: Sequence[Window], threshold: float) -> Segment:
+        """The mean answer over windows around a prompt, on the first of them, which lies in all others."""
+        start = time.perf_counter()
+        refuse_complex(self.source.bands, self.source.name)
         window = windows[0]
+        self._check_near(prompt.clicks, window)
         piece = self.source.read(window)
-        covered = footprint.rasterize(outline, window)
+        covered = footprint.rasterize(prompt.outline, window)
         inside = covered & piece.valid
+        self._check_content(piece, inside)
+        probabilities, scores = self._predict(piece, window, prompt)
+        for count, wider in enumerate(windows[1:], 1):
+            seen, quality = self._predict(self.source.read(wider), wider, prompt)
+            probabilities += (seen[:, *_place(window, wider)] - probabilities) / (count + 1)
+            scores += (quality - scores) / (count + 1)
+        return Segment(
+            prompt.polygon,
+            prompt.crs,
+            prompt.points,
+            prompt.box,
+            window,
+            probabilities,
+            inside,
+            inside & (probabilities[0] > threshold),
+            tuple(scores.tolist()),
+            time.perf_counter() - start,
+            _note(prompt.clipped, covered, inside),
+        )
+
+    def _check_near(self, clicks: NDArray[np.float64], window: Window) -> None:
+        place = clicks[:, :2] - (window.col_off, window.row_off)
+        if not ((place >= 0) & (place < (window.width, window.height))).all():
+            raise GeometryError(
+                f"{self.source.name}: a point lies too far from the box to be seen with it; click in the box or close "
+                "to it, or draw a larger box."
+            )
+
+    def _check_content(self, piece: Scene, inside: NDArray[np.bool_]) -> None:
         if not inside.any():
             raise DataError(
                 f"{self.source.name}: the box covers no valid pixel; draw it where the scene has data."
@@ -89,40 +201,37 @@ class Predictor:
             raise DataError(
                 f"{self.source.name}: all pixels around the box have one value; draw it where the scene has contrast."
             )
-        probability, score = self._predict(piece, window, box)
-        for count, wider in enumerate(windows[1:], 1):
-            seen, quality = self._predict(self.source.read(wider), wider, box)
-            probability += (seen[_place(window, wider)] - probability) / (count + 1)
-            score += (quality - score) / (count + 1)
-        mask = inside & (probability > threshold)
-        seconds = time.perf_counter() - start
-        return Segment(
-            polygon,
-            crs,
-            box,
-            window,
-            probability,
-            inside,
-            mask,
-            score,
-            seconds,
-            _note(clipped, covered, inside),
-        )
 
-    def _predict(self, piece: Scene, window: Window, box: Box) -> tuple[NDArray[np.float32], float]:
-        """Probability (rows, columns of the window) and predicted IoU."""
+    def _predict(
+        self, piece: Scene, window: Window, prompt: _Prompt
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Probabilities (K, rows, columns of the window) and predicted IoU (K,) of all masks."""
         frame = Frame(piece.grid.shape, self.model.sam.size.image_size)
         with torch.inference_mode():
-            prompt = torch.tensor([frame.box(box, window)], device=self.model.device)
-            logits, quality = self.model.sam.decode(self._embed(piece), prompt)
-            full = torch.nn.functional.interpolate(logits[:, :1], (frame.side, frame.side), mode="bilinear")
-            probability = frame.back(full[0].sigmoid())[0]
-        return probability.cpu().numpy(), float(quality[0, 0].clamp(0, 1))
+            boxes, points = (
+                each if each is None else each.to(self.model.device)
+                for each in prompt_tensors(frame, window, prompt.box, prompt.clicks)
+            )
+            logits, quality = self.model.sam.decode(self._embed(piece), boxes, points)
+            full = torch.nn.functional.interpolate(logits, (frame.side, frame.side), mode="bilinear")
+            probabilities = frame.back(full[0].sigmoid())
+        return probabilities.cpu().numpy(), quality[0].clamp(0, 1).double().cpu().numpy()
 
     def _embed(self, piece: Scene) -> Embedding:
         key = embedding_key(piece.digest(), self.model.digest)
         embedding = self.cache.get(key, lambda: self.model.embed(piece))
         return tuple(level.to(self.model.device) for level in embedding)
+
+
+def prompt_tensors(
+    frame: Frame, window: Window, box: Box, clicks: NDArray[np.float64]
+) -> tuple[Tensor, Tensor | None]:
+    """A box (1, 4) and clicks (1, P, 3), None without any, in pixels of the model input."""
+    boxes = torch.tensor([frame.box(box, window)])
+    if not len(clicks):
+        return boxes, None
+    placed = np.column_stack((frame.points(clicks[:, :2], window), clicks[:, 2]))
+    return boxes, torch.from_numpy(placed[None].astype(np.float32))
 
 
 def _place(window: Window, wider: Window) -> tuple[slice, slice]:
