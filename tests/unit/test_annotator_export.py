@@ -26,7 +26,7 @@ BOXES = (box(600_080, 5_199_780, 600_230, 5_199_930), box(600_150, 5_199_780, 60
 def session(request, tmp_path) -> Session:
     """Two objects that overlap and one in which nothing was found."""
     scene = annotating.scene(request.param)
-    session = Session.open(scene, tmp_path / "kept.geojson")
+    session = Session.open(scene, tmp_path / "kept.sqlite")
     shapes = [*BOXES, box(600_400, 5_199_700, 600_450, 5_199_750)]
     if request.param is None:
         shapes = [
@@ -34,7 +34,7 @@ def session(request, tmp_path) -> Session:
             for w, s, e, n in (shape.bounds for shape in shapes)
         ]
     for shape in shapes:
-        session.add(annotating.segment(scene, shape, request.param), "model")
+        session.add(annotating.annotation(scene, shape, request.param))
     return session
 
 
@@ -120,9 +120,9 @@ def test_an_ending_nobody_knows_is_refused(session, tmp_path):
 @pytest.mark.parametrize("room", [0.002, 0.3, 0.7, 0.99])
 def test_a_full_disk_leaves_the_older_file_and_nothing_else(tmp_path, name, room):
     scene = annotating.scene()
-    session = Session.open(scene, tmp_path / "kept.geojson")
+    session = Session.open(scene, tmp_path / "kept.sqlite")
     for shape in BOXES:
-        session.add(annotating.segment(scene, shape, annotating.UTM))
+        session.add(annotating.annotation(scene, shape, annotating.UTM))
     path = tmp_path / "out" / name
     path.parent.mkdir()
     path.write_text("older")

@@ -30,14 +30,14 @@ def no_model(monkeypatch):
     """Segment by brightness."""
     monkeypatch.setattr(Segmenter, "predictor", None)
     monkeypatch.setattr(
-        Segmenter, "segment", lambda self, shape, crs: annotating.segment(self.scene, shape, crs)
+        Segmenter, "segment", lambda self, *shape: annotating.segment(self.scene, *shape)
     )
 
 
 @pytest.fixture
 def annotator(tmp_path) -> Annotator:
     """An annotator on the small scene, its session kept in a temporary folder."""
-    return Annotator(annotating.scene(), session_path=tmp_path / "kept.geojson")
+    return Annotator(annotating.scene(), session_path=tmp_path / "kept.sqlite")
 
 
 def on_map(annotator: Annotator, shape: Polygon) -> Polygon:
@@ -60,7 +60,7 @@ def status(annotator: Annotator) -> str:
 def in_step(annotator: Annotator) -> bool:
     """Whether map, list, buttons and file all show what the session holds."""
     ids = [o.id for o in annotator.session.objects]
-    kept = Session.open(annotator.scene, annotator.session.path)
+    kept = Session.read(annotator.scene, annotator.session.path)
     return (
         [feature["properties"]["id"] for feature in annotator.control.data] == ids
         and len(annotator.map.layers) == 1 + len(ids)
@@ -189,10 +189,10 @@ def test_nothing_found_is_said(annotator):
 
 def test_when_the_session_cannot_be_saved_the_mask_is_shown_and_the_status_line_says_why(tmp_path):
     (tmp_path / "folder").write_text("")
-    annotator = Annotator(annotating.scene(), session_path=tmp_path / "new" / "kept.geojson")
-    annotator.session.path = tmp_path / "folder" / "kept.geojson"
+    annotator = Annotator(annotating.scene(), session_path=tmp_path / "new" / "kept.sqlite")
+    annotator.session.store.path = tmp_path / "folder" / "kept.sqlite"
     drag(annotator, SQUARE)
-    assert "kept.geojson" in status(annotator)
+    assert "kept.sqlite" in status(annotator)
     assert 'role="alert"' in status(annotator)
     assert len(annotator.session.objects) == 1
     assert len(annotator.map.layers) == 2
@@ -249,7 +249,7 @@ def test_html_in_names_stays_text(tmp_path):
     evil = "<img src=x onerror=alert(1)>"
     scene = annotating.scene(name=evil)
     scene = replace(scene, bands=(Band(evil, "db", "sigma0"), Band("VH", "db", "sigma0")))
-    annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
+    annotator = Annotator(scene, session_path=tmp_path / "kept.sqlite")
     drag(annotator, translate(SQUARE, 9000, 0))
     assert "&lt;img" in status(annotator)
     assert "<img" not in status(annotator) + annotator.panel.legend.value
@@ -283,7 +283,7 @@ def test_power_is_shown_in_decibels_and_no_data_is_transparent(tmp_path):
 def test_a_scene_that_lies_nowhere_on_the_earth_is_shown_on_a_grid_of_pixels(tmp_path, crs):
     scene = annotating.scene(None)
     scene = replace(scene, grid=replace(scene.grid, crs=crs))
-    annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
+    annotator = Annotator(scene, session_path=tmp_path / "kept.sqlite")
     assert labels.NO_CRS in status(annotator)
     drag(annotator, box(8, 7, 23, 22))
     (found,) = annotator.session.objects
@@ -300,7 +300,7 @@ def test_a_rotated_scene_is_shown_where_it_lies(tmp_path):
     upright = annotating.scene()
     turned = upright.grid.transform * Affine.rotation(30)
     scene = replace(upright, grid=Grid(turned, annotating.UTM, 40, 60))
-    annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
+    annotator = Annotator(scene, session_path=tmp_path / "kept.sqlite")
     corners = [turned * point for point in ((8, 8), (22, 8), (22, 22), (8, 22))]
     drag(annotator, Polygon(corners))
     assert annotator.session.objects[0].pixels == 100
@@ -312,14 +312,14 @@ def test_a_scene_without_any_data_is_refused(tmp_path):
     scene = annotating.scene()
     empty = replace(scene, valid=np.zeros_like(scene.valid))
     with pytest.raises(DataError, match="valley has no valid pixel"):
-        Annotator(empty, session_path=tmp_path / "kept.geojson")
+        Annotator(empty, session_path=tmp_path / "kept.sqlite")
 
 
 def test_a_very_wide_scene_fits_into_a_picture(tmp_path):
     pixels = np.full((1, 30, 5000), -10, np.float32)
     grid = Grid(Affine(10, 0, 600_000, 0, -10, 5_200_000), annotating.UTM, 30, 5000)
     scene = Scene(pixels, (Band("HH", "db", "gamma0"),), grid, np.ones((30, 5000), bool))
-    annotator = Annotator(scene, session_path=tmp_path / "kept.geojson")
+    annotator = Annotator(scene, session_path=tmp_path / "kept.sqlite")
     assert max(picture(annotator.map.layers[0]).shape) <= 1024
 
 
@@ -353,4 +353,4 @@ def test_nothing_warns(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", PendingDeprecationWarning)
-        drag(Annotator(annotating.scene(), session_path=tmp_path / "kept.geojson"), SQUARE)
+        drag(Annotator(annotating.scene(), session_path=tmp_path / "kept.sqlite"), SQUARE)
