@@ -31,6 +31,7 @@ from sartutor.sar.coordinates import (
     same_crs,
     transform_points,
     transformer,
+    unwrap,
     world_width,
 )
 from sartutor.sar.scene import Grid
@@ -82,6 +83,7 @@ def outline(polygon: Polygon, crs: CRS | None, grid: Grid) -> Points:
     else:
         near = _without_far_parts(_where_grid_lies(ring, crs, grid), crs, grid)
         ring = transform_points(densify(near), crs, grid.crs)
+        ring = _where_grid_lies(unwrap(ring, grid.crs), grid.crs, grid) if grid.crs else ring
     return apply_affine(~grid.transform, ring)
 
 

@@ -208,10 +208,7 @@ class Predictor:
         """Probabilities (K, rows, columns of the window) and predicted IoU (K,) of all masks."""
         frame = Frame(piece.grid.shape, self.model.sam.size.image_size)
         with torch.inference_mode():
-            boxes, points = (
-                each if each is None else each.to(self.model.device)
-                for each in prompt_tensors(frame, window, prompt.box, prompt.clicks)
-            )
+            boxes, points = prompt_tensors(frame, window, prompt.box, prompt.clicks, self.model.device)
             logits, quality = self.model.sam.decode(self._embed(piece), boxes, points)
             full = torch.nn.functional.interpolate(logits, (frame.side, frame.side), mode="bilinear")
             probabilities = frame.back(full[0].sigmoid())
@@ -224,14 +221,14 @@ class Predictor:
 
 
 def prompt_tensors(
-    frame: Frame, window: Window, box: Box, clicks: NDArray[np.float64]
+    frame: Frame, window: Window, box: Box, clicks: NDArray[np.float64], device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
     """A box (1, 4) and clicks (1, P, 3), None without any, in pixels of the model input."""
-    boxes = torch.tensor([frame.box(box, window)])
+    boxes = torch.tensor([frame.box(box, window)], device=device)
     if not len(clicks):
         return boxes, None
     placed = np.column_stack((frame.points(clicks[:, :2], window), clicks[:, 2]))
-    return boxes, torch.from_numpy(placed[None].astype(np.float32))
+    return boxes, torch.tensor(placed[None], dtype=torch.float32, device=device)
 
 
 def _place(window: Window, wider: Window) -> tuple[slice, slice]:
