@@ -600,3 +600,20 @@ AVALANCHE_SIZES = {
     ),
 }  # fmt: skip
 """Sizes of the experiment on `avalanche-small` by preset."""
+
+
+@dataclass(frozen=True)
+class EffortSizes:
+    """What a simulated annotator works on: scenes of each seed, their side, and the smallest object, in pixels."""
+
+    side: int
+    scenes: int
+    least_pixels: int
+
+
+EFFORT_SIZES = {
+    "smoke": EffortSizes(256, 2, 50),
+    # a minute or two of one core for five seeds
+    "laptop": EffortSizes(256, 24, 50),
+}
+"""Sizes of the study of effort by preset."""
