@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,13 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         _write_bytes(memory, path)
 
 
-def write_mask(mask: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, path: str | Path) -> None:
+def write_mask(
+    mask: NDArray[Any],
+    valid: NDArray[np.bool_],
+    grid: Grid,
+    path: str | Path,
+    tags: Mapping[str, str] | None = None,
+) -> None:
     """Write a mask as GeoTIFF of one byte a pixel: 0 outside, 1 inside, 255 no data where not valid.
 
     Args:
@@ -161,6 +167,7 @@ def write_mask(mask: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, path: s
         valid: (rows, columns) bool.
         grid: where the pixels lie; `mask` and `valid` have its shape.
         path: file to write; raises OutputError when it cannot be, and an older file then stays as it was.
+        tags: where the mask comes from, kept in the file.
     """
     if mask.shape != grid.shape or valid.shape != grid.shape:
         raise DataError(
@@ -172,6 +179,7 @@ def write_mask(mask: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, path: s
             dataset.write(values, 1)
             dataset.set_band_description(1, "mask")
             dataset.update_tags(1, ns=TAGS, UNITS="class")
+            dataset.update_tags(ns=TAGS, **(tags or {}))
         _write_bytes(memory, path)
 
 
