@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from rasterio.crs import CRS
 from shapely.geometry import Polygon
 
 from sartutor.errors import SarTutorError
+from sartutor.lab.annotator.annotation import PromptPoint
 from sartutor.sar.footprint import ground
 from sartutor.sar.scene import Readable
 
@@ -49,6 +51,25 @@ class Segmenter:
         with suppress(SarTutorError):
             self.segment(ground(middle, self.scene.grid, None), None)
 
-    def segment(self, polygon: Polygon, crs: CRS | None) -> Segment:
-        """The mask inside a polygon given in `crs` (None: coordinates of the scene); errors are SarTutorErrors."""
-        return self.predictor.segment(polygon, crs)
+    @property
+    def digest(self) -> str:
+        """Hash of the model's weights."""
+        return self.predictor.model.digest
+
+    def use(self, model: str | Path) -> None:
+        """Ask another model from now on; CheckpointError when there is no such model, and the old one stays."""
+        other = type(self)(self.scene, model)
+        other.predictor  # noqa: B018
+        self.model = other.model
+        self.__dict__["predictor"] = other.predictor
+
+    def segment(self, polygon: Polygon, crs: CRS | None, points: Sequence[PromptPoint] = ()) -> Segment:
+        """The mask inside a polygon given in `crs` (None: coordinates of the scene), corrected by points in the same.
+
+        Errors are SarTutorErrors.
+        """
+        return self.predictor.segment(polygon, crs, points)
+
+    def segment_points(self, points: Sequence[PromptPoint], crs: CRS | None) -> Segment:
+        """The object that points lie on, without a shape around it; errors are SarTutorErrors."""
+        return self.predictor.segment_points(points, crs)
