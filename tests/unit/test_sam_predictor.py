@@ -8,6 +8,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 from rasterio.windows import Window
+from scipy.ndimage import distance_transform_edt
 from shapely.geometry import Polygon, box, shape
 
 from sartutor.errors import DataError, GeometryError
@@ -15,7 +16,7 @@ from sartutor.learn.embeddings import EmbeddingCache, embedding_key
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.evaluate import pixel_polygon
 from sartutor.learn.sam.predictor import Predictor
-from sartutor.sar.boxes import connected_objects
+from sartutor.sar.boxes import connected_objects, fill_box, loose_box, tight_box
 from sartutor.sar.coordinates import apply_affine, transform_points, unwrap
 from sartutor.sar.scene import Grid
 from sartutor.sim import shapes
@@ -145,6 +146,34 @@ def test_points_land_on_their_pixel_in_any_crs(model, scene, monkeypatch, name):
         np.testing.assert_allclose(prompts[-1][1][0, :, :2], expected, atol=0.02)
         np.testing.assert_array_equal(prompts[-1][1][0, :, 2], [1, 0])
         np.testing.assert_allclose(segment.box, (60, 40, 180, 160), atol=0.5)
+
+
+def test_a_click_at_the_largest_error_mends_the_mask(model):
+    better = []
+    for seed in range(20, 26):
+        scene, labels = shapes.scene(seed, size=256)
+        predictor = Predictor(model, scene)
+        for part in connected_objects(labels > 0, 300)[:2]:
+            box = loose_box(tight_box(part), part.shape)
+            polygon, goal = pixel_polygon(box, scene.grid), fill_box(part.shape, box) & (labels > 0)
+            before = predictor.segment(polygon)
+            goal = goal[before.window.toslices()]
+            wrong = connected_objects(before.mask ^ goal, 1)[0]
+            row, col = np.unravel_index(
+                distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1].argmax(), wrong.shape
+            )
+            place = (before.window.col_off + col + 0.5, before.window.row_off + row + 0.5)
+            after = predictor.segment(
+                polygon, None, [(*(scene.grid.transform @ place), bool(goal[row, col]))]
+            )
+            assert after.mask[row, col] == goal[row, col]
+            better.append(iou(after.mask, goal) - iou(before.mask, goal))
+    assert np.mean(better) > 0
+    assert np.mean(np.array(better) >= 0) > 0.8
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
 
 
 def test_points_out_of_sight_are_refused(model, scene):

@@ -18,6 +18,7 @@ from sartutor.errors import DataError, GeometryError
 from sartutor.learn.device import keep_freed_memory
 from sartutor.learn.embeddings import EmbeddingCache, embedding_key
 from sartutor.learn.models import SamModel
+from sartutor.learn.sam.clicks import corrected
 from sartutor.learn.sam.inputs import Frame
 from sartutor.learn.sam.model import Embedding
 from sartutor.sar import footprint
@@ -144,7 +145,7 @@ class Predictor:
         outline = footprint.window_outline(window)
         polygon = footprint.ground(outline, self.source.grid, crs)
         found = self._answer(_Prompt(polygon, crs, tuple(points), outline, clicks), [window], threshold)
-        return replace(found, mask=parts_at(found.mask, on_object - (window.col_off, window.row_off)))
+        return replace(found, mask=parts_at(found.mask, _within(on_object, window)))
 
     def _clicks(self, points: Sequence[PromptPoint], crs: CRS | None) -> NDArray[np.float64]:
         """Column, row and label (1 inside, 0 outside) of points (P, 3); GeometryError for one outside the scene."""
@@ -170,6 +171,8 @@ class Predictor:
             seen, quality = self._predict(self.source.read(wider), wider, prompt)
             probabilities += (seen[:, *_place(window, wider)] - probabilities) / (count + 1)
             scores += (quality - scores) / (count + 1)
+        if len(prompt.clicks):
+            probabilities = corrected(probabilities, self._image(piece), _within(prompt.clicks, window))
         return Segment(
             prompt.polygon,
             prompt.crs,
@@ -185,7 +188,7 @@ class Predictor:
         )
 
     def _check_near(self, clicks: NDArray[np.float64], window: Window) -> None:
-        place = clicks[:, :2] - (window.col_off, window.row_off)
+        place = _within(clicks, window)[:, :2]
         if not ((place >= 0) & (place < (window.width, window.height))).all():
             raise GeometryError(
                 f"{self.source.name}: a point lies too far from the box to be seen with it; click in the box or close "
@@ -214,6 +217,12 @@ class Predictor:
             probabilities = frame.back(full[0].sigmoid())
         return probabilities.cpu().numpy(), quality[0].clamp(0, 1).double().cpu().numpy()
 
+    def _image(self, piece: Scene) -> NDArray[np.float32]:
+        """What the model sees of a piece, on its own pixels: (3, h, w) in [0, 1], the mean over encoders."""
+        frame = Frame(piece.grid.shape, self.model.sam.size.image_size)
+        seen = self.model.images(piece)
+        return frame.back(seen.reshape(-1, 3, frame.side, frame.side).mean(0)).numpy()
+
     def _embed(self, piece: Scene) -> Embedding:
         key = embedding_key(piece.digest(), self.model.digest)
         embedding = self.cache.get(key, lambda: self.model.embed(piece))
@@ -229,6 +238,11 @@ def prompt_tensors(
         return boxes, None
     placed = np.column_stack((frame.points(clicks[:, :2], window), clicks[:, 2]))
     return boxes, torch.tensor(placed[None], dtype=torch.float32, device=device)
+
+
+def _within(points: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
+    """Points, or clicks, (n, 2 or more) of the scene with columns and rows of a window."""
+    return np.column_stack((points[:, :2] - (window.col_off, window.row_off), points[:, 2:]))
 
 
 def _place(window: Window, wider: Window) -> tuple[slice, slice]:
