@@ -617,3 +617,19 @@ EFFORT_SIZES = {
     "laptop": EffortSizes(256, 24, 50),
 }
 """Sizes of the study of effort by preset."""
+
+
+@dataclass(frozen=True)
+class TrainingChips:
+    """How an annotated scene is cut into chips to train with, in pixels.
+
+    `sides` are tried from the largest until the objects lie in enough chips; `guard` is left out between two chips.
+    """
+
+    sides: tuple[int, ...]
+    guard: int
+
+
+# the guard is wider than what a filter of 33 x 33 pixels reaches
+TRAINING_CHIPS = TrainingChips((256, 128, 64), guard=16)
+"""Chips of the training folder that an annotation session exports."""

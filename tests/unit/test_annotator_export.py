@@ -6,18 +6,26 @@ import json
 import resource
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import annotating
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
 from shapely.geometry import box
 
 from sartutor.errors import OutputError
 from sartutor.lab.annotator import Session
+from sartutor.lab.annotator.degrees import in_degrees
 from sartutor.lab.annotator.export import export, union, write_mask, write_vector
+from sartutor.sar.footprint import area_m2, mask_polygons
+from sartutor.sar.scene import Grid
 
 BOXES = (box(600_080, 5_199_780, 600_230, 5_199_930), box(600_150, 5_199_780, 600_320, 5_199_920))
 
@@ -114,6 +122,86 @@ def test_nothing_to_export_is_an_empty_export(tmp_path):
 def test_an_ending_nobody_knows_is_refused(session, tmp_path):
     with pytest.raises(OutputError, match=r"out\.shp.*\.gpkg or \.geojson"):
         write_vector(session.scene, session.objects, tmp_path / "out.shp")
+
+
+def test_what_was_rejected_stays_and_what_is_open_leaves_with_its_status(session, tmp_path):
+    session.accept(1)
+    session.reject(2)
+    paths = export(session.scene, session.objects, tmp_path / "out", (".tif", ".gpkg", ".coco.json"))
+    with rasterio.open(paths[0]) as file:
+        assert (file.read(1) == 1).sum() == session.get(1).pixels
+    masks = geopandas.read_file(paths[1], layer="masks")
+    assert list(zip(masks["id"], masks["status"], strict=True)) == [(1, "accepted"), (3, "open")]
+    assert [one["id"] for one in json.loads(paths[2].read_text())["annotations"]] == [1]
+
+
+def test_every_file_says_where_it_comes_from(session, tmp_path):
+    known = {
+        "scene": "valley",
+        "scene_digest": session.digest,
+        "models": {"model": "abc"},
+        "annotators": ["Ada"],
+    }
+    objects = [replace(one, model_digest="abc", annotator="Ada") for one in session.objects]
+    endings = (".tif", ".gpkg", ".geojson", ".coco.json")
+    for path in export(session.scene, objects, tmp_path / "out", endings):
+        found = said(path)
+        assert found["software"].startswith("sartutor ")
+        assert found["exported"].endswith("+00:00")
+        assert {name: found[name] for name in known} == known
+
+
+def said(path: Path) -> dict:
+    """The provenance in a file."""
+    if path.suffix == ".geojson":
+        return json.loads(path.read_text())["sartutor"]
+    if path.suffix == ".json":
+        return json.loads(path.read_text())["info"]
+    if path.suffix == ".tif":
+        with rasterio.open(path) as file:
+            tags = file.tags(ns="SARTUTOR")
+    else:
+        tags = pyogrio.read_info(path, layer="drawn")["layer_metadata"]
+        assert tags == pyogrio.read_info(path, layer="masks")["layer_metadata"]
+    return {name.lower(): json.loads(text) if text[0] in "[{" else text for name, text in tags.items()}
+
+
+def around(west: float, crs: CRS, pixel: float) -> Grid:
+    """A grid of 20 x 40 pixels whose upper left corner lies at `west` and 10 (degrees) or 1,000,000 (metres)."""
+    north = 10.0 if crs.is_geographic else 1_000_000.0
+    return Grid(Affine(pixel, 0, west, 0, -pixel, north), crs, 20, 40)
+
+
+FRAME = np.zeros((20, 40), bool)
+FRAME[2:18, 4:36] = True
+FRAME[8:12, 22:26] = False
+
+
+@pytest.mark.parametrize(
+    ("grid", "parts"),
+    [
+        (around(10, annotating.DEGREES, 0.01), 1),
+        (around(500_000, annotating.UTM, 10), 1),
+        (around(179.8, annotating.DEGREES, 0.01), 2),
+        (around(-180.2, annotating.DEGREES, 0.01), 2),
+        (around(190, annotating.DEGREES, 0.01), 1),
+        (around(829_600, CRS.from_epsg(32660), 10), 2),
+    ],
+)
+def test_outlines_in_degrees_are_as_rfc_7946_asks(grid, parts):
+    outline = mask_polygons(FRAME, grid)
+    found = in_degrees(outline, grid.crs)
+    assert found.is_valid
+    assert len(found.geoms) == parts
+    for part in found.geoms:
+        assert part.exterior.is_ccw
+        assert not any(hole.is_ccw for hole in part.interiors)
+    lon, lat = shapely.get_coordinates(found).T
+    assert np.array_equal(np.round(lon, 7), lon)
+    assert -180 <= lon.min() <= lon.max() <= 180
+    assert (np.abs(lon) == 180).any() == (parts == 2)
+    mean = np.deg2rad(lat.mean())
+    assert found.area * 111_000**2 * np.cos(mean) == pytest.approx(area_m2(outline, grid), rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["out.tif", "out.gpkg", "out.geojson"])

@@ -1,0 +1,61 @@
+"""Outlines in longitude and latitude as GeoJSON asks for them (RFC 7946)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import shapely
+from rasterio.crs import CRS
+from shapely.geometry import MultiPolygon, Polygon
+
+from sartutor.sar.coordinates import Points, transform_points, unwrap
+
+DEGREES = CRS.from_epsg(4326)
+
+DECIMALS = 7
+"""Of coordinates in degrees: one centimetre."""
+
+
+def in_degrees(outline: MultiPolygon, crs: CRS) -> MultiPolygon:
+    """An outline in EPSG:4326: exterior rings counterclockwise, cut at the antimeridian (RFC 7946, 3.1.6 and 3.1.9).
+
+    Raises GeometryError where no transformation leads from `crs` there.
+    """
+    pieces = [piece for part in outline.geoms for piece in _pieces(_unwrapped(part, crs))]
+    rounded = shapely.transform(MultiPolygon(pieces), lambda points: np.round(points, DECIMALS))
+    return shapely.orient_polygons(rounded)
+
+
+def _unwrapped(polygon: Polygon, crs: CRS) -> Polygon:
+    """A polygon in degrees whose rings run on beyond 180 degrees; holes stay in their exterior."""
+    exterior = _ring(polygon.exterior, crs)
+    holes = [_ring(hole, crs) for hole in polygon.interiors]
+    middle = np.ptp(exterior[:, 0]) / 2 + exterior[:, 0].min()
+    return Polygon(exterior, [hole + _turns(hole, middle) for hole in holes])
+
+
+def _ring(ring: shapely.LinearRing, crs: CRS) -> Points:
+    return unwrap(transform_points(np.asarray(ring.coords)[:, :2], crs, DEGREES), DEGREES)
+
+
+def _turns(hole: Points, middle: float) -> Points:
+    """Whole turns that bring a hole to where its exterior lies."""
+    return np.array([360 * round((middle - hole[:, 0].mean()) / 360), 0.0])
+
+
+def _pieces(whole: Polygon) -> list[Polygon]:
+    """The parts of a polygon between the antimeridian and itself a turn later, each within -180 to 180 degrees."""
+    west, _, east, _ = whole.bounds
+    turns = range(math.floor((west + 180) / 360), math.ceil((east + 180) / 360))
+    if len(turns) == 1:
+        return [_shifted(whole, -360 * turns[0])]
+    parts = [
+        _shifted(shapely.clip_by_rect(whole, 360 * turn - 180, -90, 360 * turn + 180, 90), -360 * turn)
+        for turn in turns
+    ]
+    return [piece for part in parts for piece in shapely.get_parts(part) if piece.geom_type == "Polygon"]
+
+
+def _shifted(part: Polygon, degrees: float) -> Polygon:
+    return shapely.transform(part, lambda points: points + np.array([degrees, 0.0]))
