@@ -109,7 +109,6 @@ def fit(
     Raises CheckpointError when `out` holds the state of another run, OutputError where it cannot be written, and
     SarTutorError when the loss is no finite number; what was saved last is kept.
     """
-    keep_freed_memory()
     fabric = _fabric(device)
     model.to(memory_format=torch.channels_last)
     groups = parameter_groups(model, schedule.weight_decay, schedule.layer_decay, depth_of)
@@ -370,6 +369,7 @@ def _interrupts() -> Iterator[threading.Event]:
 
 def _fabric(device: str) -> Fabric:
     """One process on one device, or this one of several that torchrun started."""
+    keep_freed_memory()
     chosen = pick_device(device)
     here, all_processes = (int(os.environ.get(name, "1")) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     devices = here if all_processes > 1 or chosen.index is None else [chosen.index]

@@ -64,6 +64,11 @@ class SamModel:
         """Where it computes."""
         return next(self.sam.parameters()).device
 
+    @property
+    def answers(self) -> int:
+        """How many of the decoder's masks mean something: all of a base, the single one of what is adapted alone."""
+        return 1 if isinstance(self.sam, AdaptedSam) else self.sam.mask_decoder.num_mask_tokens
+
     def windows(self, box: Box, shape: tuple[int, int]) -> list[Window]:
         """The parts of a scene of `shape` (rows, columns) that are encoded for a box, from the smallest."""
         side = self.sam.size.image_size

@@ -193,7 +193,7 @@ class AnnotatorPage:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.root = page.locator(".sartutor-annotator").last
-        self.radar = self.root.locator("img[alt^='radar picture']")
+        self.radar = self.root.locator("img[alt^='radar picture']").first
         self.masks = self.root.locator("img[alt^='mask of object']")
         self.boxes = self.root.locator(".leaflet-overlay-pane path.leaflet-interactive")
         self.status = self.root.locator(".sartutor-status")

@@ -23,7 +23,7 @@ def held(tmp_path):
     for west in (600_080, 600_300):
         corners = box(west, 5_199_780, west + 150, 5_199_930)
         drawn = placement.to_map(corners, annotating.UTM)
-        session.add(annotating.segment(scene, drawn, annotating.DEGREES))
+        session.add(annotating.annotation(scene, drawn, annotating.DEGREES))
     return session.objects, placement, features(session.objects, placement, None)
 
 

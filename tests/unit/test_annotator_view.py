@@ -29,9 +29,8 @@ SQUARE = box(600_080, 5_199_780, 600_230, 5_199_930)
 def no_model(monkeypatch):
     """Segment by brightness."""
     monkeypatch.setattr(Segmenter, "predictor", None)
-    monkeypatch.setattr(
-        Segmenter, "segment", lambda self, *shape: annotating.segment(self.scene, *shape)
-    )
+    monkeypatch.setattr(Segmenter, "digest", "0" * 64)
+    monkeypatch.setattr(Segmenter, "segment", lambda self, *shape: annotating.segment(self.scene, *shape))
 
 
 @pytest.fixture
@@ -50,6 +49,17 @@ def drag(annotator: Annotator, shape: Polygon) -> None:
     """What the browser sends when a shape was drawn: all features, the new one without a number."""
     feature = {"type": "Feature", "properties": {"style": {}}, "geometry": mapping(on_map(annotator, shape))}
     annotator.control.set_state({"data": [*annotator.control.data, feature]})
+
+
+def press(annotator: Annotator, key: str) -> None:
+    """What the browser sends when a key was pressed."""
+    annotator.frontend._handle_custom_msg({"key": key}, [])
+
+
+def send_mouse(annotator: Annotator, kind: str, lat: float, lon: float) -> None:
+    """What the browser sends of the mouse on the map."""
+    content = {"event": "interaction", "type": kind, "coordinates": [lat, lon]}
+    annotator.map._handle_leaflet_event(annotator.map, content, [])
 
 
 def status(annotator: Annotator) -> str:
@@ -222,8 +232,8 @@ def test_the_list_chooses_what_delete_deletes(annotator):
 
 def test_export_writes_where_the_panel_says(annotator, tmp_path):
     drag(annotator, SQUARE)
-    annotator.panel.export_to.value = str(tmp_path / "out" / "masks")
-    annotator.panel.export.click()
+    annotator.files.export_to.value = str(tmp_path / "out" / "masks")
+    annotator.files.export.click()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "masks.geojson",
         "masks.gpkg",
@@ -231,8 +241,8 @@ def test_export_writes_where_the_panel_says(annotator, tmp_path):
     ]
     assert "masks.tif" in status(annotator)
     (tmp_path / "file").write_text("")
-    annotator.panel.export_to.value = str(tmp_path / "file" / "masks")
-    annotator.panel.export.click()
+    annotator.files.export_to.value = str(tmp_path / "file" / "masks")
+    annotator.files.export.click()
     assert 'role="alert"' in status(annotator)
     assert len(annotator.session.objects) == 1
 
@@ -252,15 +262,15 @@ def test_html_in_names_stays_text(tmp_path):
     annotator = Annotator(scene, session_path=tmp_path / "kept.sqlite")
     drag(annotator, translate(SQUARE, 9000, 0))
     assert "&lt;img" in status(annotator)
-    assert "<img" not in status(annotator) + annotator.panel.legend.value
+    assert "<img" not in status(annotator) + annotator.backdrop.legend.value
 
 
 def test_bands_are_switched_with_their_legend(annotator):
     before = annotator.map.layers[0].url
-    annotator.panel.band.value = "VH"
+    annotator.backdrop.layer.value = "VH"
     assert annotator.map.layers[0].url != before
-    assert "VH σ⁰" in annotator.panel.legend.value
-    assert "dB" in annotator.panel.legend.value
+    assert "VH σ⁰" in annotator.backdrop.legend.value
+    assert "dB" in annotator.backdrop.legend.value
 
 
 def test_power_is_shown_in_decibels_and_no_data_is_transparent(tmp_path):
@@ -270,10 +280,10 @@ def test_power_is_shown_in_decibels_and_no_data_is_transparent(tmp_path):
         pixels=(10 ** (scene.pixels / 10)).astype(np.float32),
         bands=tuple(replace(band, units="power") for band in scene.bands),
     )
-    shown = [Annotator(s, session_path=tmp_path / f"{i}.geojson") for i, s in enumerate((scene, power))]
+    shown = [Annotator(s, session_path=tmp_path / f"{i}.sqlite") for i, s in enumerate((scene, power))]
     one, two = (picture(annotator.map.layers[0]).astype(int) for annotator in shown)
     assert np.abs(one - two).max() <= 2
-    assert shown[0].panel.legend.value == shown[1].panel.legend.value
+    assert shown[0].backdrop.legend.value == shown[1].backdrop.legend.value
     assert 0.02 < (one[..., 3] == 0).mean() < 0.2
 
 
@@ -347,6 +357,178 @@ def test_the_methods_do_what_the_mouse_does_and_raise(annotator):
     with pytest.raises(GeometryError, match="draw a box first"):
         annotator.delete()
     assert in_step(annotator)
+
+
+# Decisions and corrections -------------------------------------------------------------------------------------
+
+
+def test_accepting_chooses_the_next_open_object_and_marks_the_list(annotator):
+    for offset in (0, 20, 40):
+        drag(annotator, translate(SQUARE, offset, 0))
+    annotator.panel.objects.value = 1
+    annotator.panel.accept.click()
+    assert annotator.panel.chosen == 2
+    annotator.panel.reject.click()
+    assert [o.status for o in annotator.session.objects] == ["accepted", "rejected", "open"]
+    assert [text[0] for text, _ in annotator.panel.objects.options] == ["✓", "✗", "·"]
+    colors = [set(map(tuple, picture(layer).reshape(-1, 4))) for layer in annotator.map.layers[1:]]
+    assert colors[0] != colors[1] != colors[2] != colors[0]
+    assert in_step(annotator)
+
+
+def test_sliders_change_the_mask_at_once_without_asking_the_model(annotator, monkeypatch):
+    drag(annotator, SQUARE)
+    monkeypatch.setattr(Segmenter, "segment", lambda *_: pytest.fail("the model was asked"))
+    overlay, before = annotator.map.layers[1], annotator.map.layers[1].url
+    annotator.panel.threshold.value = 0.02
+    assert annotator.session.get(1).threshold == 0.02
+    assert annotator.map.layers[1] is overlay
+    assert overlay.url != before
+    annotator.panel.smoothing.value = 2.0
+    annotator.panel.choice.value = 2
+    annotator.panel.label.value = "debris"
+    found = annotator.session.get(1)
+    assert (found.smoothing, found.choice, found.label, found.score) == (2.0, 2, "debris", 0.7)
+    assert "debris" in annotator.panel.objects.options[0][0]
+    for _ in range(4):
+        annotator.panel.undo.click()
+    assert (annotator.panel.threshold.value, annotator.panel.choice.value) == (0.5, 0)
+    assert overlay.url == before
+
+
+def test_clicks_correct_the_object_that_they_lie_in(annotator):
+    for offset in (0, 200):
+        drag(annotator, translate(SQUARE, offset, 0))
+    annotator.panel.mode.index = 1
+    lon, lat = on_map(annotator, SQUARE).centroid.coords[0]
+    send_mouse(annotator, "click", lat, lon)
+    annotator.panel.mode.index = 2
+    send_mouse(annotator, "click", lat + 1e-4, lon)
+    first, second = annotator.session.objects
+    assert second.points == ()
+    assert first.points == ((lon, lat, True), (lon, lat + 1e-4, False))
+    circles = [layer for layer in annotator.map.layers if isinstance(layer, ipyleaflet.CircleMarker)]
+    assert [circle.location for circle in circles] == [[lat, lon], [lat + 1e-4, lon]]
+    assert "Object 1" in status(annotator)
+
+
+def test_a_click_chooses_the_object_below_it(annotator):
+    for offset in (0, 200):
+        drag(annotator, translate(SQUARE, offset, 0))
+    lon, lat = on_map(annotator, SQUARE).centroid.coords[0]
+    send_mouse(annotator, "click", lat, lon)
+    assert annotator.panel.chosen == 1
+    send_mouse(annotator, "click", lat + 1, lon)
+    assert annotator.panel.chosen == 1
+
+
+def test_another_model_is_asked_from_now_on_or_the_old_one_stays(annotator, monkeypatch):
+    monkeypatch.setattr(Segmenter, "use", lambda self, model: setattr(self, "model", str(model)))
+    annotator.panel.model.value = "sam_tiny_avalanche"
+    drag(annotator, SQUARE)
+    assert annotator.session.get(1).model == "sam_tiny_avalanche"
+
+    def missing(self, model):
+        raise CheckpointError("There is no such model.")
+
+    monkeypatch.setattr(Segmenter, "use", missing)
+    annotator.panel.model.value = "nonsense"
+    assert "There is no such model" in status(annotator)
+    assert annotator.panel.model.value == "sam_tiny_avalanche"
+
+
+def test_the_second_kernel_looks_and_changes_nothing(annotator):
+    drag(annotator, SQUARE)
+    annotator.session.held_by = "somebody on another machine"
+    annotator._refresh()
+    assert annotator.panel.accept.disabled
+    assert annotator.panel.undo.disabled
+    drag(annotator, translate(SQUARE, 20, 0))
+    assert "held by somebody on another machine" in status(annotator)
+    assert in_step(annotator)
+
+
+# Keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_key_that_is_told_of_does_something(annotator):
+    told = {key for keys in labels.KEYS for key in keys.split()}
+    assert told <= {*annotator.frontend.heard, *annotator.frontend.tools}
+
+
+def test_keys_do_what_buttons_do(annotator):
+    drag(annotator, SQUARE)
+    for key, sees in (
+        ("a", lambda o: o.status == "accepted"),
+        ("r", lambda o: o.status == "rejected"),
+        ("z", lambda o: o.status == "accepted"),
+        ("+", lambda o: o.threshold == 0.55),
+        ("-", lambda o: o.threshold == 0.5),
+        ("x", lambda o: o.choice == 1),
+    ):
+        press(annotator, key)
+        assert sees(annotator.session.get(1)), key
+    press(annotator, "Delete")
+    assert annotator.session.objects == ()
+    press(annotator, "a")
+    assert labels.NOTHING_CHOSEN in status(annotator)
+    press(annotator, "h")
+    assert annotator.backdrop.opacity.value == 0
+
+
+def test_a_box_can_be_drawn_without_a_mouse(annotator):
+    south, west, north, east = 46.940, 10.314, 46.946, 10.320
+    annotator.map.set_state({"south": south, "west": west, "north": north, "east": east})
+    before = len(annotator.map.layers)
+    press(annotator, "k")
+    assert annotator.frontend.drafting
+    for key in ("ArrowLeft", "ArrowUp", "ArrowUp", "Shift+ArrowRight"):
+        press(annotator, key)
+    rectangle = annotator.map.layers[-1]
+    (bottom, left), (top, right) = rectangle.bounds
+    assert left == pytest.approx(10.317 - 0.006 / 12 - 0.0001)
+    assert right == pytest.approx(10.317 + 0.006 / 12)
+    assert (bottom + top) / 2 == pytest.approx(46.943 + 2 * 0.0001)
+    press(annotator, "Enter")
+    assert not annotator.frontend.drafting
+    assert annotator.session.objects[0].polygon.bounds == pytest.approx((left, bottom, right, top))
+    press(annotator, "k")
+    press(annotator, "Escape")
+    assert len(annotator.session.objects) == 1
+    assert len(annotator.map.layers) == before + 1
+
+
+# Pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_the_read_out_follows_the_mouse(annotator):
+    lon, lat = on_map(annotator, SQUARE).centroid.coords[0]
+    send_mouse(annotator, "mousemove", lat, lon)
+    assert "VV -5.0 dB" in annotator.readout.value
+    assert "° N" in annotator.readout.value
+    assert "column 15, row 14" in annotator.readout.value
+
+
+def test_two_pictures_are_compared(annotator):
+    annotator.backdrop.compare.value = "VH"
+    lower, upper = annotator.map.layers
+    assert upper.class_name == "sartutor-upper"
+    assert upper.alt == "radar picture of valley, VH σ⁰"
+    assert lower.url != upper.url
+    annotator.backdrop.compare.value = ""
+    assert annotator.map.layers == (lower,)
+
+
+def test_another_stretch_makes_another_picture_and_no_other_layer(annotator):
+    annotator.backdrop.stretch.value = (-15.5, -14.5)
+    shown = picture(annotator.map.layers[0])
+    grey = shown[..., 0][shown[..., 3] > 0]
+    assert np.isin(grey, (0, 255)).mean() > 0.4
+    assert "-15.5" in annotator.backdrop.legend.value
+    annotator.backdrop.layer.value = "VH"
+    annotator.backdrop.layer.value = "VV"
+    assert annotator.backdrop.stretch.value == (-15.5, -14.5)
+    assert "<svg" in annotator.backdrop.histogram.value
 
 
 def test_nothing_warns(tmp_path):

@@ -22,9 +22,10 @@ FIT = (600, 540)
 
 
 class Overlay(ipyleaflet.ImageOverlay):
-    """An image overlay with alternative text, which Leaflet knows and ipyleaflet does not pass on."""
+    """An image overlay with alternative text and a CSS class, which Leaflet knows and ipyleaflet does not pass on."""
 
     alt = traitlets.Unicode().tag(sync=True, o=True)
+    class_name = traitlets.Unicode().tag(sync=True, o=True)
 
 
 def draw_control() -> ipyleaflet.DrawControl:

@@ -10,31 +10,89 @@ from pathlib import Path
 
 from sartutor.lab.annotator.annotation import Annotation
 
-BAND = "Band"
-OBJECTS, OBJECTS_TIP = "Objects", "Choose an object to mark its box or to delete it"
+OBJECTS_TAB, PICTURE_TAB, FILES_TAB, KEYS_TAB = "Objects", "Picture", "Files", "Keys"
+LAYER, LAYER_TIP = "Picture", "What lies below the masks"
+STRETCH, STRETCH_TIP = "Stretch", "Values at the two ends of the colours"
+COMPARE, COMPARE_TIP = "Swipe over it", "A second picture, left of the line on the map"
+SWIPE_TIP = "Move the line between the two pictures"
+NOTHING = "nothing"
+OPACITY, OPACITY_TIP = "Masks", "How strongly masks cover the picture"
+MODEL, MODEL_TIP = "Model", "Name of a model, or path of your own checkpoint"
+MODE, MODE_TIPS = "Click", ("Draw shapes", "A click adds to the chosen object", "A click takes away from it")
+MODES = ("shapes", "+ point", "− point")
+FULL, FULL_TIP = "Full view", "Look for one object in all that the map shows"
+CHANGED, CHANGED_TIP = "Changed", "Propose what changed most between the two dates"
+OBJECTS, OBJECTS_TIP = "Objects", "Choose an object to change, decide about or delete it"
+ACCEPT, ACCEPT_TIP = "Accept", "The chosen object is as it should be"
+REJECT, REJECT_TIP = "Reject", "The chosen object is none; it will not be exported"
 UNDO, UNDO_TIP = "Undo", "Take the last change back"
 REDO, REDO_TIP = "Redo", "Repeat the change taken back last"
 DELETE, DELETE_TIP = "Delete", "Delete the object chosen in the list"
-EXPORT, EXPORT_TIP = "Export", "Write all masks as GeoTIFF, GeoPackage and GeoJSON"
+THRESHOLD, THRESHOLD_TIP = "Threshold", "Probability above which a pixel belongs to the object"
+SMOOTHING, SMOOTHING_TIP = "Smoothing", "Sigma, in pixels, of the smoothing before the threshold"
+CHOICE, CHOICE_TIP = "Answer", "The model's answers, with its own guess of how good each is"
+CLASS, CLASS_TIP = "Class", "What the chosen object is"
+EXPORT, EXPORT_TIP = "Export", "Write all objects but rejected ones as GeoTIFF, GeoPackage and GeoJSON"
 EXPORT_TO = "Export to"
 EXPORT_TO_TIP = "Folder and name of the exported files, without an ending"
+SESSION = "Kept in"
 WORKING = "working"
-START = "Click the rectangle tool ■ at the left of the map, then drag a box around one object."
-NEXT = "Draw the next box, or adjust a box with the edit tool."
+START = "Press b or click the rectangle tool ■ at the left of the map, then drag a box around one object."
+NEXT = "Draw the next box, or adjust this one."
 NO_CRS = "This scene does not say where it lies: it is shown as a grid of pixels, and areas count pixels."
 READING = "Reading the scene."
 LOADING = "Loading the model."
 EMBEDDING = "Computing the first embedding."
 SAVING = "Saving."
 SEGMENTING = "Looking for the object."
+PROPOSING = "Looking for what changed."
 EXPORTING = "Writing files."
 NOTHING_TO_UNDO = "There is nothing to take back."
 NOTHING_TO_REDO = "There is nothing to repeat."
-NOTHING_CHOSEN = "There is no object to delete; draw a box first."
+NOTHING_CHOSEN = "There is no object chosen; draw a box first."
 NOTHING_TO_EXPORT = "There is nothing to export yet; draw a box first."
 UNDONE = "Took the last change back."
 REDONE = "Repeated the change."
+POINTING = (
+    "Clicks draw nothing; press b or g to draw a shape.",
+    "A click on the map adds to the chosen object; press s to stop.",
+    "A click on the map takes away from the chosen object; press s to stop.",
+)
+ANNOTATOR = "Annotator: a map to draw boxes on, press k for a box that arrow keys move"
+NO_DRAFT = "There is no box to move; press k to begin one."
+DRAFTING = "Arrows move the box, Shift and arrows resize it, Enter looks inside, Escape drops it."
+DROPPED = "Dropped the box."
 UNEXPECTED = "Something unexpected happened, your objects are safe; the report stands below the map."
+
+KEYS = {
+    "b": "draw boxes",
+    "g": "draw an outline",
+    "k": "a box that arrow keys move",
+    "s": "clicks draw shapes again",
+    "p": "clicks add to the object",
+    "n": "clicks take away from it",
+    "f": "look in all that is shown",
+    "c": "propose what changed",
+    "a": "accept the chosen object",
+    "r": "reject it",
+    "Delete": "delete it",
+    "z": "undo",
+    "y": "redo",
+    "j": "choose the next object",
+    "i": "choose the one before",
+    "+": "higher threshold, smaller mask",
+    "-": "lower threshold, larger mask",
+    "x": "the model's next answer",
+    "l": "the next picture",
+    "h": "hide or show the masks",
+    "e": "export",
+}
+"""What each key does."""
+
+
+def histogram(low: float, high: float, units: str) -> str:
+    """Alternative text of a histogram."""
+    return f"histogram of the values shown, from {low:.1f} to {high:.1f} {units}"
 
 
 def scene_picture(title: str, name: str) -> str:
@@ -57,7 +115,40 @@ def size(annotation: Annotation) -> str:
 
 def listed(annotation: Annotation) -> str:
     """One line in the list of objects."""
-    return f"{annotation.id} · {size(annotation)} · score {annotation.score:.2f}"
+    mark = {"open": "·", "accepted": "✓", "rejected": "✗"}[annotation.status]
+    label = "" if annotation.label == "object" else f" {annotation.label}"
+    return f"{mark} {annotation.id}{label} · {size(annotation)} · score {annotation.score:.2f}"
+
+
+def answers(annotation: Annotation) -> list[tuple[str, int]]:
+    """The model's answers by number and score; the first is the single one, the others are parts and wholes."""
+    return [(f"{i + 1} ({score:.2f})", i) for i, score in enumerate(annotation.scores)]
+
+
+def decided(annotation: Annotation) -> str:
+    """After an object was accepted or rejected."""
+    return f"Object {annotation.id} is {annotation.status}. {NEXT}"
+
+
+def changed(annotation: Annotation) -> str:
+    """After a slider was moved."""
+    return f"Object {annotation.id}: {annotation.pixels:,} px, {size(annotation)}."
+
+
+def proposed(count: int, seconds: float) -> str:
+    """After proposals were made."""
+    said = "1 object" if count == 1 else f"{count} objects"
+    return f"Proposed {said} ({seconds:.1f} s); accept, change or reject each."
+
+
+def now_asked(model: str) -> str:
+    """After the model was changed."""
+    return f"{model} answers from now on; objects stay as they are."
+
+
+def held(session: str, by: str) -> str:
+    """Where another kernel has the session open."""
+    return f"{session} is held by {by}: you can look, but not change anything here."
 
 
 def found(annotations: Sequence[Annotation], seconds: float) -> str:

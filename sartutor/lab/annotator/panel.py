@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from importlib.resources import files
 from typing import Any, Literal
@@ -10,10 +11,14 @@ from typing import Any, Literal
 import ipywidgets as widgets
 
 from sartutor.lab.annotator import labels
-from sartutor.lab.annotator.pictures import Legend
+from sartutor.lab.annotator.annotation import Annotation
 
 Kind = Literal["busy", "done", "problem"]
 MARKS: dict[Kind, str] = {"busy": "…", "done": "✓", "problem": "⚠"}
+
+
+MODELS = ("sam_tiny_base", "sam_tiny_avalanche", "vit_b")
+"""Models that are offered by name (`sartutor.learn.models.MODEL_NAMES`, which would load torch)."""
 
 
 class StatusLine(widgets.HTML):
@@ -30,39 +35,54 @@ class StatusLine(widgets.HTML):
 
 
 class Panel(widgets.VBox):
-    """Band and legend, list of objects, undo, redo, delete and export."""
+    """Objects: how they are asked for, the list of them, and what can be done with the one chosen."""
 
-    def __init__(self, bands: tuple[str, ...], export_to: str) -> None:
-        self.band = widgets.ToggleButtons(
-            options=bands, description="", tooltips=[f"{labels.BAND} {b}" for b in bands]
+    def __init__(self, model: str) -> None:
+        self.model = widgets.Combobox(
+            value=model,
+            options=MODELS,
+            ensure_option=False,
+            continuous_update=False,
+            tooltip=labels.MODEL_TIP,
+            layout=wide(),
         )
-        self.legend = widgets.HTML()
-        self.objects = widgets.Select(options=[], rows=13, tooltip=labels.OBJECTS_TIP, layout=_wide())
-        self._choose: Callable[[int | None], None] = lambda id: None
-        self.objects.observe(self._on_choice, "value")
-        self.undo = _button(labels.UNDO, labels.UNDO_TIP, "undo")
-        self.redo = _button(labels.REDO, labels.REDO_TIP, "repeat")
-        self.delete = _button(labels.DELETE, labels.DELETE_TIP, "trash")
-        self.export_to = widgets.Text(
-            export_to, tooltip=labels.EXPORT_TO_TIP, continuous_update=False, layout=_wide()
+        self.mode = widgets.ToggleButtons(options=labels.MODES, tooltips=labels.MODE_TIPS)
+        self.full = button(labels.FULL, labels.FULL_TIP, "expand")
+        self.changed = button(labels.CHANGED, labels.CHANGED_TIP, "exchange")
+        self.objects = widgets.Select(options=[], rows=7, tooltip=labels.OBJECTS_TIP, layout=wide())
+        self.accept = button(labels.ACCEPT, labels.ACCEPT_TIP, "check")
+        self.reject = button(labels.REJECT, labels.REJECT_TIP, "times")
+        self.delete = button(labels.DELETE, labels.DELETE_TIP, "trash")
+        self.undo = button(labels.UNDO, labels.UNDO_TIP, "undo")
+        self.redo = button(labels.REDO, labels.REDO_TIP, "repeat")
+        self.threshold = _slider(labels.THRESHOLD, labels.THRESHOLD_TIP, 0.02, 0.98, 0.01)
+        self.smoothing = _slider(labels.SMOOTHING, labels.SMOOTHING_TIP, 0.0, 5.0, 0.25)
+        self.choice = widgets.Dropdown(description=labels.CHOICE, tooltip=labels.CHOICE_TIP, layout=wide())
+        self.label = widgets.Combobox(
+            description=labels.CLASS,
+            ensure_option=False,
+            continuous_update=False,
+            tooltip=labels.CLASS_TIP,
+            layout=wide(),
         )
-        self.export = _button(labels.EXPORT, labels.EXPORT_TIP, "download")
-        self.export.button_style = "primary"
-        steps = widgets.HBox([self.undo, self.redo, self.delete], layout=_wide())
-        super().__init__(
-            [
-                _heading(labels.BAND),
-                self.band,
-                self.legend,
-                _heading(labels.OBJECTS),
-                self.objects,
-                steps,
-                _heading(labels.EXPORT_TO),
-                self.export_to,
-                self.export,
-            ]
-        )
-        self.add_class("sartutor-panel")
+        self._acts: dict[str, Callable[[Any], None]] = {}
+        rows = [
+            heading(labels.MODEL),
+            self.model,
+            self.mode,
+            _row(self.full, self.changed),
+            heading(labels.OBJECTS),
+            self.objects,
+            _row(self.accept, self.reject, self.delete),
+            _row(self.undo, self.redo),
+            self.threshold,
+            self.smoothing,
+            self.choice,
+            self.label,
+        ]
+        super().__init__(rows)
+        for name in ("objects", *ADJUSTED):
+            getattr(self, name).observe(partial(self._on_value, name), "value")
 
     @property
     def chosen(self) -> int | None:
@@ -71,49 +91,102 @@ class Panel(widgets.VBox):
 
     def on_choice(self, act: Callable[[int | None], None]) -> None:
         """Call `act` with the number of an object when a reader chooses it."""
-        self._choose = act
+        self._acts["objects"] = act
 
-    def show_legend(self, legend: Legend) -> None:
-        """What black and white mean, with units."""
-        low, high = (f"{v:.1f}" if legend.units == "dB" else f"{v:.4g}" for v in (legend.low, legend.high))
-        ends = f"<span>{low}</span><b>{escape(legend.units)}</b><span>{high}</span>"
-        self.legend.value = (
-            f'<div class="sartutor-legend"><div>{escape(legend.title)}</div>'
-            f'<div class="sartutor-ramp"></div><div class="sartutor-ends">{ends}</div></div>'
+    def on_adjust(self, act: Callable[[str, Any], None]) -> None:
+        """Call `act` with the name of a field of the chosen object, and its value, when a reader changes it."""
+        for name in ADJUSTED:
+            self._acts[name] = partial(act, name)
+
+    def show_objects(self, objects: Sequence[Annotation], chosen: Annotation | None, frozen: bool) -> None:
+        """The list of objects and what can be changed of the chosen one; nothing where `frozen`."""
+        acts, self._acts = self._acts, {}  # what changes here is not the reader's doing
+        with self.objects.hold_sync():
+            self.objects.options = [(labels.listed(one), one.id) for one in objects]
+            self.objects.value = chosen.id if chosen else None
+        if chosen:
+            self.threshold.value, self.smoothing.value = chosen.threshold, chosen.smoothing
+            with self.choice.hold_sync():
+                self.choice.options = labels.answers(chosen)
+                self.choice.value = chosen.choice
+            self.label.value = chosen.label
+            self.label.options = sorted({one.label for one in objects})
+        self._acts = acts
+        self.objects.disabled = not objects
+        for each in (self.accept, self.reject, self.delete, *(getattr(self, name) for name in ADJUSTED)):
+            each.disabled = chosen is None or frozen
+
+    def _on_value(self, name: str, change: dict[str, Any]) -> None:
+        if name in self._acts:
+            self._acts[name](change["new"])
+
+
+ADJUSTED = ("threshold", "smoothing", "choice", "label")
+"""Widgets of the panel that change a field of the same name of the chosen object."""
+
+
+class Files(widgets.VBox):
+    """Where objects are kept, and where they are exported to."""
+
+    def __init__(self, kept_in: str, export_to: str) -> None:
+        self.export_to = widgets.Text(
+            export_to, tooltip=labels.EXPORT_TO_TIP, continuous_update=False, layout=wide()
+        )
+        self.export = button(labels.EXPORT, labels.EXPORT_TIP, "download")
+        self.export.button_style = "primary"
+        kept = widgets.HTML(f'<div class="sartutor-path">{escape(kept_in)}</div>')
+        super().__init__(
+            [heading(labels.SESSION), kept, heading(labels.EXPORT_TO), self.export_to, self.export]
         )
 
-    def show_objects(self, lines: list[tuple[str, int]], chosen: int | None) -> None:
-        """The list of objects, as (text, number), one marked as chosen; `on_choice` is for readers, not for this."""
-        self.objects.unobserve(self._on_choice, "value")
-        with self.objects.hold_sync():
-            self.objects.options = lines
-            self.objects.value = chosen
-        self.objects.observe(self._on_choice, "value")
-        self.objects.disabled = not lines
-        self.delete.disabled = self.export.disabled = not lines
 
-    def _on_choice(self, change: dict[str, Any]) -> None:
-        self._choose(change["new"])
+def keys_table() -> widgets.HTML:
+    """What each key does."""
+    rows = "".join(
+        f"<tr><td><kbd>{escape(key)}</kbd></td><td>{escape(what)}</td></tr>"
+        for key, what in labels.KEYS.items()
+    )
+    return widgets.HTML(f'<table class="sartutor-keys">{rows}</table>')
 
 
-def frame(the_map: widgets.Widget, panel: Panel, status: StatusLine, log: widgets.Output) -> widgets.VBox:
-    """The map, the panel beside it, the status line and reports of the unexpected below."""
+def tabs(**pages: widgets.Widget) -> widgets.Tab:
+    """Pages beside the map, by title."""
+    made = widgets.Tab(list(pages.values()), titles=list(pages))
+    made.add_class("sartutor-panel")
+    return made
+
+
+def frame(the_map: widgets.Widget, panel: widgets.Widget, *below: widgets.Widget) -> widgets.VBox:
+    """The map, the panel beside it, and whatever stands below them."""
     look = widgets.HTML(f"<style>{files(__package__).joinpath('look.css').read_text('utf-8')}</style>")
     look.layout.display = "none"
     row = widgets.HBox([the_map, panel])
     row.add_class("sartutor-row")
-    whole = widgets.VBox([look, row, status, log])
+    whole = widgets.VBox([look, row, *below])
     whole.add_class("sartutor-annotator")
     return whole
 
 
-def _heading(text: str) -> widgets.HTML:
+def heading(text: str) -> widgets.HTML:
+    """A small title above some widgets."""
     return widgets.HTML(f'<div class="sartutor-heading">{escape(text)}</div>')
 
 
-def _button(text: str, tip: str, icon: str) -> widgets.Button:
-    return widgets.Button(description=text, tooltip=tip, icon=icon, layout=_wide())
+def button(text: str, tip: str, icon: str) -> widgets.Button:
+    """A button as wide as its place."""
+    return widgets.Button(description=text, tooltip=tip, icon=icon, layout=wide())
 
 
-def _wide() -> widgets.Layout:
-    return widgets.Layout(width="100%")
+def wide() -> widgets.Layout:
+    """As wide as the place."""
+    return widgets.Layout(width="auto", flex="1 1 0%")
+
+
+def _row(*children: widgets.Widget) -> widgets.HBox:
+    return widgets.HBox(children, layout=wide())
+
+
+def _slider(text: str, tip: str, low: float, high: float, step: float) -> widgets.FloatSlider:
+    return widgets.FloatSlider(
+        description=text, tooltip=tip, min=low, max=high, step=step, readout_format=".2f", layout=wide()
+    )

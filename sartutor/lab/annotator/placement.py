@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
@@ -16,7 +17,7 @@ from shapely.affinity import affine_transform
 from shapely.geometry import Polygon
 
 from sartutor.errors import GeometryError
-from sartutor.sar.coordinates import bounds, transform_points
+from sartutor.sar.coordinates import apply_affine, bounds, transform_points
 from sartutor.sar.scene import Grid
 
 DEGREES = CRS.from_epsg(4326)
@@ -57,6 +58,29 @@ class Placement:
             return affine_transform(polygon, self._to_degrees.to_shapely())
         crs = crs or self.grid.crs
         return shapely.transform(polygon, lambda ring: transform_points(ring, crs, DEGREES))
+
+    def point_from_map(self, lon: float, lat: float, crs: CRS | None) -> tuple[float, float]:
+        """A place on the map as x and y in `crs` (None: coordinates of the scene)."""
+        place = np.array([[lon, lat]], float)
+        if self.on_earth:
+            x, y = transform_points(place, DEGREES, crs or self.grid.crs)[0]
+        else:
+            x, y = apply_affine(~self._to_degrees, place)[0]
+        return float(x), float(y)
+
+    def point_to_map(self, x: float, y: float, crs: CRS | None) -> tuple[float, float]:
+        """x and y in `crs` (None: coordinates of the scene) as longitude and latitude on the map."""
+        place = np.array([[x, y]], float)
+        if self.on_earth:
+            lon, lat = transform_points(place, crs or self.grid.crs, DEGREES)[0]
+        else:
+            lon, lat = apply_affine(self._to_degrees, place)[0]
+        return float(lon), float(lat)
+
+    def pixel(self, lon: float, lat: float) -> tuple[float, float]:
+        """Column and row, of pixel corners, of a place on the map; not on the scene for places beside it."""
+        col, row = apply_affine(~self.grid.transform, np.array([self.point_from_map(lon, lat, None)]))[0]
+        return float(col), float(row)
 
     @property
     def _to_degrees(self) -> Affine:

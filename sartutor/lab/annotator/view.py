@@ -1,26 +1,33 @@
-"""The annotator on the map: radar picture, draw control, masks and panel, kept in step with one session."""
+"""The annotator on the map: pictures, draw control, masks and panel, kept in step with one session."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
 from IPython.display import display
-from shapely.geometry import Polygon
+from shapely.geometry import Point, Polygon, box
 
 from sartutor.errors import GeometryError, SarTutorError
 from sartutor.lab.annotator import drawing, labels, pictures
-from sartutor.lab.annotator.annotation import Annotation, annotate
-from sartutor.lab.annotator.canvas import Overlay, blank_map, draw_control, scale_bar
+from sartutor.lab.annotator.annotation import Annotation, Kind, PromptPoint, Segmented, annotate
+from sartutor.lab.annotator.backdrop import Backdrop
+from sartutor.lab.annotator.canvas import blank_map, draw_control, scale_bar
+from sartutor.lab.annotator.draft import Draft
 from sartutor.lab.annotator.drawing import Changes
 from sartutor.lab.annotator.export import export
-from sartutor.lab.annotator.panel import Panel, StatusLine, frame
+from sartutor.lab.annotator.frontend import Frontend
+from sartutor.lab.annotator.masks import Masks
+from sartutor.lab.annotator.panel import Files, Panel, StatusLine, frame, keys_table, tabs
 from sartutor.lab.annotator.placement import DEGREES, Placement
+from sartutor.lab.annotator.readout import Readout
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.lab.annotator.session import FOLDER, Session, plain_name
+from sartutor.lab.annotator.shortcuts import TOOLS, shortcuts
 from sartutor.sar.resize import overview
 from sartutor.sar.scene import Readable
 
@@ -33,30 +40,38 @@ class Annotator:
         model: name of an embedded or fetched model, or path of a checkpoint.
         session_path: where the objects are kept at every change and resumed from; by default one file a scene in
             `annotations/`.
+        annotator: who annotates; by default the name that the system knows.
 
     `session` holds the objects, `map` is a leafmap map and `widget` everything that `show` displays. Errors in what a
     reader does are told in the status line; the methods raise them.
     """
 
     def __init__(
-        self, scene: Readable, model: str | Path = "sam_tiny_base", session_path: Path | str | None = None
+        self,
+        scene: Readable,
+        model: str | Path = "sam_tiny_base",
+        session_path: Path | str | None = None,
+        annotator: str | None = None,
     ) -> None:
         self.scene = scene
         self.placement = Placement(scene.grid)
         self.segmenter = Segmenter(scene, model)
-        self.session = Session.open(scene, session_path)
+        self.session = Session.open(scene, session_path, annotator)
         self.status = StatusLine()
         self.log = widgets.Output()
-        self.panel = Panel(tuple(band.name for band in scene.bands), str(FOLDER / plain_name(scene)))
+        self.panel = Panel(self.segmenter.model)
+        self.files = Files(str(self.session.path), str(FOLDER / plain_name(scene)))
+        self.backdrop = Backdrop(overview(scene, pictures.MAX_SIDE), self.placement, self._try)
+        self.readout = Readout(scene, self.placement)
         self.control = draw_control()
-        self._masks: dict[Annotation, Overlay] = {}
-        self._overview = overview(scene, pictures.MAX_SIDE)
-        self._radar = Overlay()
-        self.show_band(scene.bands[0].name)
-        self.map = blank_map(self._radar.bounds)
+        self.map = blank_map(self.backdrop.bounds)
         scale = [scale_bar()] if self.placement.on_earth else []
         self.map.controls = (*self.map.controls, self.control, *scale)
-        self.widget = frame(self.map, self.panel, self.status, self.log)
+        self.masks = Masks(self.placement)
+        self.draft = Draft(self.map)
+        acts = {key: partial(self._try, act) for key, act in shortcuts(self).items()}
+        self.frontend = Frontend(labels.ANNOTATOR, acts, TOOLS)
+        self.widget = self._framed()
         self._refresh()
         self._listen()
         self.status.say(self._greeting())
@@ -74,6 +89,8 @@ class Annotator:
             raise
         self.status.say(self._greeting())
 
+    # Asking the model ------------------------------------------------------------------------------------
+
     def draw(self, polygon: Polygon) -> Annotation:
         """What dragging a box does: segment inside `polygon` and keep the object.
 
@@ -82,6 +99,85 @@ class Annotator:
         crs = DEGREES if self.placement.on_earth else None
         self._carry_out(Changes(added=[self.placement.to_map(polygon, crs)]))
         return self.session.objects[-1]
+
+    def point(self, lat: float, lon: float, inside: bool) -> Annotation:
+        """What a click does: an object again, with a place that belongs to it or does not.
+
+        It is the chosen object, or another one that the place lies in; where there is none, a place inside begins one.
+        """
+        start = time.perf_counter()
+        asked = self._pointed_at(lat, lon)
+        if asked is None and inside:
+            crs = DEGREES if self.placement.on_earth else None
+            begun = self.segmenter.segment_points(
+                [(*self.placement.point_from_map(lon, lat, crs), True)], crs
+            )
+            done = self._keep([self._annotated(begun, "point")])
+        else:
+            asked = asked or self.chosen()
+            place = self.placement.point_from_map(lon, lat, asked.crs)
+            found = self._ask_again(asked, [*asked.points, (*place, inside)])
+            done = self._keep(edited={asked.id: self._annotated(found, asked.kind)})
+        self.status.say(labels.found(done, time.perf_counter() - start))
+        return done[0]
+
+    def full(self) -> Annotation:
+        """One object in all that the map shows."""
+        (south, west), (north, east) = self.map.bounds
+        found = self.segmenter.segment(*self.placement.from_map(box(west, south, east, north)))
+        return self._keep([self._annotated(found, "full")])[0]
+
+    def propose(self) -> list[Annotation]:
+        """Objects where most changed between the two dates, strongest first."""
+        start = time.perf_counter()
+        self.status.say(labels.PROPOSING, "busy")
+        found = [self._annotated(one, "change") for one in self.segmenter.proposals()]
+        made = self._keep(found)
+        self.status.say(labels.proposed(len(made), time.perf_counter() - start))
+        return made
+
+    def use(self, model: str | Path) -> None:
+        """Ask another model from now on."""
+        self.status.say(labels.LOADING, "busy")
+        try:
+            self.segmenter.use(model)
+        finally:
+            self.panel.model.value = self.segmenter.model
+        self.status.say(labels.now_asked(self.segmenter.model))
+
+    # Deciding --------------------------------------------------------------------------------------------
+
+    def accept(self) -> None:
+        """The chosen object is as it should be; the next open one is chosen."""
+        self._decide(self.session.accept)
+
+    def reject(self) -> None:
+        """The chosen object is none; the next open one is chosen."""
+        self._decide(self.session.reject)
+
+    def chosen(self) -> Annotation:
+        """The object chosen in the list; GeometryError where there is none."""
+        if self.panel.chosen is None:
+            raise GeometryError(labels.NOTHING_CHOSEN)
+        return self.session.get(self.panel.chosen)
+
+    def adjust(self, name: str, value: object) -> None:
+        """Change threshold, smoothing, choice or label of the chosen object."""
+        chosen = self.chosen()
+        if getattr(chosen, name) == value:
+            return
+        try:
+            changed = self.session.change(chosen.id, **{name: value})  # type: ignore[arg-type]
+        finally:
+            self._refresh(chosen.id)
+        self.status.say(labels.changed(changed))
+
+    def choose(self, step: int) -> None:
+        """Choose the next object, or the one before."""
+        ids = [one.id for one in self.session.objects]
+        if ids:
+            place = ids.index(self.panel.chosen) if self.panel.chosen in ids else -1
+            self._refresh(ids[(place + step) % len(ids)])
 
     def undo(self) -> None:
         """Take the last change back."""
@@ -93,51 +189,124 @@ class Annotator:
 
     def delete(self, id: int | None = None) -> None:
         """Delete object `id`; the one chosen in the list when None."""
-        id = self.panel.chosen if id is None else id
-        if id is None:
-            raise GeometryError(labels.NOTHING_CHOSEN)
-        self._carry_out(Changes(deleted=[id]))
+        self._carry_out(Changes(deleted=[self.chosen().id if id is None else id]))
 
     def export(self, stem: Path | str | None = None) -> list[Path]:
         """Write mask and vectors; `stem` is folder and name without an ending, the panel's when None."""
+        if not self.session.objects:
+            raise GeometryError(labels.NOTHING_TO_EXPORT)
         self.status.say(labels.EXPORTING, "busy")
-        paths = export(self.scene, self.session.objects, self.panel.export_to.value if stem is None else stem)
+        paths = export(self.scene, self.session.objects, self.files.export_to.value if stem is None else stem)
         self.status.say(labels.exported(paths))
         return paths
 
-    def show_band(self, name: str) -> None:
-        """Show another band below the masks."""
-        picture, legend = pictures.radar_picture(self._overview, name, self.placement)
-        with self._radar.hold_sync():
-            self._radar.url, self._radar.bounds = picture.url, picture.bounds
-            self._radar.alt = labels.scene_picture(legend.title, self.scene.name)
-        self.panel.show_legend(legend)
+    # Without a mouse -------------------------------------------------------------------------------------
+
+    def click_mode(self, index: int) -> None:
+        """What a click on the map does: 0 shapes, 1 add a point to the chosen object, 2 one that takes away."""
+        self.panel.mode.index = index
+        self.status.say(labels.POINTING[index])
+
+    def begin_draft(self) -> None:
+        """A box in the middle of the map that arrow keys move."""
+        self.draft.begin()
+        self.frontend.drafting = True
+        self.status.say(labels.DRAFTING)
+
+    def end_draft(self) -> None:
+        """Look inside that box."""
+        drawn = self.drop_draft()
+        if drawn is not None:
+            self._carry_out(Changes(added=[drawn]))
+
+    def drop_draft(self) -> Polygon | None:
+        """Take that box off the map."""
+        self.frontend.drafting = False
+        self.status.say(labels.DROPPED)
+        return self.draft.drop()
+
+    # Listening -------------------------------------------------------------------------------------------
+
+    def _framed(self) -> widgets.VBox:
+        """Map, pages beside it, lines below it."""
+        pages = tabs(
+            **{
+                labels.OBJECTS_TAB: self.panel,
+                labels.PICTURE_TAB: self.backdrop,
+                labels.FILES_TAB: self.files,
+                labels.KEYS_TAB: keys_table(),
+            }
+        )
+        return frame(self.map, pages, self.readout, self.status, self.log, self.frontend)
 
     def _listen(self) -> None:
         """Connect what a reader does to the methods above."""
-        self.control.observe(lambda change: self._try(self._on_drawn, change["new"]), "data")
-        self.panel.band.observe(lambda change: self._try(self.show_band, change["new"]), "value")
-        self.panel.on_choice(lambda id: self._try(self._refresh, id))
+        self.control.observe(lambda change: self._try(lambda: self._on_drawn(change["new"])), "data")
+        self.map.on_interaction(self._on_mouse)
+        self.panel.on_choice(lambda id: self._try(lambda: self._refresh(id)))
+        self.panel.on_adjust(lambda name, value: self._try(lambda: self.adjust(name, value)))
+        self.panel.model.observe(lambda change: self._try(lambda: self._on_model(change["new"])), "value")
+        self.panel.mode.observe(lambda change: self.click_mode(change["owner"].index), "value")
+        self.backdrop.compare.observe(lambda _: self._refresh(), "value")
+        self.backdrop.opacity.observe(lambda change: self.masks.fade(change["new"]), "value")
+        widgets.jslink((self.backdrop.swipe, "value"), (self.frontend, "swipe"))
         for button, act in (
+            (self.panel.full, self.full),
+            (self.panel.changed, self.propose),
+            (self.panel.accept, self.accept),
+            (self.panel.reject, self.reject),
+            (self.panel.delete, self.delete),
             (self.panel.undo, self.undo),
             (self.panel.redo, self.redo),
-            (self.panel.delete, self.delete),
-            (self.panel.export, self.export),
+            (self.files.export, self.export),
         ):
             button.on_click(lambda _, act=act: self._try(act))
 
-    def _try(self, act: Callable[..., object], *arguments: object) -> None:
+    def _on_drawn(self, data: list[drawing.Feature]) -> None:
+        self._carry_out(drawing.changes(self.session.objects, data, self.placement))
+
+    def _on_mouse(self, type: str = "", coordinates: Sequence[float] = (), **_: object) -> None:
+        """Wherever the mouse goes, the read-out follows."""
+        if type == "mousemove":
+            self.readout.hover(coordinates[0], coordinates[1])
+        elif type == "click":
+            self._try(partial(self._on_click, coordinates[0], coordinates[1], self.panel.mode.index))
+
+    def _on_click(self, lat: float, lon: float, mode: int) -> None:
+        """A point where points are wanted; otherwise the object that was clicked on is chosen."""
+        if mode:
+            self.point(lat, lon, inside=mode == 1)
+        elif under := self._under(lat, lon):
+            self._refresh(min(under, key=lambda one: one.polygon.area).id)
+
+    def _under(self, lat: float, lon: float) -> list[Annotation]:
+        """Objects whose shape holds a place on the map."""
+        place = Point(lon, lat)
+        return [
+            one for one in self.session.objects if self.placement.to_map(one.polygon, one.crs).contains(place)
+        ]
+
+    def _pointed_at(self, lat: float, lon: float) -> Annotation | None:
+        """Which object a point is for: the chosen one, unless only others hold the place."""
+        under = self._under(lat, lon)
+        chosen = self.session.get(self.panel.chosen) if self.panel.chosen is not None else None
+        return chosen if chosen in under or not under else under[-1]
+
+    def _on_model(self, name: str) -> None:
+        if name != self.segmenter.model:
+            self.use(name)
+
+    def _try(self, act: Callable[[], object]) -> None:
         """Do what a reader asked for; whatever goes wrong is told, never lost in a callback."""
         try:
-            act(*arguments)
+            act()
         except SarTutorError as error:
             self.status.say(str(error), "problem")
         except Exception:
             self.status.say(labels.UNEXPECTED, "problem")
             self.log.append_stderr(traceback.format_exc())
 
-    def _on_drawn(self, data: list[drawing.Feature]) -> None:
-        self._carry_out(drawing.changes(self.session.objects, data, self.placement))
+    # Keeping in step -------------------------------------------------------------------------------------
 
     def _carry_out(self, changes: Changes) -> None:
         """Segment, keep, show. A shape that cannot be segmented changes nothing, and is told of when all is done."""
@@ -146,15 +315,15 @@ class Annotator:
         start = time.perf_counter()
         self.status.say(labels.SEGMENTING if changes.added or changes.edited else labels.SAVING, "busy")
         failures: list[SarTutorError] = []
-        done: list[Annotation] = []
         try:
-            added = [s for polygon in changes.added if (s := self._segment(polygon, failures))]
+            added = [one for polygon in changes.added if (one := self._segment(polygon, failures))]
             edited = {
-                id: s for id, polygon in changes.edited.items() if (s := self._segment(polygon, failures))
+                id: one for id, polygon in changes.edited.items() if (one := self._segment(polygon, failures))
             }
-            done = self._keep(added, edited, changes.deleted)
-        finally:
-            self._refresh(done[-1].id if done else None)
+        except BaseException:
+            self._refresh()  # the map forgets what was not looked into
+            raise
+        done = self._keep(added, edited, changes.deleted)
         if failures:
             raise failures[0]
         seconds = time.perf_counter() - start
@@ -162,19 +331,48 @@ class Annotator:
 
     def _segment(self, polygon: Polygon, failures: list[SarTutorError]) -> Annotation | None:
         """The object in a shape in degrees; None where it fails, with the reason added to `failures`."""
+        kind: Kind = "box" if drawing.same(polygon, polygon.envelope) else "polygon"
         try:
-            found = self.segmenter.segment(*self.placement.from_map(polygon))
-            return annotate(found, self.scene.grid, model=self.segmenter.model)
+            return self._annotated(self.segmenter.segment(*self.placement.from_map(polygon)), kind)
         except SarTutorError as error:
             failures.append(error)
             return None
 
+    def _ask_again(self, chosen: Annotation, points: Sequence[PromptPoint]) -> Segmented:
+        """The model's answer to an object's shape, or to points alone, with other points."""
+        if chosen.kind == "point":
+            return self.segmenter.segment_points(points, chosen.crs)
+        return self.segmenter.segment(chosen.polygon, chosen.crs, points)
+
+    def _annotated(self, found: Segmented, kind: Kind) -> Annotation:
+        model, digest = self.segmenter.model, self.segmenter.digest
+        return annotate(found, self.scene.grid, kind=kind, model=model, model_digest=digest)
+
     def _keep(
-        self, added: list[Annotation], edited: dict[int, Annotation], deleted: list[int]
+        self,
+        added: Sequence[Annotation] = (),
+        edited: Mapping[int, Annotation] | None = None,
+        deleted: Sequence[int] = (),
     ) -> list[Annotation]:
-        if not (added or edited or deleted):
-            return []
-        return self.session.apply(added, edited, deleted)
+        """One step of the session, shown whether it could be saved or not."""
+        done: list[Annotation] = []
+        try:
+            if added or edited or deleted:
+                done = self.session.apply(added, edited, deleted)
+        finally:
+            newest = [one.id for one in done] or [one.id for one in self.session.objects[-1:] if added]
+            self._refresh(newest[-1] if newest else None)
+        return done
+
+    def _decide(self, decide: Callable[[int], Annotation]) -> None:
+        """Accept or reject the chosen object, and choose the next open one."""
+        chosen = self.chosen()
+        try:
+            decided = decide(chosen.id)
+        finally:
+            later = [one.id for one in self.session.objects if one.status == "open"]
+            self._refresh(next((id for id in later if id > chosen.id), chosen.id))
+        self.status.say(labels.decided(decided))
 
     def _travel(self, step: Callable[[], bool], done: str, nothing: str) -> None:
         """Undo or redo, and say which."""
@@ -187,30 +385,23 @@ class Annotator:
     def _refresh(self, chosen: int | None = None) -> None:
         """Show what the session holds: masks first, which are waited for, then the list and the drawn shapes."""
         objects = self.session.objects
-        self._show_masks(objects)
-        ids = [annotation.id for annotation in objects]
+        ids = [one.id for one in objects]
         wanted = (chosen, self.panel.chosen, *ids[-1:])
         chosen = next((id for id in wanted if id in ids), None)
-        self.panel.show_objects([(labels.listed(o), o.id) for o in objects], chosen)
+        marked = self.session.get(chosen) if chosen is not None else None
+        self._show_layers(marked)
+        self.panel.show_objects(objects, marked, self.session.held_by is not None)
         self.panel.undo.disabled = not self.session.can_undo
         self.panel.redo.disabled = not self.session.can_redo
         self.control.data = drawing.features(objects, self.placement, chosen)
 
-    def _show_masks(self, objects: Sequence[Annotation]) -> None:
-        """One overlay an object; only what changed is drawn anew."""
-        before = self._masks
-        self._masks = {o: before[o] if o in before else self._mask_overlay(o) for o in objects}
-        self.map.layers = (self._radar, *self._masks.values())
-        for gone in before.keys() - self._masks.keys():
-            before[gone].close()
-
-    def _mask_overlay(self, annotation: Annotation) -> Overlay:
-        grid = self.placement.on_map(annotation.grid.crop(annotation.window))
-        picture = pictures.mask_picture(annotation.mask, grid)
-        return Overlay(url=picture.url, bounds=picture.bounds, alt=labels.mask_picture(annotation))
+    def _show_layers(self, chosen: Annotation | None) -> None:
+        self.map.layers = (*self.backdrop.overlays, *self.masks.show(self.session.objects, chosen))
 
     def _greeting(self) -> str:
         """The first sentence in the status line."""
         count = len(self.session.objects)
         first = labels.resumed(count, self.session.path) if count else labels.START
+        if self.session.held_by is not None:
+            first = labels.held(str(self.session.path), self.session.held_by)
         return first if self.placement.on_earth else f"{labels.NO_CRS} {first}"

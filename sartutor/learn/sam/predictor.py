@@ -213,9 +213,10 @@ class Predictor:
         with torch.inference_mode():
             boxes, points = prompt_tensors(frame, window, prompt.box, prompt.clicks, self.model.device)
             logits, quality = self.model.sam.decode(self._embed(piece), boxes, points)
+            logits, quality = logits[:, : self.model.answers], quality[0, : self.model.answers]
             full = torch.nn.functional.interpolate(logits, (frame.side, frame.side), mode="bilinear")
             probabilities = frame.back(full[0].sigmoid())
-        return probabilities.cpu().numpy(), quality[0].clamp(0, 1).double().cpu().numpy()
+        return probabilities.cpu().numpy(), quality.clamp(0, 1).double().cpu().numpy()
 
     def _image(self, piece: Scene) -> NDArray[np.float32]:
         """What the model sees of a piece, on its own pixels: (3, h, w) in [0, 1], the mean over encoders."""

@@ -1,0 +1,80 @@
+// What only the browser can do: hear keys, and cut the upper of two pictures along a line (swipe).
+
+const ROOT = ".sartutor-annotator";
+const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable=true]";
+
+function tool(root, name) {
+  const button = root.querySelector(`.leaflet-draw-draw-${name}`);
+  if (button) button.click();
+}
+
+// Keys go to the kernel by name; those that choose a drawing tool stay in the browser.
+function listen(root, model) {
+  const onKey = (event) => {
+    if (event.altKey || event.target.closest(TYPED)) return;
+    const bare = !event.ctrlKey && !event.metaKey;
+    const key = (bare ? "" : "Control+") + (event.shiftKey && event.key.length > 1 ? "Shift+" : "") + event.key;
+    const isMove = /Arrow|Enter|Escape/.test(key);
+    const tools = model.get("tools");
+    if (key in tools) tool(root, tools[key]);
+    else if (model.get("heard").includes(key) && (!isMove || model.get("drafting"))) model.send({ key });
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  const onPress = (event) => {
+    if (!event.target.closest(`${TYPED}, button, a, [tabindex]:not(${ROOT})`)) root.focus({ preventScroll: true });
+  };
+  root.addEventListener("keydown", onKey, true);
+  root.addEventListener("mousedown", onPress);
+  return () => {
+    root.removeEventListener("keydown", onKey, true);
+    root.removeEventListener("mousedown", onPress);
+  };
+}
+
+// The share `swipe` of the map's width shows the upper picture; it follows the map as that moves.
+function swipe(root, model) {
+  let frame = 0;
+  const cut = () => {
+    frame = requestAnimationFrame(cut);
+    const upper = root.querySelector("img.sartutor-upper");
+    const map = root.querySelector(".leaflet-container");
+    if (!upper || !map) return;
+    const [around, inside] = [map.getBoundingClientRect(), upper.getBoundingClientRect()];
+    const line = around.left + model.get("swipe") * around.width;
+    const share = Math.min(Math.max((inside.right - line) / inside.width, 0), 1);
+    upper.style.clipPath = `inset(0 ${(100 * share).toFixed(3)}% 0 0)`;
+    let handle = root.querySelector(".sartutor-line");
+    if (!handle) {
+      handle = document.createElement("div");
+      handle.className = "sartutor-line";
+      map.append(handle);
+    }
+    handle.style.left = `${line - around.left}px`;
+    handle.hidden = upper.style.opacity === "0" || !upper.getAttribute("src");
+  };
+  cut();
+  return () => cancelAnimationFrame(frame);
+}
+
+function render({ model, el }) {
+  el.style.display = "none";
+  let undo = [];
+  const attach = () => {
+    const root = el.closest(ROOT);
+    if (!root) {
+      undo = [((id) => () => cancelAnimationFrame(id))(requestAnimationFrame(attach))];
+      return;
+    }
+    root.tabIndex = 0;
+    root.setAttribute("role", "application");
+    root.setAttribute("aria-label", model.get("label"));
+    root.setAttribute("data-lm-suppress-shortcuts", "true");
+    undo = [listen(root, model), swipe(root, model)];
+  };
+  attach();
+  return () => undo.forEach((stop) => stop());
+}
+
+export default { render };
