@@ -1,4 +1,4 @@
-"""Outlines in longitude and latitude as GeoJSON asks for them (RFC 7946)."""
+"""Outlines around the world: in one piece across the antimeridian, and cut there as GeoJSON asks for (RFC 7946)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import numpy as np
 import shapely
 from rasterio.crs import CRS
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import LinearRing, MultiPolygon, Polygon
 
-from sartutor.sar.coordinates import Points, transform_points, unwrap
+from sartutor.sar.coordinates import Points, transform_points, unwrap, world_width
 
 DEGREES = CRS.from_epsg(4326)
 
@@ -22,26 +22,25 @@ def in_degrees(outline: MultiPolygon, crs: CRS) -> MultiPolygon:
 
     Raises GeometryError where no transformation leads from `crs` there.
     """
-    pieces = [piece for part in outline.geoms for piece in _pieces(_unwrapped(part, crs))]
+    pieces = [piece for part in outline.geoms for piece in _pieces(unwrapped(part, crs, DEGREES))]
     rounded = shapely.transform(MultiPolygon(pieces), lambda points: np.round(points, DECIMALS))
     return shapely.orient_polygons(rounded)
 
 
-def _unwrapped(polygon: Polygon, crs: CRS) -> Polygon:
-    """A polygon in degrees whose rings run on beyond 180 degrees; holes stay in their exterior."""
-    exterior = _ring(polygon.exterior, crs)
-    holes = [_ring(hole, crs) for hole in polygon.interiors]
-    middle = np.ptp(exterior[:, 0]) / 2 + exterior[:, 0].min()
-    return Polygon(exterior, [hole + _turns(hole, middle) for hole in holes])
+def unwrapped(polygon: Polygon, crs: CRS, target: CRS) -> Polygon:
+    """A polygon in `target` whose rings run on where the world repeats instead of jumping back; holes stay inside."""
+    exterior = _ring(polygon.exterior, crs, target)
+    period = world_width(target)
+    holes = [_ring(hole, crs, target) for hole in polygon.interiors]
+    if period is not None:
+        middle = exterior[:, 0].min() + np.ptp(exterior[:, 0]) / 2
+        turns = [round((middle - hole[:, 0].mean()) / period) for hole in holes]
+        holes = [hole + np.array([period * n, 0.0]) for hole, n in zip(holes, turns, strict=True)]
+    return Polygon(exterior, holes)
 
 
-def _ring(ring: shapely.LinearRing, crs: CRS) -> Points:
-    return unwrap(transform_points(np.asarray(ring.coords)[:, :2], crs, DEGREES), DEGREES)
-
-
-def _turns(hole: Points, middle: float) -> Points:
-    """Whole turns that bring a hole to where its exterior lies."""
-    return np.array([360 * round((middle - hole[:, 0].mean()) / 360), 0.0])
+def _ring(ring: LinearRing, crs: CRS, target: CRS) -> Points:
+    return unwrap(transform_points(np.asarray(ring.coords)[:, :2], crs, target), target)
 
 
 def _pieces(whole: Polygon) -> list[Polygon]:
