@@ -247,6 +247,26 @@ def test_export_writes_where_the_panel_says(annotator, tmp_path):
     assert len(annotator.session.objects) == 1
 
 
+def test_what_was_exported_can_be_taken_over_again(annotator, tmp_path):
+    drag(annotator, SQUARE)
+    for tick in annotator.files.formats.values():
+        tick.value = tick.description.startswith("GeoJSON")
+    annotator.files.export_to.value = str(tmp_path / "masks")
+    annotator.files.export.click()
+    assert [path.name for path in tmp_path.glob("masks*")] == ["masks.geojson"]
+    annotator.files.import_from.value = str(tmp_path / "masks.geojson")
+    annotator.files.take_over.click()
+    first, second = annotator.session.objects
+    assert second.kind == "imported"
+    assert second.pixels == pytest.approx(first.pixels, abs=2)
+    assert "Took over 1 object." in status(annotator)
+    assert in_step(annotator)
+    annotator.files.import_from.value = str(tmp_path / "nothing.gpkg")
+    annotator.files.take_over.click()
+    assert 'role="alert"' in status(annotator)
+    assert "nothing.gpkg" in status(annotator)
+
+
 def test_a_session_is_resumed(annotator):
     drag(annotator, SQUARE)
     again = Annotator(annotator.scene, session_path=annotator.session.path)

@@ -32,7 +32,16 @@ THRESHOLD, THRESHOLD_TIP = "Threshold", "Probability above which a pixel belongs
 SMOOTHING, SMOOTHING_TIP = "Smoothing", "Sigma, in pixels, of the smoothing before the threshold"
 CHOICE, CHOICE_TIP = "Answer", "The model's answers, with its own guess of how good each is"
 CLASS, CLASS_TIP = "Class", "What the chosen object is"
-EXPORT, EXPORT_TIP = "Export", "Write all objects but rejected ones as GeoTIFF, GeoPackage and GeoJSON"
+EXPORT, EXPORT_TIP = "Export", "Write all objects but rejected ones in the formats that are ticked"
+FORMATS = {
+    ".tif": "GeoTIFF, a mask on the scene's grid",
+    ".gpkg": "GeoPackage, outlines and attributes",
+    ".geojson": "GeoJSON, outlines in degrees",
+    ".coco.json": "COCO, run lengths for detectors",
+    "-training": "Folder to train with, accepted ones",
+}
+IMPORT, IMPORT_TIP = "Import", "Take over polygons of a file as objects to correct"
+IMPORT_FROM, IMPORT_FROM_TIP = "Import from", "GeoPackage, GeoJSON or Shapefile"
 EXPORT_TO = "Export to"
 EXPORT_TO_TIP = "Folder and name of the exported files, without an ending"
 SESSION = "Kept in"
@@ -133,6 +142,12 @@ def decided(annotation: Annotation) -> str:
 def changed(annotation: Annotation) -> str:
     """After a slider was moved."""
     return f"Object {annotation.id}: {annotation.pixels:,} px, {size(annotation)}."
+
+
+def imported(count: int, outside: int) -> str:
+    """After polygons were taken over."""
+    left = f" {outside} lie beside the scene or on no data and were left out." if outside else ""
+    return f"Took over {count} object{'s' if count != 1 else ''}.{left} Accept, change or reject each."
 
 
 def proposed(count: int, seconds: float) -> str:

@@ -126,18 +126,42 @@ ADJUSTED = ("threshold", "smoothing", "choice", "label")
 
 
 class Files(widgets.VBox):
-    """Where objects are kept, and where they are exported to."""
+    """Where objects are kept, what they are exported as, and from where others are taken over."""
 
     def __init__(self, kept_in: str, export_to: str) -> None:
-        self.export_to = widgets.Text(
-            export_to, tooltip=labels.EXPORT_TO_TIP, continuous_update=False, layout=wide()
-        )
+        self.export_to = _text(export_to, labels.EXPORT_TO_TIP)
+        self.formats = {
+            ending: widgets.Checkbox(
+                ending in FIRST_FORMATS, description=text, indent=False, layout=widgets.Layout(width="auto")
+            )
+            for ending, text in labels.FORMATS.items()
+        }
         self.export = button(labels.EXPORT, labels.EXPORT_TIP, "download")
         self.export.button_style = "primary"
-        kept = widgets.HTML(f'<div class="sartutor-path">{escape(kept_in)}</div>')
+        self.import_from = _text("", labels.IMPORT_FROM_TIP)
+        self.take_over = button(labels.IMPORT, labels.IMPORT_TIP, "upload")
         super().__init__(
-            [heading(labels.SESSION), kept, heading(labels.EXPORT_TO), self.export_to, self.export]
+            [
+                heading(labels.SESSION),
+                widgets.HTML(f'<div class="sartutor-path">{escape(kept_in)}</div>'),
+                heading(labels.EXPORT_TO),
+                self.export_to,
+                *self.formats.values(),
+                self.export,
+                heading(labels.IMPORT_FROM),
+                self.import_from,
+                self.take_over,
+            ]
         )
+
+    @property
+    def endings(self) -> list[str]:
+        """What is ticked, by the ending of its file."""
+        return [ending for ending, box in self.formats.items() if box.value]
+
+
+FIRST_FORMATS = (".tif", ".gpkg", ".geojson")
+"""Formats that are ticked at first, by ending."""
 
 
 def keys_table() -> widgets.HTML:
@@ -180,6 +204,10 @@ def button(text: str, tip: str, icon: str) -> widgets.Button:
 def wide() -> widgets.Layout:
     """As wide as the place."""
     return widgets.Layout(width="auto", flex="1 1 0%")
+
+
+def _text(value: str, tip: str) -> widgets.Text:
+    return widgets.Text(value, tooltip=tip, placeholder=tip, continuous_update=False, layout=wide())
 
 
 def _row(*children: widgets.Widget) -> widgets.HBox:

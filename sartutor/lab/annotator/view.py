@@ -21,6 +21,7 @@ from sartutor.lab.annotator.draft import Draft
 from sartutor.lab.annotator.drawing import Changes
 from sartutor.lab.annotator.export import export
 from sartutor.lab.annotator.frontend import Frontend
+from sartutor.lab.annotator.imports import import_polygons
 from sartutor.lab.annotator.masks import Masks
 from sartutor.lab.annotator.panel import Files, Panel, StatusLine, frame, keys_table, tabs
 from sartutor.lab.annotator.placement import DEGREES, Placement
@@ -191,14 +192,25 @@ class Annotator:
         """Delete object `id`; the one chosen in the list when None."""
         self._carry_out(Changes(deleted=[self.chosen().id if id is None else id]))
 
-    def export(self, stem: Path | str | None = None) -> list[Path]:
-        """Write mask and vectors; `stem` is folder and name without an ending, the panel's when None."""
+    def export(self, stem: Path | str | None = None, endings: Sequence[str] | None = None) -> list[Path]:
+        """Write the objects; `stem` is folder and name without an ending, `endings` are those of `export.WRITERS`.
+
+        Where they are None, the panel's are taken.
+        """
         if not self.session.objects:
             raise GeometryError(labels.NOTHING_TO_EXPORT)
         self.status.say(labels.EXPORTING, "busy")
-        paths = export(self.scene, self.session.objects, self.files.export_to.value if stem is None else stem)
+        to = self.files.export_to.value if stem is None else stem
+        paths = export(self.scene, self.session.objects, to, endings or self.files.endings)
         self.status.say(labels.exported(paths))
         return paths
+
+    def take_over(self, path: Path | str | None = None) -> list[Annotation]:
+        """Take over the polygons of a file (None: the panel's) as objects to correct."""
+        found = import_polygons(self.files.import_from.value if path is None else path, self.scene)
+        made = self._keep(found.objects)
+        self.status.say(labels.imported(len(made), found.outside))
+        return made
 
     # Without a mouse -------------------------------------------------------------------------------------
 
@@ -259,6 +271,7 @@ class Annotator:
             (self.panel.undo, self.undo),
             (self.panel.redo, self.redo),
             (self.files.export, self.export),
+            (self.files.take_over, self.take_over),
         ):
             button.on_click(lambda _, act=act: self._try(act))
 
