@@ -77,11 +77,11 @@ def write_mask(scene: Readable, objects: Sequence[Annotation], path: Path | str)
     path, found = Path(path), kept(objects)
     check_writable(path)
     tags = as_tags(provenance(scene, found))
-    write_mask_file(union(found, scene.grid), _valid(scene), scene.grid, path, tags)
+    write_mask_file(union(found, scene.grid), valid_pixels(scene), scene.grid, path, tags)
     return path
 
 
-def _valid(scene: Readable) -> NDArray[np.bool_]:
+def valid_pixels(scene: Readable) -> NDArray[np.bool_]:
     """Where the scene has data, (rows, columns), read strip by strip."""
     valid = np.zeros(scene.grid.shape, bool)
     for window in strips(scene.grid):
