@@ -133,8 +133,8 @@ def measure(
     cells = [(seed, index) for seed in seeds for index in range(sizes.scenes)]
     for seed, index in tqdm(cells, "annotating", unit="scene", disable=not progress):
         scene, debris = avalanche_scene((role_seed(seed, "test"), index), sizes.side)
-        rng = np.random.default_rng([seed, index])
         predictor = Predictor(model, _in_pixels(replace(scene.select(bands), name=f"{seed}-{index}")))
+        rng = np.random.default_rng([seed, index])
         found += _annotated(predictor, debris > 0, sizes.least_pixels, correct, usable, rng)
     return found
 
@@ -147,12 +147,16 @@ def _annotated(
     usable: float,
     rng: np.random.Generator,
 ) -> Iterator[Effort]:
-    """Every object of a scene; pixels of other objects count neither for nor against it."""
+    """Every object of a scene, each with a generator of its own, so that ways to correct are compared on equal boxes.
+
+    Pixels of other objects count neither for nor against it.
+    """
     valid = predictor.source.read().valid
-    for part in connected_objects(truth, least_pixels):
-        known = valid & (part | ~truth)
-        ious = list(prompted(predictor, part, known, correct, usable, rng))
-        by_hand = outlined(part, known, max(*ious, usable), rng)
+    objects = connected_objects(truth, least_pixels)
+    for part, own in zip(objects, rng.spawn(len(objects)), strict=True):
+        known, (mouse, hand) = valid & (part | ~truth), own.spawn(2)
+        ious = list(prompted(predictor, part, known, correct, usable, mouse))
+        by_hand = outlined(part, known, max(*ious, usable), hand)
         pixels = int(np.count_nonzero(part))
         yield Effort(predictor.source.name, pixels, ious[0], max(ious), len(ious) - 1, by_hand, usable)
 
