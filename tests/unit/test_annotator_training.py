@@ -19,6 +19,7 @@ from sartutor.errors import DataError, OutputError
 from sartutor.lab.annotator.annotation import Annotation, outlined
 from sartutor.lab.annotator.training import labels, marked, spans, write_training
 from sartutor.learn.adapt import adapt
+from sartutor.learn.models import load_model
 from sartutor.presets import TrainingChips
 from sartutor.sar.folder import open_dataset
 from sartutor.sar.scene import Band, Grid, Scene
@@ -202,3 +203,14 @@ def test_encoders_are_as_asked_or_three_bands_each(annotated, tmp_path):
     assert open_dataset(folder).primary == ("B6",)
     with pytest.raises(DataError, match=r"fields: .*no band"):
         write_training(source, objects, tmp_path / "c", CHIPS, encoders=(["X"], []))
+
+
+def test_bands_of_the_adapted_model_go_to_its_encoders(tmp_path):
+    source = scene(bands=6)
+    units = ("db", "db", "db", "db", "m", "degree")
+    names = ("VV0", "VV1", "VH0", "VH1", "DEM", "slope")
+    source = replace(source, bands=tuple(Band(*pair) for pair in zip(names, units, strict=True)))
+    objects = [square(source, *corner) for corner in corners()]
+    data = open_dataset(write_training(source, objects, tmp_path / "a", CHIPS))
+    branches = load_model("sam_tiny_avalanche").branches
+    assert [data.primary, data.secondary] == [tuple(branch) for branch in branches]

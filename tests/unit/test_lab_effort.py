@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sartutor.errors import DataError
-from sartutor.lab import effort
+from sartutor.lab import effort, effort_records
 from sartutor.lab.effort import (
     Effort,
     HandDrawn,
@@ -19,6 +19,7 @@ from sartutor.lab.effort import (
     outlined,
 )
 from sartutor.learn.models import load_model
+from sartutor.learn.runner import Table
 from sartutor.presets import EFFORT_SIZES
 
 
@@ -120,3 +121,12 @@ def test_scenes_are_annotated_both_ways(model, correct):
         assert each.corrections <= (1 if correct == "threshold" else effort.MOST_POINTS)
     again = effort.measure(model, [41], EFFORT_SIZES["smoke"], correct, usable=0.7, progress=False)
     assert again == found
+
+
+def test_records_give_the_objects_back(tmp_path):
+    row = effort_records.effort_rows(EFFORT_SIZES["smoke"])["threshold-0.5"]
+    table = Table("effort", "avalanche-small", {"threshold-0.5": row}, [41])
+    records = table.run(effort_records.cell, tmp_path)
+    again = effort.measure(load_model(row.model), [41], row.sizes, row.correct, row.usable, progress=False)
+    assert effort_records.efforts("threshold-0.5", records) == again
+    assert effort_records.efforts("points-0.5", records) == []

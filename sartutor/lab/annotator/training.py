@@ -29,6 +29,7 @@ from sartutor.sar.files import check_writable, replacing
 from sartutor.sar.folder import BandRule, Dataset, DatasetWriter, Description, Entry
 from sartutor.sar.scene import Readable
 from sartutor.sar.splits import SHARES, group_split
+from sartutor.sim.benchmark import DESCRIPTION as BENCHMARK
 
 IGNORED = 255
 """Value in masks of pixels that teach nothing: no data, open or rejected objects, parts of another chip's objects."""
@@ -81,7 +82,7 @@ def write_training(
         folder: is made, or replaced where it is an older one and holds nothing else.
         sizes: of the chips.
         seed: of the draw of splits (70 % of the objects for training, 15 % each for validation and test).
-        encoders: bands by encoder; None: bands 1-3 and 4-6.
+        encoders: bands by encoder; None: those of `sam_tiny_avalanche` where the scene has them, or bands 1-3 and 4-6.
 
     Raises DataError where too few objects are accepted, or lie too close together, to be split, OutputError where the
     folder cannot be written or holds something else.
@@ -163,11 +164,9 @@ def _placed(
 
 
 def _description(scene: Readable, encoders: Encoders | None) -> Description:
-    """dataset.yaml without ranges; more than six bands: the first six, three an encoder."""
+    """dataset.yaml without ranges."""
     names = [band.name for band in scene.bands]
-    if encoders is None and len(names) > 6:
-        encoders = names[:3], names[3:6]
-    primary, secondary = (tuple(part) or None for part in encoders or ((), ()))
+    primary, secondary = (tuple(part) or None for part in encoders or _encoders(names))
     try:
         return Description(
             bands=tuple(BandRule(name=band.name, units=band.units) for band in scene.bands),
@@ -179,6 +178,14 @@ def _description(scene: Readable, encoders: Encoders | None) -> Description:
     except ValidationError as error:
         said = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise DataError(f"{scene.name}: {said}; give the scene bands that can be told apart.") from error
+
+
+def _encoders(names: Sequence[str]) -> Encoders:
+    """Bands of encoders where nobody names them: those of `sam_tiny_avalanche`, or the first three and the next."""
+    known = BENCHMARK.primary or (), BENCHMARK.secondary or ()
+    if {*known[0], *known[1]} <= {*names}:
+        return known
+    return (names[:3], names[3:6]) if len(names) > 6 else ((), ())
 
 
 def _with_ranges(data: Dataset) -> Description:
