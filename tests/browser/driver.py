@@ -188,14 +188,14 @@ class Lab:
 
 
 class AnnotatorPage:
-    """The annotator in a notebook, handled as a reader does: with the mouse."""
+    """An annotator in a notebook, the last or another one, handled as a reader does: with mouse and keyboard."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, place: int = -1) -> None:
         self.page = page
-        self.root = page.locator(".sartutor-annotator").last
+        self.root = page.locator(".sartutor-annotator").nth(place)
         self.radar = self.root.locator("img[alt^='radar picture']").first
         self.masks = self.root.locator("img[alt^='mask of object']")
-        self.boxes = self.root.locator(".leaflet-overlay-pane path.leaflet-interactive")
+        self.boxes = self.root.locator(".leaflet-overlay-pane path.leaflet-interactive[fill-opacity='0']")
         self.status = self.root.locator(".sartutor-status")
 
     def wait_ready(self) -> None:
@@ -204,9 +204,43 @@ class AnnotatorPage:
         expect(self.root.locator(".sartutor-busy")).to_have_count(0, timeout=PAGE_LIMIT)
         self.root.evaluate("node => node.scrollIntoView({block: 'start'})")
 
+    def tab(self, name: str) -> None:
+        """Open a page of the panel by its title."""
+        self.root.locator(".sartutor-panel .lm-TabBar-tab", has_text=name).click()
+
     def button(self, name: str) -> Locator:
-        """A button of the panel by its label."""
-        return self.root.locator(".sartutor-panel button", has_text=name)
+        """A button of the open page by its label."""
+        return self.root.locator(".sartutor-panel button:visible", has_text=name)
+
+    def chooser(self, place: int) -> Locator:
+        """A drop-down of the open page, counted from 0."""
+        return self.root.locator(".sartutor-panel select:visible").nth(place)
+
+    def press(self, key: str) -> None:
+        """Press a key while the annotator has the focus."""
+        self.root.focus()
+        self.page.keyboard.press(key)
+
+    def click(self, x: float, y: float) -> None:
+        """Click on a fraction of the radar picture."""
+        self.page.mouse.click(*self.place(x, y))
+
+    def zoom(self, steps: int) -> None:
+        """Zoom in by so many clicks on the map's button."""
+        for _ in range(steps):
+            self.root.locator(".leaflet-control-zoom-in").click()
+            self.page.wait_for_timeout(500)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag a rectangle between two places on the screen."""
+        self._tool("leaflet-draw-draw-rectangle")
+        self._drag(start, end)
+
+    def map_area(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of the map on the screen."""
+        area = self.root.locator(".leaflet-container").bounding_box()
+        assert area is not None
+        return area["x"], area["y"], area["width"], area["height"]
 
     def draw(self, box: Box) -> None:
         """Drag a rectangle over the radar picture."""

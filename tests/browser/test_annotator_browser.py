@@ -5,7 +5,6 @@ Screenshots are kept in `runs/browser/`.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,10 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.crs import CRS
-from shapely.geometry import Polygon, box, shape
+from shapely.geometry import Polygon, box
 
 from sartutor.lab import data
+from sartutor.lab.annotator import Annotation, Session
 from sartutor.sar.coordinates import transform_points
 from sartutor.sar.footprint import outline, rasterize
 from sartutor.sar.scene import Scene
@@ -95,10 +95,10 @@ def annotator(lab) -> driver.AnnotatorPage:
     return page
 
 
-def kept(folder: Path) -> list[dict]:
+def kept(folder: Path, scene: Scene) -> tuple[Annotation, ...]:
     """The objects in the session's file, the oldest first."""
-    (path,) = (folder / "annotations").glob("*-????????.geojson")
-    return json.loads(path.read_text())["features"]
+    (path,) = (folder / "annotations").glob("*-????????.sqlite")
+    return Session.read(scene, path).objects
 
 
 def ground(scene: Scene, left: float, top: float, right: float, bottom: float) -> Polygon:
@@ -111,9 +111,9 @@ def ground(scene: Scene, left: float, top: float, right: float, bottom: float) -
     return box(west, south, east, north)
 
 
-def agrees(feature: dict, expected: Polygon) -> bool:
+def agrees(annotation: Annotation, expected: Polygon) -> bool:
     """Whether a kept shape is the expected box up to a screen pixel or two."""
-    return bool(np.allclose(shape(feature["geometry"]).bounds, expected.bounds, rtol=0, atol=TOLERANCE))
+    return bool(np.allclose(annotation.polygon.bounds, expected.bounds, rtol=0, atol=TOLERANCE))
 
 
 def test_a_reader_draws_edits_deletes_undoes_and_exports(lab, annotator, folder, scene):
@@ -124,14 +124,14 @@ def test_a_reader_draws_edits_deletes_undoes_and_exports(lab, annotator, folder,
     annotator.has(before + 1)
     annotator.says("score")
     lab.shot(SHOTS / "2-drawn.png")
-    assert agrees(kept(folder)[-1], ground(scene, *DRAWN))
+    assert agrees(kept(folder, scene)[-1], ground(scene, *DRAWN))
     seen, drawn = annotator.masks.last.bounding_box(), annotator.place(*DRAWN[:2])
     assert seen["x"] >= drawn[0] - NEAR
     assert seen["y"] >= drawn[1] - NEAR
 
     annotator.move_corner(DRAWN[2:], CORNER)
     edited = ground(scene, *DRAWN[:2], *CORNER)
-    annotator.until(lambda: agrees(kept(folder)[-1], edited))
+    annotator.until(lambda: agrees(kept(folder, scene)[-1], edited))
     annotator.says("score")
     annotator.has(before + 1)
     lab.shot(SHOTS / "3-edited.png")
@@ -139,17 +139,19 @@ def test_a_reader_draws_edits_deletes_undoes_and_exports(lab, annotator, folder,
     annotator.remove_box((0.88, 0.33))
     annotator.says("Deleted object")
     annotator.has(before)
-    assert len(kept(folder)) == before
+    assert len(kept(folder, scene)) == before
     lab.shot(SHOTS / "4-deleted.png")
 
     annotator.button("Undo").click()
     annotator.says("Took the last change back")
     annotator.has(before + 1)
-    assert agrees(kept(folder)[-1], edited)
+    assert agrees(kept(folder, scene)[-1], edited)
 
+    annotator.tab("Files")
     annotator.button("Export").click()
     annotator.says("Wrote")
     lab.shot(SHOTS / "5-exported.png")
+    annotator.tab("Objects")
     check_export(folder, scene)
 
 
@@ -164,8 +166,8 @@ def check_export(folder: Path, scene: Scene) -> None:
             scene.grid.shape,
         )
     allowed = np.zeros(mask.shape, bool)
-    for feature in kept(folder):
-        points = outline(shape(feature["geometry"]), CRS.from_epsg(4326), scene.grid)
+    for annotation in kept(folder, scene):
+        points = outline(annotation.polygon, annotation.crs, scene.grid)
         allowed |= rasterize(points, rasterio.windows.Window(0, 0, mask.shape[1], mask.shape[0]))
     assert (mask == 1).sum() > 100
     assert not (mask == 1)[~allowed].any()

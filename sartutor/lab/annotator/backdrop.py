@@ -133,7 +133,7 @@ class Backdrop(widgets.VBox):
         picture = colored(shown, *self._ranges[shown.layer.name])
         with overlay.hold_sync():
             overlay.url, overlay.bounds = picture.url, picture.bounds
-            overlay.alt = labels.scene_picture(shown.title, self.scene.name)
+            overlay.alt = labels.scene_picture(self.scene.name)
 
     def _restretch(self, change: dict[str, Any]) -> None:
         low, high = change["new"]

@@ -104,14 +104,14 @@ def histogram(low: float, high: float, units: str) -> str:
     return f"histogram of the values shown, from {low:.1f} to {high:.1f} {units}"
 
 
-def scene_picture(title: str, name: str) -> str:
-    """Alternative text of the radar layer."""
-    return f"radar picture of {name}, {title}"
+def scene_picture(name: str) -> str:
+    """Alternative text of the picture below the masks; it cannot change, so what is shown is said in the legend."""
+    return f"radar picture of {name}"
 
 
-def mask_picture(annotation: Annotation) -> str:
-    """Alternative text of a mask."""
-    return f"mask of object {annotation.id}, {size(annotation)}"
+def mask_picture(id: int) -> str:
+    """Alternative text of a mask; it cannot change, so the size stands in the list."""
+    return f"mask of object {id}"
 
 
 def size(annotation: Annotation) -> str:

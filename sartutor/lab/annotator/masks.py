@@ -46,7 +46,11 @@ class Masks:
         picture = mask_picture(one.mask, grid, one.status)
         overlay = self._overlays.setdefault(one.id, Overlay(opacity=self.opacity))
         with overlay.hold_sync():
-            overlay.url, overlay.bounds, overlay.alt = picture.url, picture.bounds, labels.mask_picture(one)
+            overlay.url, overlay.bounds, overlay.alt = (
+                picture.url,
+                picture.bounds,
+                labels.mask_picture(one.id),
+            )
         self._drawn[one.id] = one
 
     def _points(self, one: Annotation) -> list[ipyleaflet.CircleMarker]:

@@ -209,7 +209,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _beside(path: Path, ending: str) -> Path:
-    return path.with_name(path.name + ending)
+    return path.with_name(f".{path.name}{ending}")
 
 
 def _myself() -> str:
