@@ -12,12 +12,13 @@ import pytest
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.windows import Window
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box, mapping
 
 from sartutor.errors import DataError
 from sartutor.lab.annotator import Session
 from sartutor.lab.annotator.export import write_vector
-from sartutor.lab.annotator.imports import import_polygons
+from sartutor.lab.annotator.imports import from_mask, import_polygons
 from sartutor.sar.scene import Band, Grid, Scene
 
 SCENE = annotating.scene()
@@ -83,6 +84,18 @@ def test_holes_are_left_out_and_parts_stay_one_object_unless_asked(tmp_path):
     assert not one.mask[5 - 2 : 9 - 2, 5 - 2 : 9 - 2].any()
     assert one.polygon.covers(shapely.buffer(one.outline, -1))
     assert [part.pixels for part in import_polygons(path, SCENE, parts=True).objects] == [128, 48]
+
+
+def test_masks_of_any_shape_come_back_from_their_outlines(tmp_path):
+    mask = np.random.default_rng(0).random((14, 20)) < 0.7
+    mask[3:10, 3:10] = False
+    mask[5:7, 5:7] = True  # an island in a hole
+    one = from_mask(mask, Window(10, 12, 20, 14), SCENE.grid, "manual")
+    (back,) = import_polygons(write_vector(SCENE, [one], tmp_path / "out.gpkg"), SCENE).objects
+    whole = np.zeros((2, *SCENE.grid.shape), bool)
+    for layer, each in zip(whole, (one, back), strict=True):
+        layer[each.window.toslices()] = each.mask
+    assert np.array_equal(*whole)
 
 
 def test_a_polygon_that_crosses_itself_is_made_valid_and_says_so(tmp_path):

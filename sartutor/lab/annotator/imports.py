@@ -10,8 +10,10 @@ import geopandas
 import numpy as np
 import pyogrio
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio import features
 from rasterio.crs import CRS
 from rasterio.windows import Window
 from shapely.geometry import Polygon
@@ -19,9 +21,7 @@ from shapely.geometry import Polygon
 from sartutor.errors import DataError, GeometryError
 from sartutor.lab.annotator.annotation import Annotation, Kind
 from sartutor.lab.annotator.degrees import unwrapped
-from sartutor.sar.boxes import Box
-from sartutor.sar.coordinates import Points
-from sartutor.sar.footprint import clip_outline, mask_polygons, outline, pixel_box, pixel_window, rasterize
+from sartutor.sar.footprint import clip_outline, mask_polygons, outline, pixel_window
 from sartutor.sar.scene import Grid, Readable
 
 MASKS_LAYER = "masks"
@@ -124,15 +124,16 @@ def _annotation(
     areas: Sequence[Polygon], crs: CRS | None, scene: Readable, note: str, label: object
 ) -> Annotation | None:
     """One object; None where no pixel with data of the scene belongs to it."""
-    rings = [ring for area in areas if (ring := _on_scene(area, crs, scene.grid)) is not None]
-    if not rings:
+    found = [part for area in areas if (part := _on_scene(area, crs, scene.grid)) is not None]
+    if not found:
         return None
-    window = pixel_window(_around([pixel_box(ring) for ring, _ in rings]), scene.grid)
-    holes = [outline(Polygon(hole), crs, scene.grid) for area in areas for hole in area.interiors]
-    inside = _burnt([ring for ring, _ in rings], holes, window) & scene.read(window).valid
+    places = [place for place, _ in found]
+    box = shapely.total_bounds(places).tolist()
+    window = pixel_window((box[0], box[1], box[2], box[3]), scene.grid)
+    inside = _burnt(places, window) & scene.read(window).valid
     if not inside.any():
         return None
-    clipped = "clipped to the scene" if any(cut for _, cut in rings) or len(rings) < len(areas) else ""
+    clipped = "clipped to the scene" if any(cut for _, cut in found) or len(found) < len(areas) else ""
     one = from_mask(inside, window, scene.grid, "imported", "; ".join(filter(None, (note, clipped))))
     if len(areas) == 1:
         one = replace(one, polygon=areas[0], crs=crs)
@@ -148,28 +149,26 @@ def from_mask(
     return Annotation(0, kind, hull, grid.crs, (), window, soft, mask, (score,), grid, note=note)
 
 
-def _on_scene(area: Polygon, crs: CRS | None, grid: Grid) -> tuple[Points, bool] | None:
-    """The outer ring in pixels, cut to the grid, and whether anything was cut off; None where it lies outside."""
+def _on_scene(area: Polygon, crs: CRS | None, grid: Grid) -> tuple[Polygon, bool] | None:
+    """A polygon in pixels, its outer ring cut to the grid, and whether that cut anything off; None where it is outside."""
     try:
-        return clip_outline(outline(area, crs, grid), grid)
+        ring, clipped = clip_outline(outline(area, crs, grid), grid)
     except GeometryError:
         return None
+    return Polygon(ring, [outline(Polygon(hole), crs, grid) for hole in area.interiors]), clipped
 
 
-def _around(boxes: Sequence[Box]) -> Box:
-    (x0, y0), (x1, y1) = np.min(boxes, axis=0)[:2].tolist(), np.max(boxes, axis=0)[2:].tolist()
-    return x0, y0, x1, y1
-
-
-def _burnt(rings: Sequence[Points], holes: Sequence[Points], window: Window) -> NDArray[np.bool_]:
-    """Pixels of a window (h, w) in rings but in no hole; a ring that holds no centre of a pixel marks its middle."""
-    inside = np.zeros((int(window.height), int(window.width)), bool)
-    for ring in rings:
-        part = rasterize(ring, window)
+def _burnt(places: Sequence[Polygon], window: Window) -> NDArray[np.bool_]:
+    """Pixels of a window (h, w) in polygons; one that holds no centre of a pixel marks the pixel in its middle."""
+    shape, transform = (
+        (int(window.height), int(window.width)),
+        Affine.translation(window.col_off, window.row_off),
+    )
+    inside = np.zeros(shape, bool)
+    for place in places:
+        part = features.rasterize([place], shape, transform=transform, dtype="uint8").astype(bool)
         if not part.any():
-            col, row = (ring.mean(axis=0) - (window.col_off, window.row_off)).astype(int)
-            part[min(row, part.shape[0] - 1), min(col, part.shape[1] - 1)] = True
+            col, row = (int(value) for value in ~transform @ place.exterior.centroid.coords[0])
+            part[min(row, shape[0] - 1), min(col, shape[1] - 1)] = True
         inside |= part
-    for hole in holes:
-        inside &= ~rasterize(hole, window)
     return inside

@@ -95,7 +95,9 @@ def match(one: Sequence[Annotation], other: Sequence[Annotation], least: float =
         iou = mask_iou(one[row], other[col])
         ious[row, col] = iou if iou >= least else 0
     rows, cols = linear_sum_assignment(ious, maximize=True)
-    return [Pair(one[r], other[c], ious[r, c]) for r, c in zip(rows, cols, strict=True) if ious[r, c] > 0]
+    return [
+        Pair(one[r], other[c], float(ious[r, c])) for r, c in zip(rows, cols, strict=True) if ious[r, c] > 0
+    ]
 
 
 def _boxes(objects: Sequence[Annotation]) -> NDArray[np.object_]:
