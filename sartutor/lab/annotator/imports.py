@@ -150,7 +150,7 @@ def from_mask(
 
 
 def _on_scene(area: Polygon, crs: CRS | None, grid: Grid) -> tuple[Polygon, bool] | None:
-    """A polygon in pixels, its outer ring cut to the grid, and whether that cut anything off; None where it is outside."""
+    """A polygon in pixels, cut to the grid, and whether anything was cut off; None where it lies outside."""
     try:
         ring, clipped = clip_outline(outline(area, crs, grid), grid)
     except GeometryError:
