@@ -186,6 +186,8 @@ FRAME[8:12, 22:26] = False
         (around(-180.2, annotating.DEGREES, 0.01), 2),
         (around(190, annotating.DEGREES, 0.01), 1),
         (around(829_600, CRS.from_epsg(32660), 10), 2),
+        (around(20_037_400, CRS.from_epsg(3857), 10), 2),
+        (around(-20, CRS.from_epsg(3995), 1), 2),
     ],
 )
 def test_outlines_in_degrees_are_as_rfc_7946_asks(grid, parts):

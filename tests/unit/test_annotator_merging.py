@@ -136,6 +136,14 @@ def test_two_people_decide_what_both_say_and_leave_the_rest_open():
     assert gone.status == "rejected"
 
 
+def test_the_model_of_an_object_stays_where_all_asked_the_same():
+    ada, ben = drawn(3, 4, model="m", model_digest="d"), drawn(3, 5, model="m", model_digest="d")
+    (one,) = merged({"Ada": [ada], "Ben": [ben]})
+    assert (one.model, one.model_digest) == ("m", "d")
+    (one,) = merged({"Ada": [ada], "Ben": [drawn(3, 5)]})
+    assert (one.model, one.model_digest) == ("", "")
+
+
 def test_three_people_decide_by_majority():
     ada, ben, cid = drawn(3, 4), drawn(3, 5), drawn(4, 4, status="open")
     (one,) = merged({"Ada": [ada], "Ben": [ben], "Cid": [cid]})

@@ -258,8 +258,10 @@ def _joined(members: Sequence[Annotation]) -> Annotation:
     window = Window(left, top, right - left, bottom - top)
     votes = np.sum([marked(member, window) for member in members], axis=0)
     score = fmean(mask_iou(*pair) for pair in combinations(members, 2))
-    kind = members[0].kind
-    return from_mask(2 * votes > len(members), window, members[0].grid, kind, score=round(score, 4))
+    first = members[0]
+    one = from_mask(2 * votes > len(members), window, first.grid, first.kind, score=round(score, 4))
+    same = len({(member.model, member.model_digest) for member in members}) == 1
+    return replace(one, model=first.model, model_digest=first.model_digest) if same else one
 
 
 def merge(scene: Readable, paths: Sequence[Path | str], out: Path | str) -> Session:
