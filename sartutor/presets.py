@@ -602,6 +602,17 @@ AVALANCHE_SIZES = {
 """Sizes of the experiment on `avalanche-small` by preset."""
 
 
+LOOP_RECIPES = {
+    "smoke": ADAPT_RECIPES["smoke"],
+    # some 40 s of two cores
+    "laptop": replace(
+        ADAPT_RECIPES["laptop"], phases=(AdaptPhase(60, 1e-3, 30, 9),) * 3, warmup=6, validation=8
+    ),
+    "paper": ADAPT_RECIPES["laptop"],
+}
+"""Adaptation to the objects of one scene that was just annotated, by preset."""
+
+
 @dataclass(frozen=True)
 class EffortSizes:
     """What a simulated annotator works on: scenes of each seed, their side, and the smallest object, in pixels."""
