@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 import torch
 
-from sartutor.errors import CheckpointError
+from sartutor.errors import CheckpointError, OutputError
 from sartutor.learn.checkpoints import load_tensors, save_tensors
 from sartutor.learn.sam.model import Embedding
 
@@ -22,26 +25,42 @@ def embedding_key(content: str, model: str) -> str:
 class EmbeddingCache:
     """Least recently used embeddings in memory as float16, and in `folder` too where one is given.
 
-    Memory and folder are each held under `max_bytes`. A damaged file in the folder is dropped and made anew.
+    Memory and folder are each held under `max_bytes`. A damaged file in the folder is dropped and made anew; a folder
+    that cannot be written to is done without. Threads may share a cache: one embedding is made at a time, and what is
+    in memory is never waited for.
     """
 
     def __init__(self, folder: Path | None = None, max_bytes: int = 512 * 2**20) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self._memory: OrderedDict[str, Embedding] = OrderedDict()
+        self._looking, self._making = Lock(), Lock()
 
     def get(self, key: str, make: Callable[[], Embedding]) -> Embedding:
         """The embedding of `key`, made by `make()` where it is not known yet; float32."""
-        if key not in self._memory:
-            self._memory[key] = self._read(key) or self._write(key, make())
-            self._shrink()
-        self._memory.move_to_end(key)
-        return tuple(part.float() for part in self._memory[key])
+        found = self._known(key)
+        if found is None:
+            with self._making:
+                found = self._known(key) or self._remember(key, self._read(key) or self._write(key, make()))
+        return tuple(part.float() for part in found)
 
     def __contains__(self, key: str) -> bool:
         return key in self._memory or (self.folder is not None and self._path(key).exists())
 
     def __len__(self) -> int:
         return len(self._memory)
+
+    def _known(self, key: str) -> Embedding | None:
+        with self._looking:
+            if key in self._memory:
+                self._memory.move_to_end(key)
+            return self._memory.get(key)
+
+    def _remember(self, key: str, embedding: Embedding) -> Embedding:
+        with self._looking:
+            self._memory[key] = embedding
+            while len(self._memory) > 1 and sum(map(_bytes, self._memory.values())) > self.max_bytes:
+                self._memory.popitem(last=False)
+        return embedding
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None
@@ -55,27 +74,29 @@ class EmbeddingCache:
         except CheckpointError:
             self._path(key).unlink(missing_ok=True)
             return None
+        with suppress(OSError):
+            os.utime(self._path(key))  # used just now
         return tuple(tensors[str(i)] for i in range(len(tensors)))
 
     def _write(self, key: str, embedding: Embedding) -> Embedding:
         halves = tuple(part.detach().to(torch.float16) for part in embedding)
         if self.folder is not None:
-            save_tensors(
-                self._path(key), {str(i): part for i, part in enumerate(halves)}, {"kind": "embedding"}
-            )
+            numbered = {str(i): part for i, part in enumerate(halves)}
+            with suppress(OutputError, OSError):
+                save_tensors(self._path(key), numbered, {"kind": "embedding"})
+                self._shrink(self.folder)
         return halves
 
-    def _shrink(self) -> None:
-        while len(self._memory) > 1 and sum(map(_bytes, self._memory.values())) > self.max_bytes:
-            self._memory.popitem(last=False)
-        if self.folder is None:
-            return
-        files = sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in files)
-        for path in files[:-1]:
+    def _shrink(self, folder: Path) -> None:
+        """Remove the files used longest ago until the folder is small enough; the last one stays."""
+        files = sorted(
+            (path.stat().st_mtime_ns, path.stat().st_size, path) for path in folder.glob("*.safetensors")
+        )
+        total = sum(size for _, size, _ in files)
+        for _, size, path in files[:-1]:
             if total <= self.max_bytes:
                 break
-            total -= path.stat().st_size
+            total -= size
             path.unlink(missing_ok=True)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -10,36 +11,64 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rasterio.crs import CRS
+from rasterio.windows import Window
 from shapely.geometry import Polygon
 
+from sartutor import catalog
 from sartutor.errors import SarTutorError
 from sartutor.lab.annotator.annotation import PromptPoint
+from sartutor.lab.annotator.proposals import changed_shapes
 from sartutor.sar.footprint import ground
 from sartutor.sar.scene import Readable
 
 if TYPE_CHECKING:
+    from sartutor.learn.embeddings import EmbeddingCache
     from sartutor.learn.sam.predictor import Predictor, Segment
 
 
 class Segmenter:
     """One model asked about one scene; the model is loaded when it is first needed.
 
+    Embeddings are kept in memory, and in `folder` for the next time: both hold half a gigabyte at most.
+
     Args:
         scene: what to segment in.
         model: name of an embedded or fetched model, or path of a checkpoint.
+        folder: where embeddings are kept; by default `embeddings` in the folder for all that is fetched.
     """
 
-    def __init__(self, scene: Readable, model: str | Path = "sam_tiny_base") -> None:
+    def __init__(
+        self, scene: Readable, model: str | Path = "sam_tiny_base", folder: Path | None = None
+    ) -> None:
         self.scene = scene
         self.model = str(model)
+        self.folder = catalog.cache_dir() / "embeddings" if folder is None else folder
+        self._background = ThreadPoolExecutor(1, "embedding")
+        self._ahead: list[Future[None]] = []
+
+    @cached_property
+    def cache(self) -> EmbeddingCache:
+        """All embeddings of this scene, by whichever model."""
+        from sartutor.learn.embeddings import EmbeddingCache
+
+        return EmbeddingCache(self.folder)
 
     @cached_property
     def predictor(self) -> Predictor:
         """The loaded model, bound to the scene. Raises CheckpointError when there is no such model."""
-        from sartutor.learn.models import load_model
-        from sartutor.learn.sam.predictor import Predictor
+        return self._load(self.model)
 
-        return Predictor(load_model(self.model), self.scene)
+    @property
+    def digest(self) -> str:
+        """Hash of the model's weights."""
+        return self.predictor.model.digest
+
+    def use(self, model: str | Path) -> None:
+        """Ask another model from now on; CheckpointError when there is no such model, and the old one stays."""
+        loaded = self._load(model)
+        self._forget()
+        self.model = str(model)
+        self.__dict__["predictor"] = loaded
 
     def warm_up(self) -> None:
         """Compute a first embedding, so that the first box is as fast as all others.
@@ -51,25 +80,64 @@ class Segmenter:
         with suppress(SarTutorError):
             self.segment(ground(middle, self.scene.grid, None), None)
 
-    @property
-    def digest(self) -> str:
-        """Hash of the model's weights."""
-        return self.predictor.model.digest
-
-    def use(self, model: str | Path) -> None:
-        """Ask another model from now on; CheckpointError when there is no such model, and the old one stays."""
-        other = type(self)(self.scene, model)
-        other.predictor  # noqa: B018
-        self.model = other.model
-        self.__dict__["predictor"] = other.predictor
-
     def segment(self, polygon: Polygon, crs: CRS | None, points: Sequence[PromptPoint] = ()) -> Segment:
         """The mask inside a polygon given in `crs` (None: coordinates of the scene), corrected by points in the same.
 
         Errors are SarTutorErrors.
         """
+        self._forget()
         return self.predictor.segment(polygon, crs, points)
 
     def segment_points(self, points: Sequence[PromptPoint], crs: CRS | None) -> Segment:
         """The object that points lie on, without a shape around it; errors are SarTutorErrors."""
+        self._forget()
         return self.predictor.segment_points(points, crs)
+
+    def proposals(self) -> list[Segment]:
+        """What the model sees where most changed between the two dates, strongest change first.
+
+        A place that the model cannot be asked about (of one value, say) is left out. Raises DataError where the scene
+        has no pair of dates or nothing has changed.
+        """
+        self._forget()
+        found = []
+        for polygon in changed_shapes(self.scene):
+            with suppress(SarTutorError):
+                found.append(self.predictor.segment(polygon, None))
+        return found
+
+    def prefetch(self, polygons: Iterable[Polygon], crs: CRS | None) -> None:
+        """Embed in the background, in this order, what shapes that will probably be asked about need.
+
+        What an earlier call still had to do is dropped, and so is this at the next prompt, which waits for no more than
+        one embedding. What cannot be asked about is left out.
+        """
+        self._forget()
+        for polygon in polygons:
+            with suppress(SarTutorError):
+                self._ahead += [
+                    self._background.submit(self._embed, self.predictor, window)
+                    for window in self.predictor.windows(polygon, crs)
+                ]
+
+    def close(self) -> None:
+        """Stop what goes on in the background; prompts go on working."""
+        self._forget()
+        self._background.shutdown(wait=True)
+
+    def _load(self, model: str | Path) -> Predictor:
+        from sartutor.learn.models import load_model
+        from sartutor.learn.sam.predictor import Predictor
+
+        return Predictor(load_model(model), self.scene, self.cache)
+
+    @staticmethod
+    def _embed(predictor: Predictor, window: Window) -> None:
+        with suppress(SarTutorError):
+            predictor.embed(window)
+
+    def _forget(self) -> None:
+        """Drop what the background has not begun."""
+        for waiting in self._ahead:
+            waiting.cancel()
+        self._ahead.clear()

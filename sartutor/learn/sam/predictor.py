@@ -115,15 +115,17 @@ class Predictor:
         Raises GeometryError for a polygon outside the scene or thinner than a pixel and a point far from it, DataError
         for complex bands and where the polygon covers no data or all around it is one value.
         """
-        drawn = footprint.outline(polygon, crs, self.source.grid)
-        outline, clipped = footprint.clip_outline(drawn, self.source.grid, name=self.source.name, crs=crs)
-        prompt = _Prompt(polygon, crs, tuple(points), outline, self._clicks(points, crs), clipped)
-        x0, y0, x1, y1 = prompt.box
-        if min(x1 - x0, y1 - y0) < SMALLEST_BOX:
-            raise GeometryError(
-                f"{self.source.name}: the box is thinner than one pixel; zoom in and draw a larger one."
-            )
+        prompt = self._prompt(polygon, crs, points)
         return self._answer(prompt, self.model.windows(prompt.box, self.source.grid.shape), threshold)
+
+    def windows(self, polygon: Polygon, crs: CRS | None = None) -> list[Window]:
+        """What is embedded for a shape; errors as of `segment`."""
+        return self.model.windows(self._prompt(polygon, crs).box, self.source.grid.shape)
+
+    @torch.inference_mode()
+    def embed(self, window: Window) -> None:
+        """Make the embedding of a window beforehand, where it is not known yet."""
+        self._embed(self.source.read(window))
 
     def segment_points(
         self, points: Sequence[PromptPoint], crs: CRS | None = None, threshold: float = 0.5
@@ -146,6 +148,17 @@ class Predictor:
         polygon = footprint.ground(outline, self.source.grid, crs)
         found = self._answer(_Prompt(polygon, crs, tuple(points), outline, clicks), [window], threshold)
         return replace(found, mask=parts_at(found.mask, _within(on_object, window)))
+
+    def _prompt(self, polygon: Polygon, crs: CRS | None, points: Sequence[PromptPoint] = ()) -> _Prompt:
+        drawn = footprint.outline(polygon, crs, self.source.grid)
+        outline, clipped = footprint.clip_outline(drawn, self.source.grid, name=self.source.name, crs=crs)
+        prompt = _Prompt(polygon, crs, tuple(points), outline, self._clicks(points, crs), clipped)
+        x0, y0, x1, y1 = prompt.box
+        if min(x1 - x0, y1 - y0) < SMALLEST_BOX:
+            raise GeometryError(
+                f"{self.source.name}: the box is thinner than one pixel; zoom in and draw a larger one."
+            )
+        return prompt
 
     def _clicks(self, points: Sequence[PromptPoint], crs: CRS | None) -> NDArray[np.float64]:
         """Column, row and label (1 inside, 0 outside) of points (P, 3); GeometryError for one outside the scene."""

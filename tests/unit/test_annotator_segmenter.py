@@ -1,0 +1,145 @@
+"""One model at a time on one scene: changing it, embeddings that stay, embeddings made ahead."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from sartutor import catalog
+from sartutor.errors import CheckpointError
+from sartutor.lab.annotator.segmenter import Segmenter
+from sartutor.learn.models import SamModel
+from sartutor.learn.sam.evaluate import pixel_polygon
+from sartutor.sim import shapes
+from sartutor.sim.avalanche import avalanche_scene
+
+BOXES = [(20, 20, 50, 50), (100, 60, 130, 90), (40, 150, 70, 180), (150, 150, 190, 190)]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return shapes.scene(11, size=256)[0]
+
+
+@pytest.fixture
+def segmenter(scene, tmp_path):
+    made = Segmenter(scene, folder=tmp_path / "embeddings")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    """Every piece that a model embeds, by the name of the thread that does."""
+    calls = []
+    embed = SamModel.embed
+    monkeypatch.setattr(
+        SamModel,
+        "embed",
+        lambda self, piece: calls.append(threading.current_thread().name) or embed(self, piece),
+    )
+    return calls
+
+
+def polygons(scene):
+    return [pixel_polygon(box, scene.grid) for box in BOXES]
+
+
+def finish(segmenter):
+    for waiting in segmenter._ahead:
+        waiting.result(timeout=60)
+
+
+def test_embeddings_are_kept_for_the_next_time(scene, segmenter, embedded):
+    first = segmenter.segment(polygons(scene)[0], None)
+    assert len(embedded) == 1
+    again = Segmenter(scene, folder=segmenter.folder).segment(polygons(scene)[0], None)
+    assert len(embedded) == 1
+    np.testing.assert_array_equal(first.mask, again.mask)
+
+
+def test_by_default_they_lie_among_what_is_fetched(scene, monkeypatch, tmp_path):
+    monkeypatch.setenv("SARTUTOR_CACHE", str(tmp_path))
+    assert Segmenter(scene).folder == catalog.cache_dir() / "embeddings" == tmp_path / "embeddings"
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_mask(scene, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    found = Segmenter(scene, folder=tmp_path / "file" / "embeddings").segment(polygons(scene)[0], None)
+    assert found.pixels > 0
+
+
+def test_another_model_is_asked_with_its_own_embeddings(segmenter, scene, embedded, tmp_path):
+    bands = ("VV0", "VV1", "DEM")
+    seen = avalanche_scene((31, 0), 128)[0]
+    both = Segmenter(seen.select(bands), folder=tmp_path / "both")
+    polygon = pixel_polygon((30, 30, 80, 80), seen.grid)
+    base, digest = both.segment(polygon, None), both.digest
+    with pytest.raises(CheckpointError):
+        both.use("sam_gigantic")
+    assert (both.model, both.digest) == ("sam_tiny_base", digest)
+    whole = Segmenter(seen, folder=tmp_path / "both")
+    whole.use("sam_tiny_avalanche")
+    other = whole.segment(polygon, None)
+    assert (whole.model, len(embedded)) == ("sam_tiny_avalanche", 2)
+    assert whole.digest != digest
+    assert not np.array_equal(base.probabilities, other.probabilities)
+    whole.close()
+    both.close()
+
+
+def test_what_was_embedded_ahead_costs_a_prompt_nothing(segmenter, scene, embedded):
+    segmenter.prefetch(polygons(scene), None)
+    finish(segmenter)
+    assert len(embedded) == 4
+    assert {name.split("_")[0] for name in embedded} == {"embedding"}
+    ahead = [segmenter.segment(polygon, None) for polygon in polygons(scene)]
+    assert len(embedded) == 4
+    alone = Segmenter(scene, folder=segmenter.folder.parent / "alone")
+    for polygon, found in zip(polygons(scene), ahead, strict=True):
+        np.testing.assert_array_equal(found.mask, alone.segment(polygon, None).mask)
+
+
+def test_a_prompt_waits_for_one_embedding_at_most_and_the_rest_is_dropped(segmenter, scene, monkeypatch):
+    segmenter.segment(polygons(scene)[3], None)
+    begun, go = threading.Event(), threading.Event()
+    done = []
+    embed = SamModel.embed
+
+    def slow(self, piece):
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            go.wait(60)
+        done.append(threading.current_thread().name)
+        return embed(self, piece)
+
+    monkeypatch.setattr(SamModel, "embed", slow)
+    segmenter.prefetch(polygons(scene)[:3], None)
+    assert begun.wait(60)
+    segmenter.segment(polygons(scene)[3], None)  # in memory: does not wait for what goes on
+    assert done == []
+    threading.Timer(0.2, go.set).start()
+    segmenter.segment(polygons(scene)[2], None)
+    segmenter.close()
+    assert [name.split("_")[0] for name in done] == ["embedding", "MainThread"]
+
+
+def test_shapes_that_cannot_be_asked_about_are_left_out_ahead(segmenter, scene, embedded):
+    outside = pixel_polygon((-90, -90, -50, -50), scene.grid)
+    segmenter.prefetch([outside, polygons(scene)[0]], None)
+    finish(segmenter)
+    assert len(embedded) == 1
+
+
+def test_what_changed_is_proposed_as_masks(tmp_path):
+    hits, base = [], []
+    for index in (0, 2):
+        scene, debris = avalanche_scene((1093, index), 256)
+        segmenter = Segmenter(scene, "sam_tiny_avalanche", tmp_path)
+        marked = np.zeros(scene.grid.shape, bool)
+        for one in segmenter.proposals():
+            marked[one.window.toslices()] |= one.mask
+        segmenter.close()
+        hits.append(debris[marked] > 0)
+        base.append(debris > 0)
+    assert np.concatenate(hits).mean() > 3 * np.mean(base) > 0
