@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from sartutor.lab.effort import (
     outlined,
 )
 from sartutor.learn.models import load_model
+from sartutor.learn.records import recorded
 from sartutor.learn.runner import Table
 from sartutor.presets import EFFORT_SIZES
 
@@ -130,3 +133,20 @@ def test_records_give_the_objects_back(tmp_path):
     again = effort.measure(load_model(row.model), [41], row.sizes, row.correct, row.usable, progress=False)
     assert effort_records.efforts("threshold-0.5", records) == again
     assert effort_records.efforts("points-0.5", records) == []
+
+
+@pytest.mark.parametrize("name", effort_records.effort_rows(EFFORT_SIZES["laptop"]))
+def test_the_records_are_complete_and_of_the_rows_as_they_are(name):
+    known = effort_records.of_row(recorded("effort"), name)
+    assert [record["seed"] for record in known] == list(effort_records.SEEDS)
+    row = json.loads(json.dumps(asdict(effort_records.effort_rows(EFFORT_SIZES["laptop"])[name])))
+    assert all(record["values"]["settings"] == row for record in known)
+
+
+def test_what_the_records_say():
+    table = effort_table(effort_records.efforts("points-0.5"))
+    assert table.loc["all", "saved"] - table.loc["all", "±"] > 0
+    assert (table.loc[["medium", "large"], "saved"] > table.loc["small", "saved"]).all()
+    strict = effort_table(effort_records.efforts("threshold-0.7"))
+    assert strict.loc["small", "saved"] < 0
+    assert effort_table(effort_records.efforts("base")).loc["all", "saved"] < 0
