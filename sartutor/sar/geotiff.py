@@ -12,6 +12,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,19 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter, MemoryFile
 from rasterio.windows import Window
 
-from sartutor.errors import DataError
+from sartutor.errors import DataError, OutputError
 from sartutor.sar.collars import beyond_zeros, without_collars
 from sartutor.sar.files import replacing
 from sartutor.sar.layers import TAGS, Layer, check_same_grid, layers_of, read_layers, scene_tags
 from sartutor.sar.radiometry import doubt_units, guess_units, refuse_negative
 from sartutor.sar.resize import overview, strips
-from sartutor.sar.scene import Band, Grid, Quantity, Scene, Units
+from sartutor.sar.scene import Band, Grid, Quantity, Readable, Scene, Units
 
 SAMPLE_WINDOWS, SAMPLE_SIDE = 16, 256
 """Windows, and their rows and columns, that the units of a raster with more pixels are judged by."""
+
+KEPT_OVERVIEWS = 64
+"""Overviews that are kept in a folder, of some megabytes each."""
 
 MASK_NODATA = 255
 """Value of pixels without data in a mask file; 0 is outside and 1 inside."""
@@ -181,6 +185,27 @@ def write_mask(
             dataset.update_tags(1, ns=TAGS, UNITS="class")
             dataset.update_tags(ns=TAGS, **(tags or {}))
         _write_bytes(memory, path)
+
+
+def kept_overview(source: Readable, max_side: int, folder: Path) -> Scene:
+    """The `overview` of a scene, kept in `folder` under the hash of its content where it is smaller than the scene.
+
+    So it is made once for all sessions. Of the overviews in the folder the latest `KEPT_OVERVIEWS` stay; a folder that
+    cannot be written to is done without.
+    """
+    if max(source.grid.shape) <= max_side:
+        return overview(source, max_side)
+    path = folder / f"{source.digest()}-{max_side}.tif"
+    if path.exists():
+        with suppress(DataError):
+            return read_scene(path)
+    made = overview(source, max_side)
+    with suppress(OutputError, OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_scene(made, path)
+        for old in sorted(folder.glob("*.tif"), key=lambda one: one.stat().st_mtime_ns)[:-KEPT_OVERVIEWS]:
+            old.unlink(missing_ok=True)
+    return made
 
 
 def _bands(

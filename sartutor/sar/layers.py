@@ -128,10 +128,13 @@ def read_layers(
             stored = dataset.read(indexes, window=window)
             masks += [~is_fill(v, fill) for v, layer in zip(stored, own, strict=True) for fill in layer.fills]
             parts.append(_scaled(dataset, indexes, stored))
-            masks += [dataset.read_masks(i, window=window) for i in indexes]
+            masks += [dataset.read_masks(i, window=window) for i in indexes if not _nan_alone(dataset, i)]
             masks += [dataset.read(i, window=window) for i in _alpha(dataset)]
-    pixels = np.concatenate(parts)
-    return pixels, np.all(masks, axis=0) & np.isfinite(pixels).all(axis=0)
+    pixels = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    valid = np.isfinite(pixels).all(axis=0)
+    for mask in masks:
+        valid &= mask != 0
+    return pixels, valid
 
 
 def read_stored(layers: Sequence[Layer], window: Window | None = None) -> list[NDArray[Any]]:
@@ -183,6 +186,14 @@ def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer
 
 def _alpha(dataset: DatasetReader) -> list[int]:
     return [i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha]
+
+
+def _nan_alone(dataset: DatasetReader, index: int) -> bool:
+    """Whether a band is valid wherever it is finite: then its mask, which takes as long to read, says no more."""
+    flags, nodata = dataset.mask_flag_enums[index - 1], dataset.nodatavals[index - 1]
+    return flags == [MaskFlags.all_valid] or (
+        flags == [MaskFlags.nodata] and nodata is not None and np.isnan(nodata)
+    )
 
 
 def _dtype(dataset: DatasetReader, index: int) -> str:

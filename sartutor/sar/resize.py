@@ -8,7 +8,9 @@ where at least half of its weight is. Class bands take the nearest pixel.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +29,12 @@ MIN_VALID_WEIGHT = 0.5
 
 STRIP_PIXELS = 4_000_000
 """Pixels of a band that are read at a time when a whole raster is averaged."""
+
+TILE_ROWS = 512
+"""Rows of the tiles of most large rasters, or a multiple of them."""
+
+MAX_THREADS = 4
+"""Most strips at a time; each needs its memory."""
 
 Kernel = Callable[[int, int], sparse.csr_array]
 """Makes the resampling weights (target, source) of one axis."""
@@ -54,17 +62,32 @@ def overview(source: Readable, max_side: int) -> Scene:
     if factor <= 1:
         return source.read()
     shape = (max(1, round(height / factor)), max(1, round(width / factor)))
-    resizer = Resizer(source.bands, source.grid.shape, shape)
-    for window in strips(source.grid):
-        strip = source.read(window)
-        resizer.add(strip, int(window.row_off))
+    windows = list(strips(source.grid))
+    count = min(MAX_THREADS, os.cpu_count() or 1, len(windows))
+
+    def work(first: int) -> tuple[Resizer, Scene]:
+        resizer = Resizer(source.bands, source.grid.shape, shape)
+        for window in windows[first::count]:
+            strip = source.read(window)
+            resizer.add(strip, int(window.row_off))
+        return resizer, strip
+
+    with ThreadPoolExecutor(count) as pool:
+        (resizer, strip), *others = pool.map(work, range(count))
+    for other, _ in others:
+        resizer.join(other)
     pixels, valid = resizer.result()
     return replace(strip, pixels=pixels, valid=valid, grid=resized_grid(source.grid, shape))
 
 
 def strips(grid: Grid) -> Iterator[Window]:
-    """Windows over whole rows, from top to bottom, of about `STRIP_PIXELS` pixels each."""
+    """Windows over whole rows, from top to bottom, of about `STRIP_PIXELS` pixels each.
+
+    Where that is possible they hold whole tiles of a file, so that none is read twice.
+    """
     rows = max(1, STRIP_PIXELS // grid.width)
+    if rows >= TILE_ROWS // 2:
+        rows = max(1, rows // TILE_ROWS) * TILE_ROWS
     for row in range(0, grid.height, rows):
         yield Window(0, row, grid.width, min(rows, grid.height - row))
 
@@ -101,10 +124,16 @@ class Resizer:
         rows = slice(first_row, first_row + strip.grid.height)
         valid = strip.valid.astype(np.float32)
         for kernel, weight in self._weights.items():
-            weight += self._product(kernel, rows, valid)
+            self._take_in(weight, kernel, rows, valid)
         for total, layer, band in zip(self._sums, strip.pixels, self.bands, strict=True):
             linear = np.where(strip.valid, to_linear(layer, band.units), np.float32(0))
-            total += self._product(_kernel(band), rows, linear)
+            self._take_in(total, _kernel(band), rows, linear)
+
+    def join(self, other: Resizer) -> None:
+        """Take in all rows that another resizer has taken in."""
+        self._sums += other._sums
+        for kernel, weight in self._weights.items():
+            weight += other._weights[kernel]
 
     def result(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels (bands, rows, columns), not-a-number where not valid, and the valid mask (rows, columns)."""
@@ -115,9 +144,16 @@ class Resizer:
             layer[valid] = from_linear(total[valid] / weight[valid], band.units)
         return pixels, valid
 
-    def _product(self, kernel: Kernel, rows: slice, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _take_in(
+        self, total: NDArray[np.float64], kernel: Kernel, rows: slice, values: NDArray[np.float32]
+    ) -> None:
+        """Add rows of the source to the rows of the target that they lie in."""
         down, across = self._kernels[kernel]
-        return down[:, rows] @ (across @ values.T).T
+        shares = down[:, rows]
+        filled = np.flatnonzero(np.diff(shares.indptr))
+        if len(filled):
+            touched = slice(filled[0], filled[-1] + 1)
+            total[touched] += (across @ (shares[touched] @ values).T).T
 
 
 def refuse_complex(bands: tuple[Band, ...], name: str) -> None:

@@ -12,8 +12,9 @@ from rasterio.windows import Window
 from rasters import HERE, UTM, write
 
 from sartutor.errors import DataError, GeometryError
+from sartutor.sar import geotiff
 from sartutor.sar import resize as resizing
-from sartutor.sar.geotiff import open_scene, read_scene, write_mask, write_scene
+from sartutor.sar.geotiff import kept_overview, open_scene, read_scene, write_mask, write_scene
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.warp import resize
 
@@ -161,12 +162,12 @@ def test_bands_of_several_files_are_named(tmp_path, files, descriptions, names):
         assert (layer == read_scene(path).pixels[0]).all()
 
 
-@pytest.mark.parametrize("kind", ["tag", "nan", "inf", "mask band", "alpha"])
+@pytest.mark.parametrize("kind", ["tag", "nan", "nan tag", "inf", "mask band", "alpha"])
 def test_no_data_in_every_form(tmp_path, kind):
     hole = np.zeros(GRID.shape, bool)
     hole[10:20, 30:50] = True
     values = np.stack([db_values(), db_values(seed=2)])
-    fill = {"tag": -9999, "nan": np.nan, "inf": -np.inf}.get(kind, 7)
+    fill = {"tag": -9999, "nan": np.nan, "nan tag": np.nan, "inf": -np.inf}.get(kind, 7)
     values[0][hole] = fill
     path = tmp_path / f"{kind}.tif"
     if kind == "alpha":
@@ -175,7 +176,7 @@ def test_no_data_in_every_form(tmp_path, kind):
         with rasterio.open(path, "r+") as file:
             file.colorinterp = (ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha)
     else:
-        write(path, values, nodata=-9999 if kind == "tag" else None)
+        write(path, values, nodata={"tag": -9999, "nan tag": np.nan}.get(kind))
     if kind == "mask band":
         with rasterio.open(path, "r+") as file:
             file.write_mask(~hole)
@@ -211,6 +212,33 @@ def test_an_overview_averages_power_in_strips(tmp_path, monkeypatch):
     assert small.grid == expected.grid
     assert np.nan_to_num(small.pixels) == pytest.approx(np.nan_to_num(expected.pixels), abs=1e-4)
     assert small.bands == source.bands
+
+
+def test_an_overview_is_kept_under_the_hash_of_the_content(tmp_path, monkeypatch):
+    write_scene(example(), tmp_path / "scene.tif")
+    source, folder = open_scene(tmp_path / "scene.tif"), tmp_path / "kept"
+    made = kept_overview(source, 20, folder)
+    expected = source.overview(20)
+    (path,) = folder.iterdir()
+    written = path.stat().st_mtime_ns
+    kept = kept_overview(source, 20, folder)
+    assert path.stat().st_mtime_ns == written
+    for one in (made, kept):
+        assert (one.bands, one.grid, one.name, one.notes) == (
+            expected.bands,
+            expected.grid,
+            source.name,
+            source.notes,
+        )
+        assert np.array_equal(one.pixels, expected.pixels, equal_nan=True)
+        assert (one.valid == expected.valid).all()
+    path.write_bytes(path.read_bytes()[:500])
+    assert np.array_equal(kept_overview(source, 20, folder).pixels, expected.pixels, equal_nan=True)
+    assert path.stat().st_size > 500
+    monkeypatch.setattr(geotiff, "KEPT_OVERVIEWS", 1)
+    kept_overview(source, 10, folder)
+    assert [one.name for one in folder.iterdir()] == [f"{source.digest()}-10.tif"]
+    assert kept_overview(source, 20, tmp_path / "scene.tif" / "no folder").grid == expected.grid
 
 
 def test_content_decides_the_digest(tmp_path):

@@ -11,6 +11,7 @@ from sartutor.errors import DataError, GeometryError
 from sartutor.sar import resize as resizing
 from sartutor.sar.footprint import bounds, transform_points
 from sartutor.sar.radiometry import db_to_power, power_to_db
+from sartutor.sar.resize import strips
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.warp import grid_in_crs, overview, resize, warp
 
@@ -221,7 +222,9 @@ def test_no_size_is_an_error():
         resize(scene(np.ones((4, 4))), (0, 3))
 
 
-def test_an_overview_in_strips_is_the_resized_whole(monkeypatch):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_overview_in_strips_is_the_resized_whole(monkeypatch, threads):
+    monkeypatch.setattr(resizing.os, "cpu_count", lambda: threads)
     valid = np.random.default_rng(3).random((101, 67)) > 0.3
     source = scene(power_to_db(one_look((2, 101, 67))), "db", valid=valid)
     whole = resize(source, (30, 20))
@@ -231,3 +234,14 @@ def test_an_overview_in_strips_is_the_resized_whole(monkeypatch):
     assert (parts.valid == whole.valid).all()
     assert np.nan_to_num(parts.pixels) == pytest.approx(np.nan_to_num(whole.pixels), abs=1e-4)
     assert overview(source, 200) is source
+
+
+@pytest.mark.parametrize("width", [1, 700, 10_000, 15_000, 40_000])
+def test_strips_cover_every_row_once_in_whole_tiles_where_they_are_many_rows(width):
+    found = list(strips(Grid(Affine.identity(), None, 12_345, width)))
+    assert [window.row_off for window in found] == list(np.cumsum([0] + [w.height for w in found[:-1]]))
+    assert sum(window.height for window in found) == 12_345
+    assert all(window.width == width for window in found)
+    assert max(window.height * width for window in found) <= 2 * resizing.STRIP_PIXELS
+    if width < 20_000:
+        assert all(window.row_off % 512 == 0 for window in found)
