@@ -12,6 +12,7 @@ import ipywidgets as widgets
 from IPython.display import display
 from shapely.geometry import Point, Polygon, box
 
+from sartutor import catalog
 from sartutor.errors import GeometryError, SarTutorError
 from sartutor.lab.annotator import drawing, labels, pictures
 from sartutor.lab.annotator.annotation import Annotation, Kind, PromptPoint, Segmented, annotate
@@ -29,7 +30,7 @@ from sartutor.lab.annotator.readout import Readout
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.lab.annotator.session import FOLDER, Session, plain_name
 from sartutor.lab.annotator.shortcuts import TOOLS, shortcuts
-from sartutor.sar.resize import overview
+from sartutor.sar.geotiff import kept_overview
 from sartutor.sar.scene import Readable
 
 
@@ -62,7 +63,8 @@ class Annotator:
         self.log = widgets.Output()
         self.panel = Panel(self.segmenter.model)
         self.files = Files(str(self.session.path), str(FOLDER / plain_name(scene)))
-        self.backdrop = Backdrop(overview(scene, pictures.MAX_SIDE), self.placement, self._try)
+        small = kept_overview(scene, pictures.MAX_SIDE, catalog.cache_dir() / "overviews")
+        self.backdrop = Backdrop(small, self.placement, self._try)
         self.readout = Readout(scene, self.placement)
         self.control = draw_control()
         self.map = blank_map(self.backdrop.bounds)
