@@ -1,6 +1,16 @@
 """All timings, one JSON object a line: `python -m bench`."""
 
-from bench import adaptation, annotator_latency, encoder, large_scene, loading, simmim, simulation, speckle
+from bench import (
+    adaptation,
+    annotator_latency,
+    annotator_memory,
+    encoder,
+    large_scene,
+    loading,
+    simmim,
+    simulation,
+    speckle,
+)
 
 if __name__ == "__main__":
     speckle.main()
@@ -10,4 +20,5 @@ if __name__ == "__main__":
     encoder.main()
     adaptation.main()
     annotator_latency.main()
+    annotator_memory.main()
     loading.main()

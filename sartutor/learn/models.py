@@ -137,9 +137,19 @@ def _load(name: str, path: Path) -> SamModel:
         raise CheckpointError(f"{path} holds weights that are not numbers; copy or train it again.")
     if about["kind"] == ADAPTED:
         return _adapted(name, path, tensors, about)
-    sam = RadarSam(_size(about, path))
-    _load_strictly(sam, tensors, path)
+    sam = _with_weights(_size(about, path), tensors, path)
     return SamModel(name, sam.eval(), file_digest(path), about)
+
+
+def _with_weights(size: SamSize, tensors: Mapping[str, Tensor], path: Path) -> RadarSam:
+    """A model of a size whose weights, where they have 32 bits, stay in the file.
+
+    It is mapped into memory, and processes on one machine share what they do not change.
+    """
+    with torch.device("meta"):
+        sam = RadarSam(size)
+    _load_strictly(sam, tensors, path, assign=True)
+    return sam.to(memory_format=torch.channels_last)
 
 
 def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> SamModel:
@@ -172,10 +182,8 @@ def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -
         key.removeprefix(BASE_PREFIX): value for key, value in tensors.items() if key.startswith(BASE_PREFIX)
     }
     if inside:
-        sam = RadarSam(_size(about, path))
         decoder = {key: value for key, value in tensors.items() if key.startswith(DECODER_PREFIX)}
-        _load_strictly(sam, inside | decoder, path)
-        return sam.eval()
+        return _with_weights(_size(about, path), inside | decoder, path).eval()
     base = load_model(about["base"])
     if base.digest != about["base_digest"]:
         raise CheckpointError(
@@ -195,9 +203,12 @@ def _size(about: Mapping[str, Any], path: Path) -> SamSize:
     return size
 
 
-def _load_strictly(sam: RadarSam | AdaptedSam, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _load_strictly(
+    sam: RadarSam | AdaptedSam, tensors: Mapping[str, Tensor], path: Path, assign: bool = False
+) -> None:
+    """Take over weights, as copies or as they are (`assign`)."""
     try:
-        sam.load_state_dict({key: value.float() for key, value in tensors.items()})
+        sam.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=assign)
     except RuntimeError as error:
         raise CheckpointError(
             f"{path} does not hold the weights of a {sam.size.name} model; choose a checkpoint of that size."

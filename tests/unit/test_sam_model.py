@@ -3,6 +3,8 @@
 import segment_anything
 import torch
 
+from sartutor.learn.checkpoints import file_digest, save_tensors
+from sartutor.learn.models import load_model
 from sartutor.learn.sam.model import RadarSam
 from sartutor.presets import SAM_SIZES
 
@@ -65,3 +67,17 @@ def test_points_details_and_contrast_in_the_box_change_the_mask():
         flat, _ = sam.decode((tokens, torch.zeros_like(image), *details), box)
     for other in (clicked, blind, flat):
         assert (plain - other).abs().max() > 1e-4
+
+
+def test_a_model_that_is_changed_changes_neither_its_file_nor_another(tmp_path):
+    base = load_model("sam_tiny_base")
+    path = tmp_path / "whole.safetensors"
+    save_tensors(path, base.sam.state_dict(), base.about)
+    before = file_digest(path)
+    first, second = load_model(path), load_model(path)
+    with torch.no_grad():
+        for parameter in first.sam.parameters():
+            parameter.zero_()
+    assert file_digest(path) == before == second.digest
+    theirs = second.sam.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in base.sam.state_dict().items())

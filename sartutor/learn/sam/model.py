@@ -179,8 +179,9 @@ class RadarSam(nn.Module):
             self.mask_decoder = DetailMaskDecoder(size.embedding, transformer)
         else:
             self.mask_decoder = MaskDecoder(transformer_dim=size.embedding, transformer=transformer)
-        self.register_buffer("pixel_mean", torch.tensor(size.pixel_mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(size.pixel_std).view(-1, 1, 1), persistent=False)
+        for name, values in (("pixel_mean", size.pixel_mean), ("pixel_std", size.pixel_std)):
+            constant = torch.tensor(values, device="cpu").view(-1, 1, 1)  # even where a model is built without weights
+            self.register_buffer(name, constant, persistent=False)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, image: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
