@@ -80,6 +80,15 @@ def test_boxes_thinner_than_a_pixel_are_refused(model, scene):
         Predictor(model, scene).segment(pixel_polygon((30, 30, 30.4, 60), scene.grid))
 
 
+def test_boxes_that_memory_may_not_hold_are_refused_before_anything_is_read(model, scene):
+    class Huge:
+        grid, bands, name = replace(scene.grid, height=10_000, width=10_000), scene.bands, "huge"
+
+    predictor = Predictor(model, Huge())
+    with pytest.raises(GeometryError, match=r"huge: .* 10000 x 10000 px.* smaller"):
+        predictor.segment(pixel_polygon((0, 0, 10_000, 10_000), Huge.grid))
+
+
 def test_no_data_is_never_in_a_mask(model, scene):
     scene.valid[:, :100] = False
     try:

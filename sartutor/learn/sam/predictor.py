@@ -31,6 +31,9 @@ SMALLEST_BOX = 1.0
 """Least width and height of a box, in pixels of the scene."""
 
 
+MOST_PIXELS = 36_000_000
+"""Most pixels of a window, as 6,000 x 6,000: they are read, and probabilities made of them, at once."""
+
 PromptPoint = tuple[float, float, bool]
 """x and y of a click, and whether it lies inside the object."""
 
@@ -112,8 +115,9 @@ class Predictor:
 
         Points have the polygon's coordinates. One outside the polygon is heeded, but no mask goes beyond the polygon.
 
-        Raises GeometryError for a polygon outside the scene or thinner than a pixel and a point far from it, DataError
-        for complex bands and where the polygon covers no data or all around it is one value.
+        Raises GeometryError for a polygon outside the scene, thinner than a pixel or far larger than the model's input,
+        and for a point far from it; DataError for complex bands and where the polygon covers no data or all around it
+        is one value.
         """
         prompt = self._prompt(polygon, crs, points)
         return self._answer(prompt, self.model.windows(prompt.box, self.source.grid.shape), threshold)
@@ -174,6 +178,7 @@ class Predictor:
         start = time.perf_counter()
         refuse_complex(self.source.bands, self.source.name)
         window = windows[0]
+        self._check_size(windows[-1])
         self._check_near(prompt.clicks, window)
         piece = self.source.read(window)
         covered = footprint.rasterize(prompt.outline, window)
@@ -199,6 +204,13 @@ class Predictor:
             time.perf_counter() - start,
             _note(prompt.clipped, covered, inside),
         )
+
+    def _check_size(self, window: Window) -> None:
+        if window.width * window.height > MOST_PIXELS:
+            raise GeometryError(
+                f"{self.source.name}: with its surroundings the box has {window.width} x {window.height} px, far more "
+                "than the model sees; zoom in and draw a smaller one."
+            )
 
     def _check_near(self, clicks: NDArray[np.float64], window: Window) -> None:
         place = _within(clicks, window)[:, :2]
