@@ -1,4 +1,4 @@
-"""How long a reader waits for a mask: mouse up to mask painted, over 20 boxes, in a real JupyterLab and browser.
+"""How long a reader waits for a mask: mouse up to mask painted, over 100 boxes, in a real JupyterLab and browser.
 
     python -m bench.annotator_latency
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
 import driver  # noqa: E402
 
-BOXES = 20
+BOXES = 100
 NOTEBOOK = ROOT / "notebooks" / "11_interactive_segmentation.ipynb"
 
 
