@@ -1,15 +1,18 @@
 """One model at a time on one scene: changing it, embeddings that stay, embeddings made ahead."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sartutor import catalog
 from sartutor.errors import CheckpointError
+from sartutor.lab.annotator.annotation import annotate
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.learn.models import SamModel
 from sartutor.learn.sam.evaluate import pixel_polygon
+from sartutor.sar.boxes import connected_objects
 from sartutor.sim import shapes
 from sartutor.sim.avalanche import avalanche_scene
 
@@ -122,6 +125,20 @@ def test_a_prompt_waits_for_one_embedding_at_most_and_the_rest_is_dropped(segmen
     segmenter.segment(polygons(scene)[2], None)
     segmenter.close()
     assert [name.split("_")[0] for name in done] == ["embedding", "MainThread"]
+
+
+def test_an_object_of_clicks_alone_is_what_holds_them_at_any_threshold(segmenter):
+    scene = segmenter.scene
+    x, y = scene.grid.transform @ (75.5, 120.5)
+    found = segmenter.segment_points([(x, y, True)], None)
+    kept = annotate(found, scene.grid, kind="point")
+    assert len(connected_objects(found.inside & (found.probability > 0.5), 1)) > 1
+    assert len(connected_objects(found.mask, 1)) == len(connected_objects(kept.mask, 1)) == 1
+    assert (kept.mask != found.mask).mean() < 0.001
+    lower = replace(kept, threshold=0.2).mask
+    assert len(connected_objects(lower, 1)) == 1
+    assert lower[120, 75]
+    assert lower.sum() > kept.pixels
 
 
 def test_shapes_that_cannot_be_asked_about_are_left_out_ahead(segmenter, scene, embedded):

@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.wkb import loads
 
+from sartutor.sar.boxes import parts_at
 from sartutor.sar.footprint import (
     area_m2,
     clip_outline,
@@ -29,6 +30,7 @@ from sartutor.sar.footprint import (
     pixel_box,
     pixel_window,
     rasterize,
+    to_pixels,
 )
 from sartutor.sar.scene import Grid, Readable
 
@@ -103,8 +105,16 @@ class Annotation:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """The object, (h, w): smoothed probability above the threshold, inside the shape."""
-        return mask_of(self.soft[self.choice], self.inside, self.threshold, self.smoothing)
+        """The object, (h, w): smoothed probability above the threshold, inside the shape.
+
+        Where points alone were given, only the connected parts that one of them says to be inside.
+        """
+        mask = mask_of(self.soft[self.choice], self.inside, self.threshold, self.smoothing)
+        if self.kind != "point":
+            return mask
+        points = np.array([(x, y) for x, y, inner in self.points if inner], np.float64).reshape(-1, 2)
+        place = to_pixels(points, self.crs, self.grid) - (self.window.col_off, self.window.row_off)
+        return parts_at(mask, place)
 
     @property
     def score(self) -> float:
