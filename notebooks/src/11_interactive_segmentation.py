@@ -384,6 +384,7 @@ def session_of(name, parts, times):
     return path
 
 
+# %%
 differing = None
 if len(objects) >= 2:
     by_size = sorted(objects, key=np.count_nonzero, reverse=True)[:20]

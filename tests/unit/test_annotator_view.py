@@ -30,6 +30,7 @@ def no_model(monkeypatch):
     """Segment by brightness."""
     monkeypatch.setattr(Segmenter, "predictor", None)
     monkeypatch.setattr(Segmenter, "digest", "0" * 64)
+    monkeypatch.setattr(Segmenter, "prefetch", lambda *_: None)
     monkeypatch.setattr(Segmenter, "segment", lambda self, *shape: annotating.segment(self.scene, *shape))
 
 
@@ -466,6 +467,18 @@ def test_the_second_kernel_looks_and_changes_nothing(annotator):
     drag(annotator, translate(SQUARE, 20, 0))
     assert "held by somebody on another machine" in status(annotator)
     assert in_step(annotator)
+
+
+def test_objects_of_another_date_are_looked_for_again(annotator, tmp_path):
+    drag(annotator, SQUARE)
+    drag(annotator, translate(SQUARE, 20, 0))
+    annotator.reject()
+    later = Annotator(annotating.scene(name="later"), session_path=tmp_path / "later.sqlite")
+    (found,) = later.carry_over(annotator.session)
+    assert (found.kind, found.pixels) == ("propagated", 100)
+    assert found.polygon.contains(box(600_100, 5_199_800, 600_200, 5_199_900))
+    assert "Proposed 1 object" in status(later)
+    assert in_step(later)
 
 
 # Keys ------------------------------------------------------------------------------------------------------------

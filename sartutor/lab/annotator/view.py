@@ -26,6 +26,8 @@ from sartutor.lab.annotator.imports import import_polygons
 from sartutor.lab.annotator.masks import Masks
 from sartutor.lab.annotator.panel import Files, Panel, StatusLine, frame, keys_table, tabs
 from sartutor.lab.annotator.placement import DEGREES, Placement
+from sartutor.lab.annotator.proposals import propagate
+from sartutor.lab.annotator.provenance import kept
 from sartutor.lab.annotator.readout import Readout
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.lab.annotator.session import FOLDER, Session, plain_name
@@ -135,6 +137,17 @@ class Annotator:
         start = time.perf_counter()
         self.status.say(labels.PROPOSING, "busy")
         found = [self._annotated(one, "change") for one in self.segmenter.proposals()]
+        made = self._keep(found)
+        self.status.say(labels.proposed(len(made), time.perf_counter() - start))
+        return made
+
+    def carry_over(self, other: Session) -> list[Annotation]:
+        """Objects of another date, but for rejected ones, looked for again in the same boxes here."""
+        start = time.perf_counter()
+        found = [
+            self._annotated(self.segmenter.segment(propagate(one, self.scene), None), "propagated")
+            for one in kept(other.objects)
+        ]
         made = self._keep(found)
         self.status.say(labels.proposed(len(made), time.perf_counter() - start))
         return made
@@ -385,8 +398,10 @@ class Annotator:
         try:
             decided = decide(chosen.id)
         finally:
-            later = [one.id for one in self.session.objects if one.status == "open"]
-            self._refresh(next((id for id in later if id > chosen.id), chosen.id))
+            later = [one for one in self.session.objects if one.status == "open" and one.id > chosen.id]
+            self._refresh(later[0].id if later else chosen.id)
+        for one in later[:1]:
+            self.segmenter.prefetch([one.polygon], one.crs)
         self.status.say(labels.decided(decided))
 
     def _travel(self, step: Callable[[], bool], done: str, nothing: str) -> None:
