@@ -19,6 +19,7 @@ from shapely.geometry import Polygon, box, mapping
 
 from sartutor.errors import CheckpointError, DataError, GeometryError
 from sartutor.lab.annotator import Annotator, Segmenter, Session, canvas, labels
+from sartutor.lab.annotator.annotation import packed
 from sartutor.sar.scene import Band, Grid, Scene
 
 SQUARE = box(600_080, 5_199_780, 600_230, 5_199_930)
@@ -136,6 +137,38 @@ def test_draw_edit_delete_undo_and_redo_all_survive(annotator):
         annotator.panel.redo.click()
     assert [o.id for o in annotator.session.objects] == [2, 3]
     assert in_step(annotator)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_two_hundred_random_acts_leave_map_session_and_file_equal(annotator, seed):
+    rng = np.random.default_rng(seed)
+    acts = ["draw", "draw", "edit", "remove", "a", "r", "z", "z", "y", "+", "-", "x", "j", "i", "Delete"]
+    for count in range(200):
+        what = acts[rng.integers(len(acts))]
+        data = [dict(feature) for feature in annotator.control.data]
+        shape = translate(SQUARE, *rng.uniform(-60, 260, 2).round())
+        if what == "draw":
+            drag(annotator, shape)
+        elif what in ("edit", "remove") and data:
+            place = rng.integers(len(data))
+            data[place] = {**data[place], "geometry": mapping(on_map(annotator, shape))}
+            annotator.control.set_state(
+                {"data": data if what == "edit" else data[:place] + data[place + 1 :]}
+            )
+        elif what not in ("edit", "remove"):
+            press(annotator, what)
+        assert labels.UNEXPECTED not in status(annotator)
+        if count % 10 == 9:
+            assert in_step(annotator)
+    kept = Session.read(annotator.scene, annotator.session.path)
+    assert [packed(one) for one in kept.objects] == [packed(one) for one in annotator.session.objects]
+    assert len({one.id for one in kept.objects}) == len(kept.objects)
+
+
+def test_a_map_that_nobody_shows_has_no_full_view(annotator):
+    for key in ("f", "k"):
+        press(annotator, key)
+        assert labels.NOT_SHOWN in status(annotator)
 
 
 def test_all_boxes_deleted_at_once_are_one_step(annotator):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import ipyleaflet
 import traitlets
 
-from sartutor.lab.annotator import drawing
+from sartutor.errors import GeometryError
+from sartutor.lab.annotator import drawing, labels
 
 if TYPE_CHECKING:
     import leafmap
@@ -67,6 +68,14 @@ def blank_map(bounds: Sequence[Sequence[float]]) -> leafmap.Map:
     the_map.layers = ()
     the_map.layout.flex = "1 1 360px"
     return the_map
+
+
+def shown_bounds(the_map: ipyleaflet.Map) -> tuple[float, float, float, float]:
+    """West, south, east, north of what a map shows, in degrees; GeometryError where no browser shows it."""
+    if not the_map.bounds:
+        raise GeometryError(labels.NOT_SHOWN)
+    (south, west), (north, east) = the_map.bounds
+    return west, south, east, north
 
 
 def fitting_zoom(bounds: Sequence[Sequence[float]]) -> float:

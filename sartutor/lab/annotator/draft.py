@@ -9,6 +9,7 @@ from shapely.geometry import Polygon, box
 
 from sartutor.errors import GeometryError
 from sartutor.lab.annotator import labels
+from sartutor.lab.annotator.canvas import shown_bounds
 
 if TYPE_CHECKING:
     import leafmap
@@ -29,7 +30,7 @@ class Draft:
     def begin(self) -> None:
         """A new box in the middle of what the map shows."""
         self.drop()
-        (south, west), (north, east) = self.map.bounds
+        west, south, east, north = shown_bounds(self.map)
         lat, lon = (south + north) / 2, (west + east) / 2
         high, wide = FIRST / 2 * (north - south), FIRST / 2 * (east - west)
         bounds = ((lat - high, lon - wide), (lat + high, lon + wide))
@@ -59,7 +60,7 @@ class Draft:
         """Move the two corners; a box never turns inside out."""
         if self._layer is None:
             raise GeometryError(labels.NO_DRAFT)
-        (bottom, left), (top, right) = self.map.bounds
+        left, bottom, right, top = shown_bounds(self.map)
         step = (STEP * (right - left), STEP * (top - bottom))
         corners = []
         for (lat, lon), way in zip(self._layer.bounds, (lower_left, upper_right), strict=True):

@@ -68,6 +68,7 @@ POINTING = (
     "A click on the map takes away from the chosen object; press s to stop.",
 )
 ANNOTATOR = "Annotator: a map to draw boxes on, press k for a box that arrow keys move"
+NOT_SHOWN = "The map is not shown anywhere yet; run annotator.show() in a notebook first."
 NO_DRAFT = "There is no box to move; press k to begin one."
 DRAFTING = "Arrows move the box, Shift and arrows resize it, Enter looks inside, Escape drops it."
 DROPPED = "Dropped the box."
@@ -144,9 +145,10 @@ def changed(annotation: Annotation) -> str:
     return f"Object {annotation.id}: {annotation.pixels:,} px, {size(annotation)}."
 
 
-def imported(count: int, outside: int) -> str:
+def imported(count: int, outside: int, no_areas: int) -> str:
     """After polygons were taken over."""
     left = f" {outside} lie beside the scene or on no data and were left out." if outside else ""
+    left += f" {no_areas} are no areas and were left out." if no_areas else ""
     return f"Took over {count} object{'s' if count != 1 else ''}.{left} Accept, change or reject each."
 
 

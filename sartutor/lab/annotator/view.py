@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sartutor.errors import GeometryError, SarTutorError
 from sartutor.lab.annotator import drawing, labels, pictures
 from sartutor.lab.annotator.annotation import Annotation, Kind, PromptPoint, Segmented, annotate
 from sartutor.lab.annotator.backdrop import Backdrop
-from sartutor.lab.annotator.canvas import blank_map, draw_control, scale_bar
+from sartutor.lab.annotator.canvas import blank_map, draw_control, scale_bar, shown_bounds
 from sartutor.lab.annotator.draft import Draft
 from sartutor.lab.annotator.drawing import Changes
 from sartutor.lab.annotator.export import export
@@ -128,9 +129,11 @@ class Annotator:
 
     def full(self) -> Annotation:
         """One object in all that the map shows."""
-        (south, west), (north, east) = self.map.bounds
-        found = self.segmenter.segment(*self.placement.from_map(box(west, south, east, north)))
-        return self._keep([self._annotated(found, "full")])[0]
+        start = time.perf_counter()
+        found = self.segmenter.segment(*self.placement.from_map(box(*shown_bounds(self.map))))
+        done = self._keep([self._annotated(found, "full")])
+        self.status.say(labels.found(done, time.perf_counter() - start))
+        return done[0]
 
     def propose(self) -> list[Annotation]:
         """Objects where most changed between the two dates, strongest first."""
@@ -142,12 +145,16 @@ class Annotator:
         return made
 
     def carry_over(self, other: Session) -> list[Annotation]:
-        """Objects of another date, but for rejected ones, looked for again in the same boxes here."""
+        """Objects of another date, but for rejected ones, looked for again in the same boxes here.
+
+        One whose box lies beside this scene, or on no data, is left out.
+        """
         start = time.perf_counter()
-        found = [
-            self._annotated(self.segmenter.segment(propagate(one, self.scene), None), "propagated")
-            for one in kept(other.objects)
-        ]
+        found = []
+        for one in kept(other.objects):
+            with suppress(SarTutorError):
+                again = self.segmenter.segment(propagate(one, self.scene), None)
+                found.append(self._annotated(again, "propagated"))
         made = self._keep(found)
         self.status.say(labels.proposed(len(made), time.perf_counter() - start))
         return made
@@ -224,7 +231,7 @@ class Annotator:
         """Take over the polygons of a file (None: the panel's) as objects to correct."""
         found = import_polygons(self.files.import_from.value if path is None else path, self.scene)
         made = self._keep(found.objects)
-        self.status.say(labels.imported(len(made), found.outside))
+        self.status.say(labels.imported(len(made), found.outside, found.no_areas))
         return made
 
     # Without a mouse -------------------------------------------------------------------------------------
@@ -296,7 +303,7 @@ class Annotator:
     def _on_mouse(self, type: str = "", coordinates: Sequence[float] = (), **_: object) -> None:
         """Wherever the mouse goes, the read-out follows."""
         if type == "mousemove":
-            self.readout.hover(coordinates[0], coordinates[1])
+            self._try(partial(self.readout.hover, coordinates[0], coordinates[1]))
         elif type == "click":
             self._try(partial(self._on_click, coordinates[0], coordinates[1], self.panel.mode.index))
 
