@@ -180,7 +180,7 @@ class RadarSam(nn.Module):
         else:
             self.mask_decoder = MaskDecoder(transformer_dim=size.embedding, transformer=transformer)
         for name, values in (("pixel_mean", size.pixel_mean), ("pixel_std", size.pixel_std)):
-            constant = torch.tensor(values, device="cpu").view(-1, 1, 1)  # even where a model is built without weights
+            constant = torch.tensor(values, device="cpu").view(-1, 1, 1)  # a model without weights has these
             self.register_buffer(name, constant, persistent=False)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
