@@ -136,14 +136,10 @@ def mixing_curve(
 # The gate on whole scenes -------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def gate_weights(model: SamModel, scene: Scene) -> Array:
     """How much the second encoder counts at every token (rows, columns) when all of a scene is asked about."""
-    sam = cast(AdaptedSam, model.sam)
     piece = scene.read(model.windows(full_box(scene.grid.shape), scene.grid.shape)[-1])
-    tokens = [each[0] for each in both_embeddings(sam, model.images(piece)[None])]
-    rows, cols = (side // sam.size.patch for side in Frame(piece.grid.shape, sam.size.image_size).inner)
-    return sam.fusion_weights(tokens)[0, 1, :rows, :cols].numpy()
+    return np.asarray(model.gate_weights(piece).pixels[0], np.float32)
 
 
 def token_means(values: NDArray[Any], side: int, patch: int) -> Array:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
+from affine import Affine
 from rasterio.windows import Window
 from torch import Tensor
 
@@ -21,11 +23,11 @@ from sartutor.errors import CheckpointError, DataError
 from sartutor.learn.checkpoints import file_digest, load_pickle, load_tensors, save_tensors
 from sartutor.learn.device import bf16_pays
 from sartutor.learn.sam.adapted import AdaptedSam
-from sartutor.learn.sam.inputs import Ranges, Scale, branch_image, model_image, prompt_window
+from sartutor.learn.sam.inputs import Frame, Ranges, Scale, branch_image, model_image, prompt_window
 from sartutor.learn.sam.model import Embedding, RadarSam
 from sartutor.presets import SAM_SIZES, SamSize
 from sartutor.sar.boxes import Box
-from sartutor.sar.scene import Scene
+from sartutor.sar.scene import Band, Grid, Scene
 
 EMBEDDED = ("sam_tiny_base", "sam_tiny_avalanche")
 """Models that come with the package."""
@@ -86,6 +88,24 @@ class SamModel:
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device)):
             return self.sam.encode(self.images(piece)[None].to(self.device))
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether two encoders are weighted by a gate that was learned."""
+        return isinstance(self.sam, AdaptedSam) and self.sam.phase == 3 and self.sam.gate is not None
+
+    @torch.no_grad()
+    def gate_weights(self, piece: Scene) -> Scene:
+        """How much the second encoder counts, 0 to 1, in a window: one pixel a token. Only where it `has_gate`."""
+        sam = cast(AdaptedSam, self.sam)
+        images = self.images(piece)[None].to(self.device)
+        tokens = [sam.encode_branch(images, index)[0] for index in range(len(sam.branches))]
+        frame = Frame(piece.grid.shape, sam.size.image_size)
+        rows, cols = (side // sam.size.patch for side in frame.inner)
+        weights = sam.fusion_weights(tokens)[:, 1, :rows, :cols].cpu().numpy()
+        transform = piece.grid.transform @ Affine.scale(sam.size.patch / frame.scale)
+        grid = Grid(transform, piece.grid.crs, rows, cols)
+        return Scene(weights, (Band("weight", "1"),), grid, np.ones((rows, cols), bool), piece.name)
 
     def images(self, piece: Scene) -> Tensor:
         """What the encoders see of a window: (3, S, S), or (branches, 3, S, S) of an adapted model."""

@@ -160,3 +160,19 @@ def test_what_changed_is_proposed_as_masks(tmp_path):
         hits.append(debris[marked] > 0)
         base.append(debris > 0)
     assert np.concatenate(hits).mean() > 3 * np.mean(base) > 0
+
+
+def test_weights_of_the_gate_lie_where_the_model_looked(tmp_path):
+    whole = avalanche_scene((31, 1), 256)[0]
+    made = Segmenter(whole, "sam_tiny_avalanche", folder=tmp_path / "embeddings")
+    assert made.has_gate
+    polygon = pixel_polygon((100, 60, 130, 90), whole.grid)
+    weights = made.gate_weights(polygon, None)
+    assert weights.bands[0].units == "1"
+    assert 0 <= weights.pixels.min() < weights.pixels.max() <= 1
+    window = made.predictor.windows(polygon, None)[-1]
+    corner = ~whole.grid.transform @ weights.grid.transform
+    assert (corner.c, corner.f) == pytest.approx((window.col_off, window.row_off))
+    assert corner.a * weights.grid.width == pytest.approx(window.width, abs=corner.a)
+    made.use("sam_tiny_base")
+    assert not made.has_gate

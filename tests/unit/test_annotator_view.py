@@ -32,6 +32,7 @@ def no_model(monkeypatch):
     monkeypatch.setattr(Segmenter, "predictor", None)
     monkeypatch.setattr(Segmenter, "digest", "0" * 64)
     monkeypatch.setattr(Segmenter, "prefetch", lambda *_: None)
+    monkeypatch.setattr(Segmenter, "has_gate", False)
     monkeypatch.setattr(Segmenter, "segment", lambda self, *shape: annotating.segment(self.scene, *shape))
 
 
@@ -583,6 +584,30 @@ def test_two_pictures_are_compared(annotator):
     assert lower.url != upper.url
     annotator.backdrop.compare.value = ""
     assert annotator.map.layers == (lower,)
+
+
+def test_gate_weights_can_be_looked_at_where_the_model_has_a_gate(annotator, monkeypatch):
+    drag(annotator, SQUARE)
+    asked = []
+
+    def weights(self, polygon, crs):
+        asked.append(polygon)
+        return replace(
+            self.scene.select(["VV"]), bands=(Band("weight", "1"),), pixels=np.full((1, 40, 60), 0.25)
+        )
+
+    monkeypatch.setattr(Segmenter, "gate_weights", weights)
+    monkeypatch.setattr(Segmenter, "has_gate", True)
+    annotator.show()
+    annotator.backdrop.layer.value = labels.GATE
+    assert asked == [annotator.session.get(1).polygon]
+    shown = picture(annotator.map.layers[0])
+    assert set(shown[..., 0][shown[..., 3] > 0]) == {63}
+    monkeypatch.setattr(Segmenter, "has_gate", False)
+    annotator.show()
+    assert labels.GATE not in annotator.backdrop.layer.options
+    assert annotator.backdrop.layer.value == "VV"
+    assert "VV σ⁰" in annotator.backdrop.legend.value
 
 
 def test_another_stretch_makes_another_picture_and_no_other_layer(annotator):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sartutor.lab.annotator import labels
 from sartutor.lab.annotator.canvas import Overlay
-from sartutor.lab.annotator.layers import Shown, colored, layers, look, robust_range
+from sartutor.lab.annotator.layers import Layer, Shown, colored, layers, look, robust_range
 from sartutor.lab.annotator.panel import heading, wide
 from sartutor.lab.annotator.placement import Placement
 from sartutor.sar.scene import Scene
@@ -39,11 +39,12 @@ class Backdrop(widgets.VBox):
         self.scene, self.placement, self._attempt = scene, placement, attempt
         self.known = {layer.name: layer for layer in layers(scene.bands)}
         self._looked: dict[str, Shown] = {}
+        self._made: dict[str, Callable[[], Scene]] = {}
         self._ranges: dict[str, tuple[float, float]] = {}
         names = list(self.known)
         self.layer = widgets.Dropdown(options=names, tooltip=labels.LAYER_TIP, layout=wide())
         self.compare = widgets.Dropdown(
-            options=[(labels.NOTHING, "")] + [(name, name) for name in names],
+            options=_comparable(names),
             tooltip=labels.COMPARE_TIP,
             layout=wide(),
         )
@@ -74,11 +75,11 @@ class Backdrop(widgets.VBox):
                 self.opacity,
             ]
         )
-        self.show(names[0])
         self.swipe.disabled = True
-        self.layer.observe(lambda change: self._attempt(lambda: self.show(change["new"])), "value")
-        self.compare.observe(lambda change: self._attempt(lambda: self.show_upper(change["new"])), "value")
-        self.stretch.observe(lambda change: self._attempt(lambda: self._restretch(change)), "value")
+        self.layer.observe(lambda change: self._attempt(lambda: self._show(change["new"])), "value")
+        self.compare.observe(lambda change: self._attempt(lambda: self._show_upper(change["new"])), "value")
+        self.stretch.observe(self._on_stretch, "value")
+        self._show(names[0])
 
     @property
     def overlays(self) -> tuple[Overlay, ...]:
@@ -90,39 +91,47 @@ class Backdrop(widgets.VBox):
         """((south, west), (north, east)) of the picture in degrees."""
         return self._lower.bounds
 
-    def show(self, name: str) -> None:
+    def _show(self, name: str) -> None:
         """Show a layer below the masks."""
         shown = self.looked(name)
         self._draw(self._lower, shown)
-        self.layer.value = name
         self._set_stretch(shown)
         self._explain(shown)
 
-    def show_upper(self, name: str) -> None:
+    def _show_upper(self, name: str) -> None:
         """Show a second layer above the first, left of the swipe line; nothing for an empty name."""
         if name:
             self._draw(self._upper, self.looked(name))
         self.swipe.disabled = not name
-        self.compare.value = name
 
     def next(self, step: int = 1) -> None:
         """Show the next layer, or the one before."""
-        names = list(self.known)
-        self.show(names[(names.index(self.layer.value) + step) % len(names)])
+        names = list(self.layer.options)
+        self.layer.value = names[(names.index(self.layer.value) + step) % len(names)]
 
     def toggle_masks(self) -> None:
         """Hide the masks, or show them again."""
         self.opacity.value = 0.0 if self.opacity.value else 1.0
 
-    def replace_scene(self, scene: Scene) -> None:
-        """Show a better overview of the same scene."""
-        self.scene = scene
-        self._looked.clear()
-        self.show(self.layer.value)
-        self.show_upper(self.compare.value)
+    def offer(self, name: str, make: Callable[[], Scene] | None) -> None:
+        """A layer of values from 0 to 1 that is made anew whenever it is shown; None takes it away."""
+        if make is None:
+            self._made.pop(name, None)
+        else:
+            self._made[name] = make
+        names = [*self.known, *self._made]
+        if list(self.layer.options) != names:
+            shown, upper = self.layer.value, self.compare.value
+            self.layer.options, self.compare.options = names, _comparable(names)
+            self.layer.value = shown if shown in names else names[0]
+            self.compare.value = upper if upper in names else ""
 
     def looked(self, name: str) -> Shown:
-        """A layer on the map's grid, computed once."""
+        """A layer on the map's grid, computed once but for those that are offered."""
+        if name in self._made:
+            scene = self._made[name]()
+            self._ranges[name] = (0.0, 1.0)
+            return look(Layer(name, "band", scene.band_names), scene, self.placement)
         if name not in self._looked:
             self._looked[name] = look(self.known[name], self.scene, self.placement)
             shown = self._looked[name]
@@ -134,6 +143,9 @@ class Backdrop(widgets.VBox):
         with overlay.hold_sync():
             overlay.url, overlay.bounds = picture.url, picture.bounds
             overlay.alt = labels.scene_picture(self.scene.name)
+
+    def _on_stretch(self, change: dict[str, Any]) -> None:
+        self._attempt(lambda: self._restretch(change))
 
     def _restretch(self, change: dict[str, Any]) -> None:
         low, high = change["new"]
@@ -151,10 +163,12 @@ class Backdrop(widgets.VBox):
         ends = self._ranges[shown.layer.name]
         widest = np.percentile(shown.spread(), WIDEST)
         low, high = float(min(widest[0], ends[0])), float(max(widest[1], ends[1]))
+        self.stretch.unobserve(self._on_stretch, "value")
         with self.stretch.hold_trait_notifications():
             self.stretch.min, self.stretch.max = min(low, self.stretch.max), max(high, low + 1e-6)
             self.stretch.min, self.stretch.step = low, max((high - low) / 200, 1e-6)
             self.stretch.value = ends
+        self.stretch.observe(self._on_stretch, "value")
 
     def _explain(self, shown: Shown) -> None:
         """Legend and histogram."""
@@ -168,6 +182,11 @@ class Backdrop(widgets.VBox):
             f'<div class="sartutor-ends"><span>{low}</span><b>{escape(units)}</b><span>{high}</span></div></div>'
         )
         self.histogram.value = "" if shown.is_composite else histogram(shown.spread(), ends, shown.units)
+
+
+def _comparable(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Options of what a picture is compared with."""
+    return [(labels.NOTHING, ""), *((name, name) for name in names)]
 
 
 def histogram(values: NDArray[np.float32], ends: tuple[float, float], units: str) -> str:

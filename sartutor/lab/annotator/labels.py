@@ -16,6 +16,7 @@ STRETCH, STRETCH_TIP = "Stretch", "Values at the two ends of the colours"
 COMPARE, COMPARE_TIP = "Swipe over it", "A second picture, left of the line on the map"
 SWIPE_TIP = "Move the line between the two pictures"
 NOTHING = "nothing"
+GATE = "gate weights"
 OPACITY, OPACITY_TIP = "Masks", "How strongly masks cover the picture"
 MODEL, MODEL_TIP = "Model", "Name of a model, or path of your own checkpoint"
 MODE, MODE_TIPS = "Click", ("Draw shapes", "A click adds to the chosen object", "A click takes away from it")

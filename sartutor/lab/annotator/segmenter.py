@@ -19,7 +19,7 @@ from sartutor.errors import SarTutorError
 from sartutor.lab.annotator.annotation import PromptPoint
 from sartutor.lab.annotator.proposals import changed_shapes
 from sartutor.sar.footprint import ground
-from sartutor.sar.scene import Readable
+from sartutor.sar.scene import Readable, Scene
 
 if TYPE_CHECKING:
     from sartutor.learn.embeddings import EmbeddingCache
@@ -92,6 +92,17 @@ class Segmenter:
         """The object that points lie on, without a shape around it; errors are SarTutorErrors."""
         self._forget()
         return self.predictor.segment_points(points, crs)
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether the model weights two encoders."""
+        return self.predictor.model.has_gate
+
+    def gate_weights(self, polygon: Polygon, crs: CRS | None) -> Scene:
+        """How much the second encoder counts around a shape, as a scene of one pixel a token."""
+        self._forget()
+        window = self.predictor.windows(polygon, crs)[-1]
+        return self.predictor.model.gate_weights(self.scene.read(window))
 
     def proposals(self) -> list[Segment]:
         """What the model sees where most changed between the two dates, strongest change first.

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
+import numpy as np
 from IPython.display import display
 from shapely.geometry import Point, Polygon, box
 
@@ -33,8 +34,9 @@ from sartutor.lab.annotator.readout import Readout
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.lab.annotator.session import FOLDER, Session, plain_name
 from sartutor.lab.annotator.shortcuts import TOOLS, shortcuts
+from sartutor.sar.footprint import ground
 from sartutor.sar.geotiff import kept_overview
-from sartutor.sar.scene import Readable
+from sartutor.sar.scene import Readable, Scene
 
 
 class Annotator:
@@ -88,6 +90,7 @@ class Annotator:
         try:
             self.status.say(labels.LOADING, "busy", (0, 2))
             self.segmenter.predictor  # noqa: B018
+            self._offer_gate()
             self.status.say(labels.EMBEDDING, "busy", (1, 2))
             self.segmenter.warm_up()
         except SarTutorError as error:
@@ -166,6 +169,7 @@ class Annotator:
             self.segmenter.use(model)
         finally:
             self.panel.model.value = self.segmenter.model
+        self._offer_gate()
         self.status.say(labels.now_asked(self.segmenter.model))
 
     # Deciding --------------------------------------------------------------------------------------------
@@ -342,6 +346,18 @@ class Annotator:
             self.log.append_stderr(traceback.format_exc())
 
     # Keeping in step -------------------------------------------------------------------------------------
+
+    def _offer_gate(self) -> None:
+        """A layer of the weights of the model's second encoder, where it has one."""
+        self.backdrop.offer(labels.GATE, self._gate_weights if self.segmenter.has_gate else None)
+
+    def _gate_weights(self) -> Scene:
+        """Weights around the chosen object, or in all of the scene."""
+        if self.panel.chosen is not None:
+            return self.segmenter.gate_weights(self.chosen().polygon, self.chosen().crs)
+        height, width = self.scene.grid.shape
+        corners = np.array([(0, 0), (width, 0), (width, height), (0, height)])
+        return self.segmenter.gate_weights(ground(corners, self.scene.grid, None), None)
 
     def _carry_out(self, changes: Changes) -> None:
         """Segment, keep, show. A shape that cannot be segmented changes nothing, and is told of when all is done."""
