@@ -178,6 +178,41 @@ def test_dragging_a_slider_is_one_step(tmp_path):
     assert made.objects == ()
 
 
+def test_a_slider_after_a_decision_is_a_step_of_its_own(tmp_path):
+    made = Session.open(SCENE, tmp_path / "kept.sqlite")
+    made.add(shape(4))
+    for decide in (lambda: made.accept(1), lambda: made.change(1, label="debris")):
+        decide()
+        made.change(1, threshold=made.get(1).threshold + 0.1)
+        before = made.get(1)
+        made.undo()
+        assert (made.get(1).status, made.get(1).label) == (before.status, before.label)
+        made.redo()
+
+
+def test_a_new_answer_keeps_how_the_mask_is_made(tmp_path):
+    made = Session.open(SCENE, tmp_path / "kept.sqlite")
+    made.add(shape(4))
+    made.change(1, threshold=0.3)
+    made.change(1, smoothing=1.0)
+    made.change(1, choice=2)
+    again = made.edit(1, shape(5))
+    assert (again.threshold, again.smoothing, again.choice) == (0.3, 1.0, 2)
+
+
+def test_states_of_one_object_share_their_pixels_on_disk_and_in_memory(tmp_path):
+    made = Session.open(SCENE, tmp_path / "kept.sqlite")
+    made.add(shape(4))
+    made.accept(1)
+    made.change(1, label="debris")
+    later = Session.read(SCENE, made.path)
+    states = [state for step in later._steps for state in step.after.values()]
+    assert len(states) == 3
+    assert all(state.soft is states[0].soft for state in states)
+    with sqlite3.connect(made.path) as file:
+        assert file.execute("SELECT COUNT(*) FROM bodies").fetchone() == (1,)
+
+
 def test_several_changes_are_one_step(tmp_path):
     made = Session.open(SCENE, tmp_path / "kept.sqlite")
     made.apply(added=[shape(1), shape(2)])
@@ -258,6 +293,68 @@ def test_a_full_disk_loses_neither_what_is_written_nor_what_is_not(tmp_path):
     made.add(shape(0))
     assert made.saved
     assert seen(Session.read(SCENE, made.path).objects) == seen(made.objects)
+
+
+def test_what_could_not_be_saved_is_saved_before_the_session_is_opened_again(tmp_path):
+    path = tmp_path / "folder" / "kept.sqlite"
+    made = Session.open(SCENE, path)
+    path.mkdir()
+    with pytest.raises(OutputError):
+        made.add(shape(1))
+    path.rmdir()
+    assert len(Session.open(SCENE, path).objects) == 1
+
+
+def test_a_file_that_is_gone_is_written_anew(tmp_path):
+    made = Session.open(SCENE, tmp_path / "kept.sqlite")
+    made.add(shape(1))
+    made.path.unlink()
+    made.add(shape(2))
+    assert seen(Session.read(SCENE, made.path).objects) == seen(made.objects)
+
+
+def test_steps_of_another_kernel_are_never_written_over(tmp_path):
+    made = Session.open(SCENE, tmp_path / "kept.sqlite")
+    made.add(shape(1))
+    other = Session.read(SCENE, made.path)
+    other.held_by = None  # as where locks do not work
+    other.add(shape(2))
+    with pytest.raises(OutputError, match="changed by another kernel"):
+        made.add(shape(3))
+    assert seen(Session.read(SCENE, made.path).objects) == seen(other.objects)
+
+
+def test_a_session_killed_while_it_wrote_opens_as_it_was_before(tmp_path):
+    path = tmp_path / "kept.sqlite"
+    Session.open(SCENE, path).add(shape(1))
+    process = multiprocessing.get_context("fork").Process(target=die_writing, args=(path,))
+    process.start()
+    process.join()
+    assert path.with_name("kept.sqlite-journal").exists()
+    assert [one.id for one in Session.open(SCENE, path).objects] == [1]
+
+
+def die_writing(path: Path) -> None:
+    """Another kernel that is killed in the middle of a step, when part of it is in the file already."""
+    file = sqlite3.connect(path, isolation_level=None)
+    file.execute("PRAGMA cache_size = 1")
+    file.execute("BEGIN IMMEDIATE")
+    file.execute("UPDATE about SET value = '7' WHERE key = 'done'")
+    for number in range(200):
+        file.execute("INSERT INTO bodies VALUES (?, ?)", (str(number), os.urandom(8000)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("content", [b"", b"empty database"])
+def test_a_file_that_was_begun_and_never_written_is_a_new_session(tmp_path, content):
+    path = tmp_path / "kept.sqlite"
+    if content:
+        sqlite3.connect(path).execute("PRAGMA user_version = 1").connection.close()
+    else:
+        path.write_bytes(content)
+    made = Session.open(SCENE, path)
+    made.add(shape(1))
+    assert len(Session.read(SCENE, path).objects) == 1
 
 
 def test_a_session_of_another_scene_or_a_damaged_one_is_refused_and_left_alone(tmp_path):

@@ -217,8 +217,11 @@ def unpacked(head: str, body: bytes, grid: Grid) -> Annotation:
     window, scores = Window(*kept["window"]), tuple(kept["scores"])
     shape = (len(scores), int(window.height), int(window.width))
     grid.crop(window)
-    pixels = np.frombuffer(zlib.decompress(body), np.uint8)
     size = int(np.prod(shape))
+    expected = size + -(-size // shape[0] // 8)
+    pixels = np.frombuffer(zlib.decompressobj().decompress(body, expected + 1), np.uint8)
+    if len(pixels) != expected:
+        raise ValueError(f"{len(pixels)} bytes of pixels, not {expected}")
     soft, bits = pixels[:size].reshape(shape), pixels[size:]
     inside = np.unpackbits(bits, count=size // shape[0]).astype(bool).reshape(shape[1:])
     return Annotation(

@@ -58,17 +58,18 @@ class Session:
         """The session kept in `path` (default: `annotations/`, one file a scene), or a new one; it is the one to write.
 
         Raises DataError when the file is not a session of this scene; it is never overwritten then. A session that
-        this kernel opened before on the same file is closed.
+        this kernel opened before on the same file is closed; OutputError where it has objects that cannot be saved.
         """
         where = default_path(scene) if path is None else Path(path)
-        if earlier := _open.pop(where.resolve(), None):
-            earlier.close()
         session = cls.read(scene, where, annotator)
+        if earlier := _open.get(where.resolve()):
+            earlier.close()
         try:
             session.held_by = session.store.lock()
         except OSError:  # no place for a lock: what is written will say so
             session.held_by = None
         if session.held_by is None:
+            session._load()  # another kernel may have written before it let go
             _open[where.resolve()] = session
         return session
 
@@ -76,20 +77,27 @@ class Session:
     def read(cls, scene: Readable, path: Path | str, annotator: str | None = None) -> Session:
         """The session kept in `path`, only to be read; DataError as of `open`."""
         path = Path(path)
-        store = Store.open(path, {"scene": scene.name, "digest": scene.digest()}, scene.grid)
+        store = Store(path, {"scene": scene.name, "digest": scene.digest()})
         session = cls(scene, path, annotator or user(), store, "nobody: it was opened to be read")
-        session._steps = list(store.steps)
-        for step in session._steps[: store.done]:
-            session._put(step.after)
-        session._done = store.done
-        session._next = max((id for step in session._steps for id in step.after), default=0) + 1
+        session._load()
         return session
 
     def close(self) -> None:
-        """Let another kernel write; nothing can be changed here any more."""
+        """Let another kernel write; nothing can be changed here any more. OutputError where something is unsaved."""
         if self.held_by is None:
+            if not self.saved:
+                self._save()
             self.held_by = "a later session of this kernel"
             self.store.release()
+
+    def _load(self) -> None:
+        """Take over what the file says."""
+        self.store.load(self.scene.grid)
+        self._steps, self._done = list(self.store.steps), self.store.done
+        self._objects.clear()
+        for step in self._steps[: self._done]:
+            self._put(step.after)
+        self._next = max((id for step in self._steps for id in step.after), default=0) + 1
 
     @property
     def objects(self) -> tuple[Annotation, ...]:
@@ -132,7 +140,8 @@ class Session:
 
         Args:
             added: annotations that get new numbers.
-            edited: annotations by the number of the object that they replace; class and time spent stay.
+            edited: annotations by the number of the object that they replace; its class, the time spent on it, and
+                how its mask is made of the answer, stay.
             deleted: numbers of objects to drop.
 
         Raises OutputError where the session is only read, or cannot be written.
@@ -144,7 +153,7 @@ class Session:
         mine = partial(replace, annotator=self.annotator)
         after: dict[int, Annotation | None] = dict.fromkeys(gone)
         for id, one in edited.items():
-            after[id] = mine(one, id=id, label=known[id].label, seconds=known[id].seconds + spent)
+            after[id] = mine(_kept(known[id], one), id=id, seconds=known[id].seconds + spent)
         for one in new:
             after[self._next] = mine(one, id=self._next, seconds=one.seconds + spent)
             self._next += 1
@@ -208,17 +217,15 @@ class Session:
         return self.change(id, status=status)
 
     def _adjusts(self, id: int, names: set[str]) -> bool:
-        """Whether the last step was a change of just these fields of this object, with nothing to redo after it."""
+        """Whether the last step changed just these fields of this object, with nothing to redo after it."""
         if self._done != len(self._steps) or not self._steps or not names <= ADJUSTED:
             return False
         step = self._steps[-1]
         old, new = step.before.get(id), step.after.get(id)
-        if len(step.after) > 1 or old is None or new is None:
+        if len(step.after) > 1 or old is None or new is None or old.soft is not new.soft:
             return False
-        return (
-            all(getattr(old, name) == getattr(new, name) for name in ADJUSTED - names)
-            and old.soft is new.soft
-        )
+        others = Fields.__annotations__.keys() - names - {"annotator", "seconds"}
+        return all(getattr(old, name) == getattr(new, name) for name in others)
 
     def _lap(self) -> float:
         """Seconds of work since the step before."""
@@ -248,6 +255,14 @@ class Session:
 
     def _save(self) -> None:
         self.store.write(self._steps, self._done)
+
+
+def _kept(before: Annotation, after: Annotation) -> Annotation:
+    """A new answer for an object, with what a person had set."""
+    choice = before.choice if before.choice < len(after.scores) else 0
+    return replace(
+        after, label=before.label, threshold=before.threshold, smoothing=before.smoothing, choice=choice
+    )
 
 
 def default_path(scene: Readable) -> Path:

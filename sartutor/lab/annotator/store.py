@@ -7,13 +7,14 @@ undone can be redone in a later kernel. One kernel at a time writes to a file; o
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import platform
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,13 +28,14 @@ from sartutor.sar.scene import Grid
 
 FORMAT = "sartutor-session-2"
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS versions (version INTEGER PRIMARY KEY, head TEXT NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS changes (
-    step INTEGER NOT NULL, object INTEGER NOT NULL, before INTEGER, after INTEGER, PRIMARY KEY (step, object)
-);
-"""
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS bodies (digest TEXT PRIMARY KEY, body BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS versions (version INTEGER PRIMARY KEY, head TEXT NOT NULL, digest TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS changes (step INTEGER NOT NULL, object INTEGER NOT NULL, before INTEGER, "
+    "after INTEGER, PRIMARY KEY (step, object))",
+)
+"""Pixels are kept once, however many states of an object have them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,17 +61,14 @@ class Store:
     _versions: dict[Annotation, int] = field(default_factory=dict, repr=False)
     _lock: FileLock | None = field(default=None, repr=False)
 
-    @classmethod
-    def open(cls, path: Path, about: Mapping[str, str], grid: Grid) -> Store:
-        """What is kept in `path`, or an empty store where there is no such file.
+    def load(self, grid: Grid) -> None:
+        """Take over what is kept in the file, if there is one.
 
-        Raises DataError when the file is no session, or that of another scene; it is never overwritten then.
+        Raises DataError when it is no session, or that of another scene; it is never overwritten then.
         """
-        store = cls(path, about)
-        if path.exists():
-            with _readable(path):
-                store._read(grid)
-        return store
+        if self.path.exists():
+            with _readable(self.path):
+                self._read(grid)
 
     def lock(self) -> str | None:
         """Become the one that writes; who holds the file where another kernel does already, None otherwise."""
@@ -93,14 +92,16 @@ class Store:
 
     def write(self, steps: Sequence[Step], done: int) -> None:
         """Make the file say this, whatever it lacks; OutputError where it cannot, and nothing has changed then."""
-        same = _common(self.steps, steps)
-        versions = dict(self._versions)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=5)) as file, file:
-                file.executescript(TABLES)
                 file.execute("PRAGMA synchronous = FULL")
                 file.execute("BEGIN IMMEDIATE")
+                for table in TABLES:
+                    file.execute(table)
+                self._check_unchanged(file)
+                versions = dict(self._versions)
+                same = _common(self.steps, steps)
                 _forget(file, self.steps[same:], same, versions)
                 for number, step in enumerate(steps[same:], same):
                     _write_step(file, number, step, versions)
@@ -113,8 +114,24 @@ class Store:
             ) from error
         self.steps, self.done, self._versions = list(steps), done, versions
 
+    def _check_unchanged(self, file: sqlite3.Connection) -> None:
+        """OutputError where the file does not say what it said last; a file that is gone is written anew."""
+        stored = file.execute("SELECT value FROM about WHERE key = 'done'").fetchone()
+        if stored is None:
+            self.steps, self.done, self._versions = [], 0, {}
+            return
+        count = file.execute("SELECT COUNT(DISTINCT step) FROM changes").fetchone()[0]
+        if (int(stored[0]), count) != (self.done, len(self.steps)):
+            raise OutputError(
+                f"{self.path} was changed by another kernel meanwhile; run the cell again to go on from there."
+            )
+
     def _read(self, grid: Grid) -> None:
-        with closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True)) as file:
+        """Opened for writing, so that what a killed kernel left half done is taken back."""
+        with closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=5)) as file:
+            file.execute("BEGIN")
+            if not file.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+                return
             known = dict(file.execute("SELECT key, value FROM about"))
             if known.get("format") != FORMAT:
                 raise ValueError(f"format {known.get('format')}")
@@ -123,8 +140,7 @@ class Store:
                     f"{self.path} belongs to another scene ({known['scene']}); give each scene its own "
                     "session_path, or none."
                 )
-            rows = file.execute("SELECT version, head, body FROM versions")
-            kept = {version: unpacked(head, body, grid) for version, head, body in rows}
+            kept = _states(file, grid)
             changes = file.execute("SELECT step, object, before, after FROM changes ORDER BY step")
             self.steps = _steps(changes, kept)
             self.done = int(known["done"])
@@ -136,6 +152,18 @@ class Store:
         with suppress(OSError):
             return _beside(self.path, ".holder").read_text(encoding="utf-8")
         return "another kernel"
+
+
+def _states(file: sqlite3.Connection, grid: Grid) -> dict[int, Annotation]:
+    """Every state of every object by its number; those with the same pixels share them."""
+    query = "SELECT version, head, body, digest FROM versions JOIN bodies USING (digest)"
+    kept: dict[int, Annotation] = {}
+    first: dict[str, Annotation] = {}
+    for version, head, body, digest in file.execute(query):
+        state = unpacked(head, body, grid)
+        same = first.setdefault(digest, state)
+        kept[version] = replace(state, soft=same.soft, inside=same.inside)
+    return kept
 
 
 def _steps(
@@ -162,7 +190,9 @@ def _forget(
     file.execute("DELETE FROM changes WHERE step >= ?", (first,))
     made = {state for step in steps for state in step.after.values() if state is not None}
     numbers = [(versions.pop(state),) for state in made if state in versions]
-    file.executemany("DELETE FROM versions WHERE version = ?", numbers)
+    if numbers:
+        file.executemany("DELETE FROM versions WHERE version = ?", numbers)
+        file.execute("DELETE FROM bodies WHERE digest NOT IN (SELECT digest FROM versions)")
 
 
 def _version(
@@ -172,7 +202,10 @@ def _version(
     if annotation is None:
         return None
     if annotation not in versions:
-        made = file.execute("INSERT INTO versions (head, body) VALUES (?, ?)", packed(annotation))
+        head, body = packed(annotation)
+        digest = hashlib.sha256(body).hexdigest()
+        file.execute("INSERT OR IGNORE INTO bodies VALUES (?, ?)", (digest, body))
+        made = file.execute("INSERT INTO versions (head, digest) VALUES (?, ?)", (head, digest))
         versions[annotation] = int(made.lastrowid or 0)
     return versions[annotation]
 
@@ -204,7 +237,8 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except DAMAGES as error:
         raise DataError(
-            f"{path} is not a readable annotation file of this version ({error}); move it away to start afresh."
+            f"{path} is not a readable annotation file of this version ({error}); move it away to start afresh, "
+            "together with a file of that name that ends in -journal, if there is one."
         ) from error
 
 
