@@ -161,7 +161,7 @@ def test_clicks_correct_an_object(lab, folder):
     assert not corrected.points[0][2]
     lab.shot(SHOTS / "clicks.png")
     shown.press("s")
-    shown.says("Clicks draw nothing")
+    shown.says("chooses an object")
 
 
 def test_pictures_are_chosen_and_swiped(lab):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import annotating
 import pytest
 from shapely.geometry import MultiPoint, Polygon, box, mapping
 
 from sartutor.lab.annotator import Session
-from sartutor.lab.annotator.drawing import changes, features, reshaped
+from sartutor.lab.annotator.drawing import Sent, reshaped
 from sartutor.lab.annotator.placement import Placement
 
 BOX = box(10.31, 46.94, 10.312, 46.942)
@@ -17,14 +18,15 @@ BOX = box(10.31, 46.94, 10.312, 46.942)
 
 @pytest.fixture
 def held(tmp_path):
-    """A session with two objects, its placement, and the draw control's data for it."""
+    """The objects of a session, what the map was told, and the draw control's data for it."""
     scene = annotating.scene()
-    session, placement = Session.open(scene, tmp_path / "kept.geojson"), Placement(scene.grid)
+    session, placement = Session.open(scene, tmp_path / "kept.sqlite"), Placement(scene.grid)
     for west in (600_080, 600_300):
         corners = box(west, 5_199_780, west + 150, 5_199_930)
         drawn = placement.to_map(corners, annotating.UTM)
         session.add(annotating.annotation(scene, drawn, annotating.DEGREES))
-    return session.objects, placement, features(session.objects, placement, None)
+    sent = Sent(placement)
+    return session.objects, sent, sent.features(session.objects, None)
 
 
 def unnumbered(polygon: Polygon) -> dict:
@@ -33,42 +35,66 @@ def unnumbered(polygon: Polygon) -> dict:
 
 
 def test_nothing_changes_where_nothing_was_done(held):
-    objects, placement, data = held
-    assert not changes(objects, data, placement)
+    objects, sent, data = held
+    assert not sent.changes(objects, data)
 
 
 def test_rounding_by_the_map_is_no_edit(held):
-    objects, placement, data = held
+    objects, sent, data = held
     for feature in data:
         rings = feature["geometry"]["coordinates"]
         feature["geometry"]["coordinates"] = [
             [[round(v, 6) for v in point] for point in ring] for ring in rings
         ]
-    assert not changes(objects, data, placement)
+    assert not sent.changes(objects, data)
 
 
 def test_drawn_edited_and_deleted_shapes_are_told_apart(held):
-    objects, placement, data = held
+    objects, sent, data = held
     edited = copy.deepcopy(data[1])
     edited["geometry"] = mapping(BOX)
-    found = changes(objects, [edited, unnumbered(BOX.buffer(0.1).envelope)], placement)
+    found = sent.changes(objects, [edited, unnumbered(BOX.buffer(0.1).envelope)])
     assert found.edited == {2: BOX}
     assert found.deleted == [1]
     assert len(found.added) == 1
 
 
 def test_a_shape_whose_number_the_map_has_not_heard_yet_is_not_added_again(held):
-    objects, placement, data = held
+    objects, sent, data = held
     late = [unnumbered(Polygon(feature["geometry"]["coordinates"][0])) for feature in data]
-    found = changes(objects, [*late, unnumbered(BOX)], placement)
+    found = sent.changes(objects, [*late, unnumbered(BOX)])
     assert found.added == [BOX]
     assert not found.edited
     assert not found.deleted
 
 
 def test_a_shape_that_was_undone_meanwhile_does_not_come_back(held):
-    objects, placement, data = held
-    assert not changes(objects[:1], data, placement)
+    objects, sent, data = held
+    assert not sent.changes(objects[:1], data)
+
+
+def test_objects_that_were_added_while_a_box_was_drawn_are_not_deleted(held):
+    objects, sent, _ = held
+    early = sent.features(objects[:1], None)
+    sent.features(objects, None)
+    found = sent.changes(objects, [*early, unnumbered(BOX)])
+    assert found.added == [BOX]
+    assert not found.deleted
+    assert sent.changes(objects, [unnumbered(BOX)]).deleted == []
+
+
+def test_all_shapes_deleted_are_all_deleted(held):
+    objects, sent, _ = held
+    assert sent.changes(objects, []).deleted == [1, 2]
+
+
+def test_a_shape_with_a_hole_is_not_edited_by_being_shown(held):
+    objects, sent, _ = held
+    inner = box(10.3105, 46.9405, 10.3115, 46.9415)
+    lake = replace(objects[0], polygon=Polygon(BOX.exterior, [inner.exterior]))
+    data = sent.features([lake], None)
+    assert not sent.changes([lake], [*data])
+    assert sent.changes([lake], [*data, unnumbered(BOX.buffer(0.1).envelope)]).edited == {}
 
 
 def moved(index: int, by: tuple[float, float], insert: bool = False) -> Polygon:

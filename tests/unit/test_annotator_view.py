@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from shapely.affinity import translate
 from shapely.geometry import Polygon, box, mapping
 
-from sartutor.errors import CheckpointError, DataError, GeometryError
+from sartutor.errors import CheckpointError, DataError, GeometryError, OutputError
 from sartutor.lab.annotator import Annotator, Segmenter, Session, canvas, labels
 from sartutor.lab.annotator.annotation import packed
 from sartutor.sar.scene import Band, Grid, Scene
@@ -465,6 +465,40 @@ def test_clicks_correct_the_object_that_they_lie_in(annotator):
     circles = [layer for layer in annotator.map.layers if isinstance(layer, ipyleaflet.CircleMarker)]
     assert [circle.location for circle in circles] == [[lat, lon], [lat + 1e-4, lon]]
     assert "Object 1" in status(annotator)
+
+
+def test_a_moved_shape_keeps_the_clicks_that_it_holds_and_the_sliders(annotator):
+    drag(annotator, SQUARE)
+    lon, lat = on_map(annotator, SQUARE).centroid.coords[0]
+    annotator.point(lat, lon, inside=True)
+    annotator.point(lat + 6e-4, lon, inside=False)
+    annotator.panel.threshold.value = 0.3
+    feature = dict(annotator.control.data[0])
+    lower = on_map(annotator, box(600_080, 5_199_780, 600_230, 5_199_900))
+    annotator.control.set_state({"data": [{**feature, "geometry": mapping(lower)}]})
+    (found,) = annotator.session.objects
+    assert found.polygon.equals_exact(lower, 1e-9)
+    assert [inside for _, _, inside in found.points] == [True]
+    assert found.threshold == 0.3
+
+
+def test_proposals_leave_out_what_is_there(annotator, monkeypatch):
+    shapes = [SQUARE, translate(SQUARE, 200, 0)]
+    found = [annotating.segment(annotator.scene, each, annotating.UTM) for each in shapes]
+    monkeypatch.setattr(Segmenter, "proposals", lambda self: found)
+    assert len(annotator.propose()) == 2
+    assert annotator.propose() == []
+    assert len(annotator.session.objects) == 2
+
+
+def test_nothing_is_not_said_to_be_written(annotator):
+    drag(annotator, SQUARE)
+    with pytest.raises(OutputError, match="Export to"):
+        annotator.export("")
+    for tick in annotator.files.formats.values():
+        tick.value = False
+    annotator.files.export.click()
+    assert labels.NO_FORMAT in status(annotator)
 
 
 def test_a_click_chooses_the_object_below_it(annotator):

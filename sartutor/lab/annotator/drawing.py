@@ -7,7 +7,7 @@ their object's number; the map rounds coordinates to six decimals, so shapes are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,16 +36,49 @@ class Changes:
         return bool(self.added or self.edited or self.deleted)
 
 
-def features(objects: Sequence[Annotation], placement: Placement, chosen: int | None) -> list[Feature]:
-    """The draw control's `data` that shows these objects, the chosen one with a stronger line."""
-    return [
-        {
-            "type": "Feature",
-            "properties": {"id": annotation.id, "style": style(strong=annotation.id == chosen)},
-            "geometry": _geometry(placement.to_map(annotation.polygon, annotation.crs)),
-        }
-        for annotation in objects
-    ]
+Shapes = Mapping[int, Polygon]
+"""Shapes in degrees, without holes, by the number of their object."""
+
+
+class Sent:
+    """What the map was told to show, revision by revision, for it may answer from an earlier one.
+
+    Objects that were added while a shape was being drawn are unknown to the map, and are not deleted by its answer.
+    """
+
+    REMEMBERED = 200
+    """Revisions that an answer may come from."""
+
+    def __init__(self, placement: Placement) -> None:
+        self.placement = placement
+        self.revision = 0
+        self._shapes: dict[int, Shapes] = {}
+
+    def features(self, objects: Sequence[Annotation], chosen: int | None) -> list[Feature]:
+        """The draw control's `data` that shows these objects, the chosen one with a stronger line."""
+        self.revision += 1
+        shapes = {one.id: self._shown(one) for one in objects}
+        self._shapes[self.revision] = shapes
+        self._shapes.pop(self.revision - self.REMEMBERED, None)
+        return [
+            {
+                "type": "Feature",
+                "properties": {"id": id, "revision": self.revision, "style": style(strong=id == chosen)},
+                "geometry": _geometry(shape),
+            }
+            for id, shape in shapes.items()
+        ]
+
+    def changes(self, objects: Sequence[Annotation], data: Sequence[Feature]) -> Changes:
+        """What `data` says that differs from what the map was told when it was drawn."""
+        revisions = [feature.get("properties", {}).get("revision", 0) for feature in data]
+        newest = max(revisions, default=self.revision)
+        told = self._shapes.get(newest, {})
+        known = {one.id: self._shown(one) for one in objects}
+        return changes(told, known, data)
+
+    def _shown(self, one: Annotation) -> Polygon:
+        return Polygon(self.placement.to_map(one.polygon, one.crs).exterior)
 
 
 def style(strong: bool = True) -> dict[str, Any]:
@@ -53,12 +86,11 @@ def style(strong: bool = True) -> dict[str, Any]:
     return {"color": BOX_COLOUR, "weight": 3 if strong else 1.5, "opacity": 1, "fill": True, "fillOpacity": 0}
 
 
-def changes(objects: Sequence[Annotation], data: Sequence[Feature], placement: Placement) -> Changes:
-    """What `data` says that differs from the objects of the session.
+def changes(told: Shapes, known: Shapes, data: Sequence[Feature]) -> Changes:
+    """What `data` says that differs from what the map was `told`, of the objects that are `known` still.
 
     A feature without a number that lies where an object lies is that object: the map has not heard its number yet.
     """
-    known = {annotation.id: placement.to_map(annotation.polygon, annotation.crs) for annotation in objects}
     found = Changes()
     seen: set[int] = set()
     for feature in data:
@@ -70,9 +102,9 @@ def changes(objects: Sequence[Annotation], data: Sequence[Feature], placement: P
             found.added.append(polygon)
         elif id in known:
             seen.add(id)
-            if not same(polygon, known[id]):
-                found.edited[id] = reshaped(known[id], polygon)
-    found.deleted.extend(id for id in known if id not in seen)
+            if id in told and not same(polygon, told[id]) and not same(polygon, known[id]):
+                found.edited[id] = reshaped(told[id], polygon)
+    found.deleted.extend(id for id in told if id in known and id not in seen)
     return found
 
 

@@ -15,8 +15,10 @@ function listen(root, model) {
     const bare = !event.ctrlKey && !event.metaKey;
     const key = (bare ? "" : "Control+") + (event.shiftKey && event.key.length > 1 ? "Shift+" : "") + event.key;
     const isMove = /Arrow|Enter|Escape/.test(key);
+    const mayRepeat = /Arrow|^[+-]$/.test(key);
     const tools = model.get("tools");
-    if (key in tools) tool(root, tools[key]);
+    if (event.repeat && !mayRepeat && (key in tools || model.get("heard").includes(key)));  // a key held down acts once
+    else if (key in tools) tool(root, tools[key]);
     else if (model.get("heard").includes(key) && (!isMove || model.get("drafting"))) model.send({ key });
     else return;
     event.preventDefault();

@@ -19,8 +19,11 @@ NOTHING = "nothing"
 GATE = "gate weights"
 OPACITY, OPACITY_TIP = "Masks", "How strongly masks cover the picture"
 MODEL, MODEL_TIP = "Model", "Name of a model, or path of your own checkpoint"
-MODE, MODE_TIPS = "Click", ("Draw shapes", "A click adds to the chosen object", "A click takes away from it")
-MODES = ("shapes", "+ point", "− point")
+MODE, MODE_TIPS = (
+    "Click",
+    ("A click chooses an object", "A click adds to the chosen object", "A click takes away from it"),
+)
+MODES = ("choose", "+ point", "− point")
 FULL, FULL_TIP = "Full view", "Look for one object in all that the map shows"
 CHANGED, CHANGED_TIP = "Changed", "Propose what changed most between the two dates"
 OBJECTS, OBJECTS_TIP = "Objects", "Choose an object to change, decide about or delete it"
@@ -60,11 +63,13 @@ EXPORTING = "Writing files."
 NOTHING_TO_UNDO = "There is nothing to take back."
 NOTHING_TO_REDO = "There is nothing to repeat."
 NOTHING_CHOSEN = "There is no object chosen; draw a box first."
+NO_FORMAT = "Nothing was written: tick a format that this scene can have."
+NO_NAME = "The field “Export to” is empty; give a folder and a name."
 NOTHING_TO_EXPORT = "There is nothing to export yet; draw a box first."
 UNDONE = "Took the last change back."
 REDONE = "Repeated the change."
 POINTING = (
-    "Clicks draw nothing; press b or g to draw a shape.",
+    "A click on the map chooses an object; press b or g to draw a shape.",
     "A click on the map adds to the chosen object; press s to stop.",
     "A click on the map takes away from the chosen object; press s to stop.",
 )
@@ -79,7 +84,7 @@ KEYS = {
     "b": "draw boxes",
     "g": "draw an outline",
     "k": "a box that arrow keys move",
-    "s": "clicks draw shapes again",
+    "s": "clicks choose objects again",
     "p": "clicks add to the object",
     "n": "clicks take away from it",
     "f": "look in all that is shown",

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from IPython.display import display
 from shapely.geometry import Point, Polygon, box
 
 from sartutor import catalog
-from sartutor.errors import GeometryError, SarTutorError
+from sartutor.errors import GeometryError, OutputError, SarTutorError
 from sartutor.lab.annotator import drawing, labels, pictures
 from sartutor.lab.annotator.annotation import Annotation, Kind, PromptPoint, Segmented, annotate
 from sartutor.lab.annotator.backdrop import Backdrop
 from sartutor.lab.annotator.canvas import blank_map, draw_control, scale_bar, shown_bounds
 from sartutor.lab.annotator.draft import Draft
-from sartutor.lab.annotator.drawing import Changes
+from sartutor.lab.annotator.drawing import Changes, Sent
 from sartutor.lab.annotator.export import export
 from sartutor.lab.annotator.frontend import Frontend
 from sartutor.lab.annotator.imports import import_polygons
@@ -72,6 +73,7 @@ class Annotator:
         self.backdrop = Backdrop(small, self.placement, self._try)
         self.readout = Readout(scene, self.placement)
         self.control = draw_control()
+        self.sent = Sent(self.placement)
         self.map = blank_map(self.backdrop.bounds)
         scale = [scale_bar()] if self.placement.on_earth else []
         self.map.controls = (*self.map.controls, self.control, *scale)
@@ -112,7 +114,8 @@ class Annotator:
     def point(self, lat: float, lon: float, inside: bool) -> Annotation:
         """What a click does: an object again, with a place that belongs to it or does not.
 
-        It is the chosen object, or another one that the place lies in; where there is none, a place inside begins one.
+        It is the chosen object, unless the place lies in another one alone; in an empty session a place inside begins
+        one.
         """
         start = time.perf_counter()
         asked = self._pointed_at(lat, lon)
@@ -126,7 +129,8 @@ class Annotator:
             asked = asked or self.chosen()
             place = self.placement.point_from_map(lon, lat, asked.crs)
             found = self._ask_again(asked, [*asked.points, (*place, inside)])
-            done = self._keep(edited={asked.id: self._annotated(found, asked.kind)})
+            kind: Kind = "polygon" if asked.kind in ("imported", "manual") else asked.kind
+            done = self._keep(edited={asked.id: self._annotated(found, kind)})
         self.status.say(labels.found(done, time.perf_counter() - start))
         return done[0]
 
@@ -139,10 +143,18 @@ class Annotator:
         return done[0]
 
     def propose(self) -> list[Annotation]:
-        """Objects where most changed between the two dates, strongest first."""
+        """Objects where most changed between the two dates and none is yet, strongest first."""
         start = time.perf_counter()
         self.status.say(labels.PROPOSING, "busy")
-        found = [self._annotated(one, "change") for one in self.segmenter.proposals()]
+        known = [
+            self.placement.to_map(one.polygon, one.crs).buffer(drawing.ROUNDING)
+            for one in self.session.objects
+        ]
+        found = [
+            self._annotated(one, "change")
+            for one in self.segmenter.proposals()
+            if not any(shape.covers(self.placement.to_map(one.polygon, one.crs)) for shape in known)
+        ]
         made = self._keep(found)
         self.status.say(labels.proposed(len(made), time.perf_counter() - start))
         return made
@@ -157,7 +169,7 @@ class Annotator:
         for one in kept(other.objects):
             with suppress(SarTutorError):
                 again = self.segmenter.segment(propagate(one, self.scene), None)
-                found.append(self._annotated(again, "propagated"))
+                found.append(replace(self._annotated(again, "propagated"), label=one.label))
         made = self._keep(found)
         self.status.say(labels.proposed(len(made), time.perf_counter() - start))
         return made
@@ -227,7 +239,11 @@ class Annotator:
             raise GeometryError(labels.NOTHING_TO_EXPORT)
         self.status.say(labels.EXPORTING, "busy")
         to = self.files.export_to.value if stem is None else stem
+        if not Path(to).name:
+            raise OutputError(labels.NO_NAME)
         paths = export(self.scene, self.session.objects, to, endings or self.files.endings)
+        if not paths:
+            raise OutputError(labels.NO_FORMAT)
         self.status.say(labels.exported(paths))
         return paths
 
@@ -302,7 +318,7 @@ class Annotator:
             button.on_click(lambda _, act=act: self._try(act))
 
     def _on_drawn(self, data: list[drawing.Feature]) -> None:
-        self._carry_out(drawing.changes(self.session.objects, data, self.placement))
+        self._carry_out(self.sent.changes(self.session.objects, data))
 
     def _on_mouse(self, type: str = "", coordinates: Sequence[float] = (), **_: object) -> None:
         """Wherever the mouse goes, the read-out follows."""
@@ -369,7 +385,9 @@ class Annotator:
         try:
             added = [one for polygon in changes.added if (one := self._segment(polygon, failures))]
             edited = {
-                id: one for id, polygon in changes.edited.items() if (one := self._segment(polygon, failures))
+                id: one
+                for id, polygon in changes.edited.items()
+                if (one := self._segment(polygon, failures, self.session.get(id)))
             }
         except BaseException:
             self._refresh()  # the map forgets what was not looked into
@@ -380,14 +398,31 @@ class Annotator:
         seconds = time.perf_counter() - start
         self.status.say(labels.found(done, seconds) if done else labels.deleted(changes.deleted))
 
-    def _segment(self, polygon: Polygon, failures: list[SarTutorError]) -> Annotation | None:
-        """The object in a shape in degrees; None where it fails, with the reason added to `failures`."""
+    def _segment(
+        self, polygon: Polygon, failures: list[SarTutorError], before: Annotation | None = None
+    ) -> Annotation | None:
+        """The object in a shape in degrees; None where it fails, with the reason added to `failures`.
+
+        Clicks of the object that it replaces count on where they lie in the new shape.
+        """
         kind: Kind = "box" if drawing.same(polygon, polygon.envelope) else "polygon"
+        points = [] if before is None else self._clicks_in(polygon, before)
         try:
-            return self._annotated(self.segmenter.segment(*self.placement.from_map(polygon)), kind)
+            drawn, crs = self.placement.from_map(polygon)
+            return self._annotated(self.segmenter.segment(drawn, crs, points), kind)
         except SarTutorError as error:
             failures.append(error)
             return None
+
+    def _clicks_in(self, polygon: Polygon, before: Annotation) -> list[PromptPoint]:
+        """Clicks of an object that lie in a shape in degrees, in the coordinates that such shapes are asked in."""
+        crs = DEGREES if self.placement.on_earth else None
+        places = [(*self.placement.point_to_map(x, y, before.crs), inside) for x, y, inside in before.points]
+        return [
+            (*self.placement.point_from_map(lon, lat, crs), inside)
+            for lon, lat, inside in places
+            if polygon.contains(Point(lon, lat))
+        ]
 
     def _ask_again(self, chosen: Annotation, points: Sequence[PromptPoint]) -> Segmented:
         """The model's answer to an object's shape, or to points alone, with other points."""
@@ -429,6 +464,8 @@ class Annotator:
 
     def _travel(self, step: Callable[[], bool], done: str, nothing: str) -> None:
         """Undo or redo, and say which."""
+        if self.session.held_by is not None:
+            raise OutputError(labels.held(str(self.session.path), self.session.held_by))
         try:
             moved = step()
         finally:
@@ -446,7 +483,7 @@ class Annotator:
         self.panel.show_objects(objects, marked, self.session.held_by is not None)
         self.panel.undo.disabled = not self.session.can_undo
         self.panel.redo.disabled = not self.session.can_redo
-        self.control.data = drawing.features(objects, self.placement, chosen)
+        self.control.data = self.sent.features(objects, chosen)
 
     def _show_layers(self, chosen: Annotation | None) -> None:
         self.map.layers = (*self.backdrop.overlays, *self.masks.show(self.session.objects, chosen))
