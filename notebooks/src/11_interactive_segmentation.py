@@ -25,6 +25,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from sartutor.errors import DataError
 from sartutor.lab import data, plots
 from sartutor.lab.checks import check
 from sartutor.learn.sam import evaluate, inputs
@@ -186,8 +187,8 @@ for one in annotator.session.objects:
 # %% [markdown]
 # ## 5 · Export
 #
-# Three files come out: a GeoTIFF on the grid of the scene (0 outside, 1 inside, 255 no data), a GeoPackage with the outlines, and
-# GeoJSON in degrees for the web. We read the first two back and check them.
+# Three files come out: a GeoTIFF on the grid of the scene (0 outside, 1 inside, 255 no data), a GeoPackage with the outlines, and, where
+# the scene says where it lies, GeoJSON in degrees for the web. We read the first two back and check them.
 
 # %%
 import geopandas
@@ -267,8 +268,8 @@ if scores:
 # %% [markdown]
 # ## 7 · Annotate, adapt, annotate better
 #
-# What you accept can teach. The export *folder to train with* cuts the scene into chips, puts neighbouring chips into different splits with a
-# strip left out between them, marks accepted objects with 1 and what is open or rejected as *ignore*. `sartutor adapt` takes such a folder as it
+# What you accept can teach. The export *folder to train with* cuts the scene into chips, draws by lot which chips are for training, validation
+# and test, leaves out a strip between them, marks accepted objects with 1 and what is open or rejected as *ignore*. `sartutor adapt` takes such a folder as it
 # is ([07](07_sam_adapters.ipynb) shows what adaptation does).
 #
 # To see the loop without an hour of clicking, we take the place of a careful annotator: every labelled object gets a box; where the mask
@@ -291,10 +292,17 @@ def careful(part):
     return replace(from_mask(part[window.toslices()], window, scene.grid, "manual"), status="accepted")
 
 
+# %% [markdown]
+# All objects, accepted, become chips with masks. The table says which chip is for what.
+
+# %%
 drawn = [careful(part) for part in objects]
 folder = None
-if len(drawn) >= 3:
+try:
     folder = write_training(scene, drawn, data.runs_folder(PRESET, example.key) / "11-training")
+except DataError as error:
+    print(error)
+else:
     by_hand = sum(one.kind == "manual" for one in drawn)
     print(f"{len(drawn)} objects accepted, {by_hand} of them outlined by hand")
     print((folder / "splits.csv").read_text())
@@ -322,7 +330,7 @@ if folder is not None:
         print(
             f"{'your own model' if '/' in name else name:16} IoU {found['iou']:.2f} of {found['n']} objects"
         )
-    print(f"Annotator(scene, {made.out.name!r}) draws with it.")
+    print(f"Annotator(scene, {str(made.out)!r}) draws with it.")
 
 # %% [markdown]
 # ## 8 · What does prompting save?
@@ -363,7 +371,7 @@ recorded.round(2)
 #
 # Two people never draw the same. Their session files can be compared (how many objects both found, how alike their masks are, and
 # $\kappa$, agreement beyond chance, pixel by pixel), listed where they differ, and merged; conflicts stay open for somebody to decide. Here the
-# second person draws looser boxes and misses the smallest object.
+# second person draws looser boxes and misses one object.
 
 # %%
 from sartutor.lab.annotator import Session
@@ -383,6 +391,9 @@ def session_of(name, parts, times):
     session.close()
     return path
 
+
+# %% [markdown]
+# Two files, two people:
 
 # %%
 differing = None

@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
@@ -123,6 +124,7 @@ class Study:
         self.log = Path(log)
         self._clock = clock
         self._begun: float | None = None
+        self._ended: float | None = None
         self.done = read_log(self.log) if self.log.exists() else []
         if [Trial(row.object, row.way) for row in self.done] != list(self.trials[: len(self.done)]):
             raise DataError(f"{self.log} is the log of another study; choose another file.")
@@ -134,20 +136,22 @@ class Study:
 
     def begin(self) -> None:
         """Start the clock of the present trial; again, to start it anew."""
-        self._begun = self._clock()
+        self._begun, self._ended = self._clock(), None
 
     def end(self, iou: float | None = None) -> Timed:
         """Stop the clock, write the row, and go on to the next trial.
 
-        Raises DataError where no clock runs, OutputError where the row cannot be written (the trial then stays).
+        Raises DataError where no clock runs, OutputError where the row cannot be written: the trial then stays, with
+        the clock stopped, and can be ended again.
         """
         trial = self.trial
         if trial is None or self._begun is None:
             raise DataError("no trial of the study is running; begin one first.")
-        row = Timed(trial.object, trial.way, round(self._clock() - self._begun, 3), iou)
+        self._ended = self._ended or self._clock()
+        row = Timed(trial.object, trial.way, round(self._ended - self._begun, 3), iou)
         _append(row, self.log)
         self.done.append(row)
-        self._begun = None
+        self._begun = self._ended = None
         return row
 
 
@@ -174,17 +178,20 @@ def _row(path: Path | str, number: int, cells: Sequence[str]) -> Timed:
 
 
 def _append(row: Timed, path: Path) -> None:
+    """Add a row, after the header where there is none; what cannot be written whole is not written at all."""
     check_writable(path)
-    new = not path.exists()
+    size = path.stat().st_size if path.exists() else 0
     try:
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            if new:
+            if not size:
                 writer.writerow([field.name for field in fields(Timed)])
             writer.writerow(["" if value is None else value for value in astuple(row)])
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        with suppress(OSError):
+            os.truncate(path, size)
         raise OutputError(f"cannot write {path} ({error.strerror}); choose a folder with room.") from error
 
 

@@ -20,6 +20,7 @@ from shapely.geometry import Polygon, box, mapping
 from sartutor.errors import CheckpointError, DataError, GeometryError, OutputError
 from sartutor.lab.annotator import Annotator, Segmenter, Session, canvas, labels
 from sartutor.lab.annotator.annotation import packed
+from sartutor.sar.coordinates import transform_points
 from sartutor.sar.scene import Band, Grid, Scene
 
 SQUARE = box(600_080, 5_199_780, 600_230, 5_199_930)
@@ -48,10 +49,14 @@ def on_map(annotator: Annotator, shape: Polygon) -> Polygon:
     return Polygon([(round(x, 6), round(y, 6)) for x, y in degrees.exterior.coords])
 
 
+def unnumbered(shape: Polygon) -> dict:
+    """A feature as the browser sends it after drawing."""
+    return {"type": "Feature", "properties": {"style": {}}, "geometry": mapping(shape)}
+
+
 def drag(annotator: Annotator, shape: Polygon) -> None:
     """What the browser sends when a shape was drawn: all features, the new one without a number."""
-    feature = {"type": "Feature", "properties": {"style": {}}, "geometry": mapping(on_map(annotator, shape))}
-    annotator.control.set_state({"data": [*annotator.control.data, feature]})
+    annotator.control.set_state({"data": [*annotator.control.data, unnumbered(on_map(annotator, shape))]})
 
 
 def press(annotator: Annotator, key: str) -> None:
@@ -349,7 +354,7 @@ def test_a_scene_that_lies_nowhere_on_the_earth_is_shown_on_a_grid_of_pixels(tmp
     scene = annotating.scene(None)
     scene = replace(scene, grid=replace(scene.grid, crs=crs))
     annotator = Annotator(scene, session_path=tmp_path / "kept.sqlite")
-    assert labels.NO_CRS in status(annotator)
+    assert (labels.NO_CRS if crs is None else labels.OFF_MAP) in status(annotator)
     drag(annotator, box(8, 7, 23, 22))
     (found,) = annotator.session.objects
     assert found.pixels == 100
@@ -359,6 +364,50 @@ def test_a_scene_that_lies_nowhere_on_the_earth_is_shown_on_a_grid_of_pixels(tmp
     assert in_step(annotator)
     again = Annotator(scene, session_path=annotator.session.path)
     assert in_step(again)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid(Affine(10, 0, 300_000, 0, -10, 1_000_000), CRS.from_epsg(32601), 40, 60),
+        Grid(Affine(10, 0, 20_037_308, 0, -10, 1_000_000), CRS.from_epsg(3857), 40, 60),
+        Grid(Affine(1e-4, 0, 179.997, 0, -1e-4, 9), annotating.DEGREES, 40, 60),
+    ],
+    ids=["utm", "mercator", "degrees"],
+)
+def test_masks_across_the_antimeridian_lie_on_the_picture(tmp_path, grid):
+    if grid.crs == CRS.from_epsg(32601):  # zone 1 begins at the antimeridian
+        x, y = transform_points(np.array([[180.0, 9.0]]), annotating.DEGREES, grid.crs)[0]
+        grid = replace(grid, transform=Affine(10, 0, x - 150, 0, -10, y))
+    scene = replace(annotating.scene(), grid=grid)
+    annotator = Annotator(scene, session_path=tmp_path / "kept.sqlite")
+    for west in (8, 30):
+        corners = [
+            grid.transform @ point for point in ((west, 8), (west + 15, 8), (west + 15, 23), (west, 23))
+        ]
+        shape = annotator.placement.to_map(Polygon(corners), grid.crs)
+        annotator.control.set_state({"data": [*annotator.control.data, unnumbered(shape)]})
+    (south, west), (north, east) = annotator.map.layers[0].bounds
+    around = box(west, south, east, north).buffer(1e-4)
+    assert around.area < 1
+    for layer in annotator.map.layers[1:]:
+        (south, west), (north, east) = layer.bounds
+        assert around.contains(box(west, south, east, north))
+    assert all(around.contains(Polygon(f["geometry"]["coordinates"][0])) for f in annotator.control.data)
+    assert annotator.session.objects[0].pixels == 100
+    assert in_step(annotator)
+
+
+def test_a_scene_at_the_pole_is_shown_as_pixels(tmp_path):
+    for corner in (-300_000, 300_000):
+        grid = Grid(Affine(10_000, 0, corner, 0, -10_000, 300_000), CRS.from_epsg(3413), 40, 60)
+        annotator = Annotator(
+            replace(annotating.scene(), grid=grid), session_path=tmp_path / f"{corner}.sqlite"
+        )
+        assert labels.OFF_MAP in status(annotator)
+        assert min(picture(annotator.map.layers[0]).shape[:2]) >= 40
+        annotator.draw(box(*(grid.transform @ (8, 23)), *(grid.transform @ (23, 8))))
+        assert annotator.session.objects[0].pixels == 100
 
 
 def test_a_rotated_scene_is_shown_where_it_lies(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from itertools import pairwise
 
@@ -79,6 +80,25 @@ def test_a_row_that_cannot_be_written_leaves_the_trial(tmp_path):
     with pytest.raises(OutputError, match=r"log\.csv"):
         study.end()
     assert study.trial == study.trials[0]
+
+
+def test_a_full_disk_costs_neither_the_log_nor_the_time(tmp_path, monkeypatch):
+    clock, log = Clock(), tmp_path / "log.csv"
+    study = Study(plan([1, 2]), log, clock)
+    study.begin()
+    clock.now += 7
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        study.end()
+    assert log.read_text() == ""
+    monkeypatch.undo()
+    clock.now += 500
+    assert study.end().seconds == 7
+    assert read_log(log) == study.done
 
 
 @pytest.mark.parametrize(

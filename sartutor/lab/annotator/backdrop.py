@@ -141,7 +141,7 @@ class Backdrop(widgets.VBox):
     def _draw(self, overlay: Overlay, shown: Shown) -> None:
         picture = colored(shown, *self._ranges[shown.layer.name])
         with overlay.hold_sync():
-            overlay.url, overlay.bounds = picture.url, picture.bounds
+            overlay.url, overlay.bounds = picture.url, self.placement.near(picture.bounds)
             overlay.alt = labels.scene_picture(self.scene.name)
 
     def _on_stretch(self, change: dict[str, Any]) -> None:

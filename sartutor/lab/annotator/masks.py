@@ -46,11 +46,8 @@ class Masks:
         picture = mask_picture(one.mask, grid, one.status)
         overlay = self._overlays.setdefault(one.id, Overlay(opacity=self.opacity))
         with overlay.hold_sync():
-            overlay.url, overlay.bounds, overlay.alt = (
-                picture.url,
-                picture.bounds,
-                labels.mask_picture(one.id),
-            )
+            overlay.url, overlay.bounds = picture.url, self.placement.near(picture.bounds)
+            overlay.alt = labels.mask_picture(one.id)
         self._drawn[one.id] = one
 
     def _points(self, one: Annotation) -> list[ipyleaflet.CircleMarker]:

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import shapely
 from affine import Affine
 from rasterio.crs import CRS
-from shapely.affinity import affine_transform
+from shapely.affinity import affine_transform, translate
 from shapely.geometry import Polygon
 
 from sartutor.errors import GeometryError
+from sartutor.lab.annotator.degrees import DEGREES, unwrapped
 from sartutor.sar.coordinates import apply_affine, bounds, transform_points
 from sartutor.sar.scene import Grid
 
-DEGREES = CRS.from_epsg(4326)
+MAP_LIMIT_DEG = 85.05
+"""Latitude, north and south, beyond which web mercator shows nothing."""
+
+Corners = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,40 @@ class Placement:
 
     @cached_property
     def on_earth(self) -> bool:
-        """Whether the scene says where on the Earth it lies; local and engineering coordinates do not."""
+        """Whether the scene says where on the Earth it lies, and the map reaches there.
+
+        Local and engineering coordinates do not say it; web mercator ends before the poles.
+        """
         if self.grid.crs is None:
             return False
         try:
-            bounds(self.grid, DEGREES)
+            _, south, _, north = bounds(self.grid, DEGREES)
         except GeometryError:
             return False
-        return True
+        return south > -MAP_LIMIT_DEG and north < MAP_LIMIT_DEG and not self._holds_a_pole
+
+    @property
+    def _holds_a_pole(self) -> bool:
+        poles = transform_points(np.array([[0.0, 90.0], [0.0, -90.0]]), DEGREES, self.grid.crs)
+        pixels = apply_affine(~self.grid.transform, poles)
+        inside = (pixels > 0) & (pixels < (self.grid.width, self.grid.height))
+        return bool((np.isfinite(pixels) & inside).all(axis=1).any())
+
+    @cached_property
+    def _middle(self) -> float:
+        """Longitude of the scene's middle, beyond 180 degrees where it lies across the antimeridian."""
+        west, _, east, _ = bounds(self.grid, DEGREES)
+        return (west + east) / 2
+
+    def turns(self, lon: float) -> float:
+        """Degrees, whole turns, that bring a longitude near to the scene, where the map shows it."""
+        return 360.0 * round((self._middle - lon) / 360) if self.on_earth else 0.0
+
+    def near(self, corners: Corners) -> Corners:
+        """((south, west), (north, east)) moved by whole turns to where the map shows the scene."""
+        (south, west), (north, east) = corners
+        turn = self.turns((west + east) / 2)
+        return (south, west + turn), (north, east + turn)
 
     def on_map(self, part: Grid) -> Grid:
         """A part of the scene's grid, or a coarser one over it, with coordinates that can be shown."""
@@ -56,8 +85,9 @@ class Placement:
         """A polygon in `crs` (None: coordinates of the scene) in degrees."""
         if not self.on_earth:
             return affine_transform(polygon, self._to_degrees.to_shapely())
-        crs = crs or self.grid.crs
-        return shapely.transform(polygon, lambda ring: transform_points(ring, crs, DEGREES))
+        whole = unwrapped(polygon, crs or self.grid.crs, DEGREES)
+        west, _, east, _ = whole.bounds
+        return translate(whole, self.turns((west + east) / 2))
 
     def point_from_map(self, lon: float, lat: float, crs: CRS | None) -> tuple[float, float]:
         """A place on the map as x and y in `crs` (None: coordinates of the scene)."""
@@ -73,6 +103,7 @@ class Placement:
         place = np.array([[x, y]], float)
         if self.on_earth:
             lon, lat = transform_points(place, crs or self.grid.crs, DEGREES)[0]
+            lon += self.turns(lon)
         else:
             lon, lat = apply_affine(self._to_degrees, place)[0]
         return float(lon), float(lat)

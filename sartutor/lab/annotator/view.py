@@ -494,4 +494,6 @@ class Annotator:
         first = labels.resumed(count, self.session.path) if count else labels.START
         if self.session.held_by is not None:
             first = labels.held(str(self.session.path), self.session.held_by)
-        return first if self.placement.on_earth else f"{labels.NO_CRS} {first}"
+        if self.placement.on_earth:
+            return first
+        return f"{labels.NO_CRS if self.scene.grid.crs is None else labels.OFF_MAP} {first}"
