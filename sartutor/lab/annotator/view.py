@@ -332,7 +332,9 @@ class Annotator:
         if mode:
             self.point(lat, lon, inside=mode == 1)
         elif under := self._under(lat, lon):
-            self._refresh(min(under, key=lambda one: one.polygon.area).id)
+            self._show(
+                min(under, key=lambda one: one.polygon.area).id
+            )  # shapes may be being edited or deleted
 
     def _under(self, lat: float, lon: float) -> list[Annotation]:
         """Objects whose shape holds a place on the map."""
@@ -474,6 +476,11 @@ class Annotator:
 
     def _refresh(self, chosen: int | None = None) -> None:
         """Show what the session holds: masks first, which are waited for, then the list and the drawn shapes."""
+        chosen = self._show(chosen)
+        self.control.data = self.sent.features(self.session.objects, chosen)
+
+    def _show(self, chosen: int | None) -> int | None:
+        """Show masks and list; the number of the object that is chosen now."""
         objects = self.session.objects
         ids = [one.id for one in objects]
         wanted = (chosen, self.panel.chosen, *ids[-1:])
@@ -483,7 +490,7 @@ class Annotator:
         self.panel.show_objects(objects, marked, self.session.held_by is not None)
         self.panel.undo.disabled = not self.session.can_undo
         self.panel.redo.disabled = not self.session.can_redo
-        self.control.data = self.sent.features(objects, chosen)
+        return chosen
 
     def _show_layers(self, chosen: Annotation | None) -> None:
         self.map.layers = (*self.backdrop.overlays, *self.masks.show(self.session.objects, chosen))
