@@ -19,10 +19,7 @@ NOTHING = "nothing"
 GATE = "gate weights"
 OPACITY, OPACITY_TIP = "Masks", "How strongly masks cover the picture"
 MODEL, MODEL_TIP = "Model", "Name of a model, or path of your own checkpoint"
-MODE, MODE_TIPS = (
-    "Click",
-    ("A click chooses an object", "A click adds to the chosen object", "A click takes away from it"),
-)
+MODE_TIPS = ("A click chooses an object", "A click adds to the chosen object", "A click takes away from it")
 MODES = ("choose", "+ point", "− point")
 FULL, FULL_TIP = "Full view", "Look for one object in all that the map shows"
 CHANGED, CHANGED_TIP = "Changed", "Propose what changed most between the two dates"
