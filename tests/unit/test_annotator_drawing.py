@@ -26,7 +26,7 @@ def held(tmp_path):
         drawn = placement.to_map(corners, annotating.UTM)
         session.add(annotating.annotation(scene, drawn, annotating.DEGREES))
     sent = Sent(placement)
-    return session.objects, sent, sent.features(session.objects, None)
+    return session.objects, sent, sent.features(session.objects)
 
 
 def unnumbered(polygon: Polygon) -> dict:
@@ -75,8 +75,8 @@ def test_a_shape_that_was_undone_meanwhile_does_not_come_back(held):
 
 def test_objects_that_were_added_while_a_box_was_drawn_are_not_deleted(held):
     objects, sent, _ = held
-    early = sent.features(objects[:1], None)
-    sent.features(objects, None)
+    early = sent.features(objects[:1])
+    sent.features(objects)
     found = sent.changes(objects, [*early, unnumbered(BOX)])
     assert found.added == [BOX]
     assert not found.deleted
@@ -92,7 +92,7 @@ def test_a_shape_with_a_hole_is_not_edited_by_being_shown(held):
     objects, sent, _ = held
     inner = box(10.3105, 46.9405, 10.3115, 46.9415)
     lake = replace(objects[0], polygon=Polygon(BOX.exterior, [inner.exterior]))
-    data = sent.features([lake], None)
+    data = sent.features([lake])
     assert not sent.changes([lake], [*data])
     assert sent.changes([lake], [*data, unnumbered(BOX.buffer(0.1).envelope)]).edited == {}
 

@@ -263,8 +263,7 @@ def test_the_list_chooses_what_delete_deletes(annotator):
         drag(annotator, translate(SQUARE, offset, 0))
     assert annotator.panel.chosen == 3
     annotator.panel.objects.value = 2
-    strong = [feature["properties"]["style"]["weight"] for feature in annotator.control.data]
-    assert strong[1] > strong[0] == strong[2]
+    assert annotator.frontend.chosen == 2
     annotator.panel.delete.click()
     assert [o.id for o in annotator.session.objects] == [1, 3]
     assert in_step(annotator)
@@ -558,6 +557,22 @@ def test_a_click_chooses_the_object_below_it(annotator):
     assert annotator.panel.chosen == 1
     send_mouse(annotator, "click", lat + 1, lon)
     assert annotator.panel.chosen == 1
+
+
+def test_only_other_shapes_are_sent_to_the_map(annotator):
+    """What is sent again ends the editing of shapes in the browser, and takes the longer the more there are."""
+    for offset in (0, 200):
+        drag(annotator, translate(SQUARE, offset, 0))
+    sent = []
+    annotator.control.observe(lambda change: sent.append(change["new"]), "data")
+    lon, lat = on_map(annotator, SQUARE).centroid.coords[0]
+    send_mouse(annotator, "click", lat, lon)
+    annotator.panel.threshold.value = 0.3
+    for key in ("a", "r", "z", "y", "j"):
+        press(annotator, key)
+    assert sent == []
+    press(annotator, "Delete")
+    assert len(sent) == 1
 
 
 def test_another_model_is_asked_from_now_on_or_the_old_one_stays(annotator, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ipyleaflet
 import traitlets
@@ -29,9 +29,15 @@ class Overlay(ipyleaflet.ImageOverlay):
     class_name = traitlets.Unicode().tag(sync=True, o=True)
 
 
-def draw_control() -> ipyleaflet.DrawControl:
+class Drawing(ipyleaflet.DrawControl):
+    """A draw control whose shapes are not sent back to the browser that sent them."""
+
+    data: traitlets.List[Any] = traitlets.List().tag(sync=True, echo_update=False)
+
+
+def draw_control() -> Drawing:
     """Rectangles and polygons, edit and delete; the rectangle tool stays on until it is cancelled."""
-    control = ipyleaflet.DrawControl(
+    control = Drawing(
         rectangle={"shapeOptions": drawing.style(), "showArea": False, "repeatMode": True},
         polygon={"shapeOptions": drawing.style(), "showArea": False, "allowIntersection": False},
         position="topleft",

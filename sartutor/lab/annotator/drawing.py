@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from shapely.geometry import MultiPoint, Point, Polygon, shape
 
@@ -52,18 +53,26 @@ class Sent:
     def __init__(self, placement: Placement) -> None:
         self.placement = placement
         self.revision = 0
-        self._shapes: dict[int, Shapes] = {}
+        self._shapes: dict[int, Shapes] = {0: {}}
+        self._placed: WeakKeyDictionary[Annotation, Polygon] = WeakKeyDictionary()
 
-    def features(self, objects: Sequence[Annotation], chosen: int | None) -> list[Feature]:
-        """The draw control's `data` that shows these objects, the chosen one with a stronger line."""
-        self.revision += 1
+    def shape(self, one: Annotation) -> Polygon:
+        """Where an object's shape lies on the map, in degrees; computed once."""
+        if one not in self._placed:
+            self._placed[one] = self.placement.to_map(one.polygon, one.crs)
+        return self._placed[one]
+
+    def features(self, objects: Sequence[Annotation]) -> list[Feature]:
+        """The draw control's `data` that shows these objects; a new revision only where a shape is another."""
         shapes = {one.id: self._shown(one) for one in objects}
-        self._shapes[self.revision] = shapes
-        self._shapes.pop(self.revision - self.REMEMBERED, None)
+        if shapes != self._shapes[self.revision]:
+            self.revision += 1
+            self._shapes[self.revision] = shapes
+            self._shapes.pop(self.revision - self.REMEMBERED, None)
         return [
             {
                 "type": "Feature",
-                "properties": {"id": id, "revision": self.revision, "style": style(strong=id == chosen)},
+                "properties": {"id": id, "revision": self.revision, "style": style(strong=False)},
                 "geometry": _geometry(shape),
             }
             for id, shape in shapes.items()
@@ -78,7 +87,7 @@ class Sent:
         return changes(told, known, data)
 
     def _shown(self, one: Annotation) -> Polygon:
-        return Polygon(self.placement.to_map(one.polygon, one.crs).exterior)
+        return Polygon(self.shape(one).exterior)
 
 
 def style(strong: bool = True) -> dict[str, Any]:

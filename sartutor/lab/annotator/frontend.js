@@ -1,4 +1,5 @@
-// What only the browser can do: hear keys, and cut the upper of two pictures along a line (swipe).
+// What only the browser can do: hear keys, cut the upper of two pictures along a line (swipe), and mark a shape that may
+// be being edited.
 
 const ROOT = ".sartutor-annotator";
 const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable=true]";
@@ -60,6 +61,36 @@ function swipe(root, model) {
   return () => cancelAnimationFrame(frame);
 }
 
+// The chosen object's shape has a strong line. No shape is made anew for that, and the map's tools, which put styles back
+// that they found, are followed.
+function mark(model) {
+  let alive = true;
+  const followed = new Set();
+  const restyle = async () => {
+    const control = await model.widget_manager.get_model(model.get("control").slice("IPY_MODEL_".length));
+    const views = await Promise.all(Object.values(control.views ?? {}));
+    if (!alive) return;
+    for (const source of [control, ...views.map((view) => view.map_view.obj)]) {
+      if (followed.has(source)) continue;
+      followed.add(source);
+      source.on("change:data draw:editstop draw:deletestop", restyle);
+    }
+    for (const view of views) {
+      view.feature_group?.eachLayer((shape) => {
+        const id = shape.feature?.properties.id;
+        if (id !== undefined) shape.setStyle({ weight: id === model.get("chosen") ? 3 : 1.5 });
+      });
+    }
+  };
+  model.on("change:chosen", restyle);
+  restyle();
+  return () => {
+    alive = false;
+    model.off("change:chosen", restyle);
+    for (const source of followed) source.off("change:data draw:editstop draw:deletestop", restyle);
+  };
+}
+
 function render({ model, el }) {
   el.style.display = "none";
   let undo = [];
@@ -73,7 +104,7 @@ function render({ model, el }) {
     root.setAttribute("role", "application");
     root.setAttribute("aria-label", model.get("label"));
     root.setAttribute("data-lm-suppress-shortcuts", "true");
-    undo = [listen(root, model), swipe(root, model)];
+    undo = [listen(root, model), swipe(root, model), mark(model)];
   };
   attach();
   return () => undo.forEach((stop) => stop());

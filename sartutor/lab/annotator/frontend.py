@@ -1,4 +1,4 @@
-"""What only the browser can do, as a widget without a face: keys heard wherever the annotator has the focus, swipe."""
+"""What only the browser can do, as a widget without a face: keys heard wherever the focus is, swipe, a strong line."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from importlib.resources import files
 
 import anywidget
 import traitlets
+from ipywidgets import Widget, widget_serialization
 
 SOURCE = files(__package__).joinpath("frontend.js")
 
 
 class Frontend(anywidget.AnyWidget):
-    """Hears keys and cuts the upper picture at `swipe`, a share of the map's width.
+    """Hears keys, cuts the upper picture at `swipe`, a share of the map's width, and marks one shape.
 
-    `heard` are the names of the keys that are wanted, `tools` drawing tools by key, which stay in the browser. Arrows,
-    Enter and Escape are heard while `drafting`, and left to the map otherwise.
+    `chosen` is the number of the shape of the draw control `control` that is drawn with a strong line. `heard` are the
+    names of the keys that are wanted, `tools` drawing tools by key, which stay in the browser. Arrows, Enter and Escape
+    are heard while `drafting`, and left to the map otherwise.
     """
 
     _esm = SOURCE.read_text("utf-8")
@@ -24,11 +26,13 @@ class Frontend(anywidget.AnyWidget):
     drafting = traitlets.Bool(False).tag(sync=True)
     swipe = traitlets.Float(1.0).tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
+    control = traitlets.Instance(Widget).tag(sync=True, **widget_serialization)
+    chosen = traitlets.Int(None, allow_none=True).tag(sync=True)
 
     def __init__(
-        self, label: str, acts: Mapping[str, Callable[[], object]], tools: Mapping[str, str]
+        self, label: str, acts: Mapping[str, Callable[[], object]], tools: Mapping[str, str], control: Widget
     ) -> None:
-        super().__init__(label=label, heard=list(acts), tools=dict(tools))
+        super().__init__(label=label, heard=list(acts), tools=dict(tools), control=control)
         self._acts = dict(acts)
         self.on_msg(self._on_message)
 

@@ -80,7 +80,7 @@ class Annotator:
         self.masks = Masks(self.placement)
         self.draft = Draft(self.map)
         acts = {key: partial(self._try, act) for key, act in shortcuts(self).items()}
-        self.frontend = Frontend(labels.ANNOTATOR, acts, TOOLS)
+        self.frontend = Frontend(labels.ANNOTATOR, acts, TOOLS, self.control)
         self.widget = self._framed()
         self._refresh()
         self._listen()
@@ -146,10 +146,7 @@ class Annotator:
         """Objects where most changed between the two dates and none is yet, strongest first."""
         start = time.perf_counter()
         self.status.say(labels.PROPOSING, "busy")
-        known = [
-            self.placement.to_map(one.polygon, one.crs).buffer(drawing.ROUNDING)
-            for one in self.session.objects
-        ]
+        known = [self.sent.shape(one).buffer(drawing.ROUNDING) for one in self.session.objects]
         found = [
             self._annotated(one, "change")
             for one in self.segmenter.proposals()
@@ -332,16 +329,12 @@ class Annotator:
         if mode:
             self.point(lat, lon, inside=mode == 1)
         elif under := self._under(lat, lon):
-            self._show(
-                min(under, key=lambda one: one.polygon.area).id
-            )  # shapes may be being edited or deleted
+            self._refresh(min(under, key=lambda one: one.polygon.area).id)
 
     def _under(self, lat: float, lon: float) -> list[Annotation]:
         """Objects whose shape holds a place on the map."""
         place = Point(lon, lat)
-        return [
-            one for one in self.session.objects if self.placement.to_map(one.polygon, one.crs).contains(place)
-        ]
+        return [one for one in self.session.objects if self.sent.shape(one).contains(place)]
 
     def _pointed_at(self, lat: float, lon: float) -> Annotation | None:
         """Which object a point is for: the chosen one, unless only others hold the place."""
@@ -475,12 +468,10 @@ class Annotator:
         self.status.say(done if moved else nothing)
 
     def _refresh(self, chosen: int | None = None) -> None:
-        """Show what the session holds: masks first, which are waited for, then the list and the drawn shapes."""
-        chosen = self._show(chosen)
-        self.control.data = self.sent.features(self.session.objects, chosen)
+        """Show what the session holds: masks first, which are waited for, then the list and the drawn shapes.
 
-    def _show(self, chosen: int | None) -> int | None:
-        """Show masks and list; the number of the object that is chosen now."""
+        Shapes, which may be being edited or deleted, are sent only where they are others than the map holds.
+        """
         objects = self.session.objects
         ids = [one.id for one in objects]
         wanted = (chosen, self.panel.chosen, *ids[-1:])
@@ -490,7 +481,8 @@ class Annotator:
         self.panel.show_objects(objects, marked, self.session.held_by is not None)
         self.panel.undo.disabled = not self.session.can_undo
         self.panel.redo.disabled = not self.session.can_redo
-        return chosen
+        self.frontend.chosen = chosen
+        self.control.data = self.sent.features(objects)
 
     def _show_layers(self, chosen: Annotation | None) -> None:
         self.map.layers = (*self.backdrop.overlays, *self.masks.show(self.session.objects, chosen))
