@@ -33,6 +33,7 @@ from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.objectives import PromptLoss
 from sartutor.learn.sam.predictor import Predictor
+from sartutor.learn.sam.prompts import MAX_POINTS
 from sartutor.learn.sam.samples import MOST_BOXES, Batch
 from sartutor.presets import SAM_SIZES
 from sartutor.sim import shapes
@@ -59,7 +60,8 @@ def sample(side: int, count: int) -> Batch:
         target[:, low + 9 : high - 9, low + 9 : high - 9] = True
         boxes[0, i] = torch.tensor([low, low, high, high])
     image = torch.rand(1, 2, 3, side, side).half()
-    return {"image": image, "target": target, "known": torch.ones_like(target), "box": boxes}
+    known, points = torch.ones_like(target), torch.full((1, MAX_POINTS, 3), -1.0)
+    return {"image": image, "target": target, "known": known, "box": boxes, "points": points}
 
 
 def stepper(model: AdaptedSam, loss_of: PromptLoss, batch: Batch) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from sartutor.errors import SarTutorError
 
 if TYPE_CHECKING:
     from sartutor.catalog import Item
+    from sartutor.learn.adapt import Adapted
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -33,6 +34,8 @@ app = typer.Typer(
 )
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+PresetOption = Annotated[str, typer.Option(help="smoke, laptop or paper.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -218,7 +221,7 @@ def pretrain(
     method: Annotated[str, typer.Option(help="simmim or mixmae.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write: NAME.safetensors.")],
     backbone: Annotated[
-        str | None, typer.Option(help="sam or swin; sam for simmim and swin for mixmae by default.")
+        str | None, typer.Option(help="sam, vit or swin; sam for simmim and swin for mixmae by default.")
     ] = None,
     branch: Annotated[
         str | None,
@@ -226,7 +229,7 @@ def pretrain(
             help="primary or secondary encoder, for its bands; by default all bands, for sam the primary ones."
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    preset: PresetOption = "laptop",
     weighting: Annotated[
         str, typer.Option(help="Weights from backscatter: per_channel, shared_avg or none.")
     ] = "per_channel",
@@ -235,7 +238,7 @@ def pretrain(
     ] = "physical",
     strength: Annotated[float, typer.Option(help="s in the weights exp(s (1 - n)).")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, chips and masks.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     init: Annotated[Path | None, typer.Option(help="Checkpoint of the same kind to start from.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -278,7 +281,7 @@ def evaluate(
     report: Annotated[Path | None, typer.Option(help="Report to write: NAME.json.")] = None,
     least_pixels: Annotated[int, typer.Option(min=1, help="Smaller parts of a mask are no objects.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Of the boxes of --prompt jitter.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Score a prompted model on labelled images, beside filling the box and Otsu's threshold in it."""
@@ -298,7 +301,7 @@ def evaluate(
 def adapt(
     folder: Annotated[Path, typer.Argument(help="A folder of your own data with splits train and val.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write: NAME.safetensors.")],
-    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    preset: PresetOption = "laptop",
     init: Annotated[
         str | None,
         typer.Option(help="Start from this model, encoder of `pretrain`, or adapted model: a name or path."),
@@ -323,8 +326,19 @@ def adapt(
             help="near encodes the surroundings of a box, chip the model's size in pixels; repeat it for both."
         ),
     ] = None,
+    prompts: Annotated[
+        str,
+        typer.Option(help="What to learn from: loose boxes, tight ones, or points: also clicks on objects."),
+    ] = "loose",
+    tuning: Annotated[
+        str, typer.Option(help="What an encoder learns: adapters, or lora: low-rank updates of its weights.")
+    ] = "adapters",
+    activation: Annotated[str, typer.Option(help="gelu or relu, in the adapters.")] = "gelu",
+    encoders: Annotated[
+        str, typer.Option(help="pair: one for every three bands; stacked: one for all bands, phase 1 alone.")
+    ] = "pair",
     seed: Annotated[int, typer.Option(min=0, help="Of weights and samples.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Adapt Segment Anything to the objects in a folder; it goes on where it was stopped."""
@@ -332,29 +346,15 @@ def adapt(
     from sartutor.learn.checkpoints import refuse_complete
     from sartutor.learn.distributed import is_first
 
-    scales = tuple(scale) if scale else ("near",)
-    method = adapting.Method(fusion=fusion, alignment=alignment, loss=loss, scales=scales)  # type: ignore[arg-type]
+    choices: dict[str, Any] = {"fusion": fusion, "alignment": alignment, "loss": loss, "prompts": prompts}
+    choices |= {"tuning": tuning, "activation": activation, "encoders": encoders}
+    method = adapting.Method(**choices, scales=tuple(scale or ("near",)))  # type: ignore[arg-type]
     wanted = None if phases is None else _numbers(phases)
-    bar = sys.stderr.isatty()
+    settings = {"size": preset, "init": init, "phases": wanted, "method": method, "seed": seed}
     refuse_complete(out)
-    made = adapting.adapt(
-        folder,
-        out,
-        size=preset,
-        init=init,
-        phases=wanted,
-        method=method,
-        seed=seed,
-        device=device,
-        progress=bar,
-    )
-    if not is_first():
-        return
-    if as_json:
-        return _print_json({**vars(made), "out": str(made.out)})
-    for phase, steps, found in zip(made.ran, made.steps, made.val_iou, strict=True):
-        typer.echo(f"phase {phase}: {steps} steps, IoU of validation boxes {found:.3f}")
-    typer.echo(f"{made.out} written in {made.seconds:.0f} s")
+    made = adapting.adapt(folder, out, **settings, device=device, progress=sys.stderr.isatty())  # type: ignore[arg-type]
+    if is_first():
+        _print_adapted(made, as_json)
 
 
 def _numbers(text: str) -> list[int]:
@@ -412,6 +412,14 @@ def _print_item(entry: Item, paths: dict[str, Path], as_json: bool) -> None:
         return _print_json({**facts, "files": {name: str(path) for name, path in paths.items()}})
     typer.echo("\n".join(str(path) for path in paths.values()))
     typer.echo(f"credit: {entry.credit}; licence: {entry.licence}", err=True)
+
+
+def _print_adapted(made: Adapted, as_json: bool) -> None:
+    if as_json:
+        return _print_json({**vars(made), "out": str(made.out)})
+    for phase, steps, found in zip(made.ran, made.steps, made.val_iou, strict=True):
+        typer.echo(f"phase {phase}: {steps} steps, IoU of validation boxes {found:.3f}")
+    typer.echo(f"{made.out} written in {made.seconds:.0f} s")
 
 
 def _print_json(content: dict[str, Any]) -> None:

@@ -460,6 +460,9 @@ ADAPT_RECIPES = {
 }  # fmt: skip
 """Sizes of adaptation by preset."""
 
+LORA_RATE = 3.0
+"""Learning rate of low-rank updates, as a multiple of that of adapters."""
+
 
 @dataclass(frozen=True)
 class AvalancheRecipe:

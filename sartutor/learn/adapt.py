@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,16 +30,14 @@ from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.objectives import AlignmentLoss, PromptLoss, ValidationLoss
-from sartutor.learn.sam.samples import PromptedImages, branch_ranges, labelled_ids
+from sartutor.learn.sam.samples import PromptedImages, Prompts, branch_ranges, labelled_ids
 from sartutor.learn.simmim import SamSimMIM
-from sartutor.presets import ADAPT_RECIPES, SAM_SIZES, AdaptRecipe, preset
+from sartutor.presets import ADAPT_RECIPES, LORA_RATE, SAM_SIZES, AdaptRecipe, preset
 from sartutor.sar.folder import Dataset, open_dataset
 
 Alignment = Literal["supervised", "embedding"]
 """What the secondary encoder learns from: masks through the frozen decoder, or the primary encoder's embeddings."""
 
-Prompts = Literal["loose", "tight"]
-"""Boxes to learn from: as imprecise as people draw them, or as tight as the objects."""
 
 MOST_KEPT_BYTES = 4 * 2**30
 """Memory for embeddings of frozen encoders: 8 MB an image at 256 px with details, 4 MB at ViT-B."""
@@ -130,7 +128,8 @@ def adapt(
     written.
     """
     check_place(out)
-    method, recipe = method or Method(), recipe or ADAPT_RECIPES[preset(size).name]
+    method = method or Method()
+    recipe = recipe or preset_recipe(preset(size).name, method.tuning)
     data = open_dataset(folder)
     labelled_ids(data, "train")
     ranges = branch_ranges(data)
@@ -148,6 +147,16 @@ def adapt(
         scores.append(curve.best)
     _finish(start, out, {**header, "phases": list(done), "val_iou": scores, "steps": steps}, wanted)
     return Adapted(out, done, wanted, tuple(steps), tuple(scores), time.perf_counter() - began)
+
+
+def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:
+    """The sizes of a preset; low-rank updates learn faster than adapters in the phases that train an encoder."""
+    recipe = ADAPT_RECIPES[size]
+    if tuning == "adapters":
+        return recipe
+    first, second, last = recipe.phases
+    faster = [replace(phase, learning_rate=LORA_RATE * phase.learning_rate) for phase in (first, second)]
+    return replace(recipe, phases=(faster[0], faster[1], last))
 
 
 @dataclass(frozen=True)
@@ -327,10 +336,8 @@ class _Job:
     def _samples(self, split: str, draws: int, different: int | None = None) -> PromptedImages:
         side = SAM_SIZES[self.recipe.size].image_size
         seed = 2 * self.seed + (split == "val")
-        tight = self.method.prompts == "tight"
-        return PromptedImages(
-            self.data, split, self.ranges, side, draws, seed, self.method.scales, different, tight
-        )
+        scales, prompts = self.method.scales, self.method.prompts
+        return PromptedImages(self.data, split, self.ranges, side, draws, seed, scales, different, prompts)
 
     def _validation(self, kept: KeptEmbeddings | None) -> ValidationLoss:
         samples = self._samples("val", self.recipe.validation)

@@ -6,8 +6,9 @@ import pytest
 from adapting import write_folder
 
 from sartutor import cli
+from sartutor.learn.adapt import preset_recipe
 from sartutor.learn.checkpoints import load_tensors
-from sartutor.presets import ADAPT_RECIPES
+from sartutor.presets import ADAPT_RECIPES, LORA_RATE
 
 
 def run(*arguments) -> int:
@@ -57,6 +58,21 @@ def test_json_says_what_was_done(folder, tmp_path, capsys):
     assert load_tensors(out)[1]["scales"] == ["chip"]
 
 
+def test_choices_reach_the_checkpoint(folder, tmp_path):
+    out = tmp_path / "a.safetensors"
+    choices = {"tuning": "lora", "activation": "relu", "prompts": "points", "encoders": "stacked"}
+    options = [word for name, value in choices.items() for word in (f"--{name}", value)]
+    assert run("adapt", folder, "--preset", "smoke", "--out", out, *options, "--device", "cpu") == 0
+    assert choices.items() <= load_tensors(out)[1].items()
+
+
+def test_low_rank_updates_have_a_learning_rate_of_their_own():
+    usual, lora = (preset_recipe("laptop", tuning) for tuning in ("adapters", "lora"))
+    assert usual == ADAPT_RECIPES["laptop"]
+    ratios = [b.learning_rate / a.learning_rate for a, b in zip(usual.phases, lora.phases, strict=True)]
+    assert ratios == [LORA_RATE, LORA_RATE, 1]
+
+
 def test_a_finished_model_is_not_written_over(checkpoint, folder, capsys):
     before = checkpoint.read_bytes()
     assert run("adapt", folder, "--preset", "smoke", "--out", checkpoint) == 2
@@ -72,6 +88,11 @@ def test_a_finished_model_is_not_written_over(checkpoint, folder, capsys):
         (("--phases", "7"), ("no phase 7", "1, 2, 3")),
         (("--fusion", "sum"), ("no fusion 'sum'", "gate, average, first")),
         (("--loss", "iou"), ("no loss 'iou'", "dice, bce, focal")),
+        (("--prompts", "words"), ("no prompts 'words'", "loose, tight, points")),
+        (("--tuning", "all"), ("no tuning 'all'", "adapters, lora")),
+        (("--activation", "tanh"), ("no activation 'tanh'", "gelu, relu")),
+        (("--encoders", "three"), ("no encoders 'three'", "pair, stacked")),
+        (("--encoders", "stacked", "--phases", "1,2"), ("Phase 2 needs bands for a second encoder",)),
         (("--preset", "huge"), ("no preset 'huge'",)),
         (("--init", "sam_huge"), ("no model 'sam_huge'",)),
         (("--init", "nowhere.safetensors"), ("no checkpoint nowhere.safetensors",)),

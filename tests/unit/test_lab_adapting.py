@@ -64,7 +64,8 @@ def a_batch() -> dict[str, torch.Tensor]:
     image[:, 0, 1][target] = 0.8
     box = torch.full((1, MOST_BOXES, 4), -1.0)
     box[0, 0] = torch.tensor([64.0, 64.0, 128.0, 128.0])
-    return {"image": image.half(), "target": target, "known": torch.ones_like(target), "box": box}
+    known, points = torch.ones_like(target), torch.full((1, 2, 3), -1.0)
+    return {"image": image.half(), "target": target, "known": known, "box": box, "points": points}
 
 
 def test_listening_hears_every_call_and_stops_afterwards():

@@ -35,7 +35,8 @@ def batch(images=2):
     target[:, 12:36, 12:36] = True
     known = torch.ones(images, SIDE, SIDE, dtype=torch.bool)
     image = torch.rand(images, 2, 3, SIDE, SIDE, generator=generator)
-    return {"image": image.half(), "target": target, "known": known, "box": boxes}
+    points = torch.full((images, 2, 3), -1.0)
+    return {"image": image.half(), "target": target, "known": known, "box": boxes, "points": points}
 
 
 def test_an_empty_target_learns_by_cross_entropy_because_dice_does_not_teach_it():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from adapting import SIX, drawn, write_folder
 from rasterio.windows import Window
+from scipy import ndimage
 from torch.utils.data import default_collate
 
 from sartutor.errors import DataError
@@ -19,6 +20,7 @@ from sartutor.learn.sam.samples import (
     branch_ranges,
     labelled_ids,
     mirrored,
+    one_object,
     prompted,
 )
 from sartutor.sar.folder import IGNORE
@@ -73,16 +75,45 @@ def test_a_short_list_comes_again(folder):
 
 def test_tight_boxes_are_tighter(folder):
     areas = {}
-    for tight in (False, True):
-        boxes = [sample["box"] for sample in map(samples(folder, 30, tight=tight).__getitem__, range(30))]
+    for prompts in ("loose", "tight"):
+        some = samples(folder, 30, prompts=prompts)
+        boxes = [some[i]["box"] for i in range(30)]
         known = [box[box[:, 0] >= 0] for box in boxes]
-        areas[tight] = np.mean([((b[:, 2:] - b[:, :2]).prod(1) / SIDE**2).mean().item() for b in known])
-    assert areas[True] < areas[False]
+        areas[prompts] = np.mean([((b[:, 2:] - b[:, :2]).prod(1) / SIDE**2).mean().item() for b in known])
+    assert areas["tight"] < areas["loose"]
+
+
+def test_a_click_lies_on_the_one_object_to_be_found(folder):
+    clicked = 0
+    for sample in map(samples(folder, 40, prompts="points").__getitem__, range(40)):
+        given = sample["points"][sample["points"][:, 2] >= 0]
+        if not len(given):
+            continue
+        clicked += 1
+        cols, rows = given[:, :2].long().T
+        assert (given[:, 2] == 1).all()
+        assert ndimage.label(sample["target"], np.ones((3, 3)))[1] == 1
+        assert sample["target"][rows.clamp_max(SIDE - 1), cols.clamp_max(SIDE - 1)].float().mean() > 0.4
+        assert sample["box"][:, 0].tolist() == [0.0] + [-1.0] * (MOST_BOXES - 1)
+    assert 10 <= clicked <= 30
+
+
+def test_other_objects_are_background_for_a_click():
+    labels = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [IGNORE, 0, 0, 1]], np.int16)
+    found = {one_object(np.random.default_rng(seed), labels).tobytes() for seed in range(20)}
+    left, right = labels.copy(), labels.copy()
+    left[:, 3] = right[:2, :2] = 0
+    assert found == {left.tobytes(), right.tobytes()}
+
+
+@pytest.mark.parametrize("prompts", ["loose", "tight"])
+def test_boxes_come_without_clicks(folder, prompts):
+    assert all((samples(folder, prompts=prompts)[i]["points"] == -1).all() for i in range(6))
 
 
 def test_a_chip_shows_more_than_the_surroundings(folder):
     def widths(scale):
-        some = samples(folder, 20, scales=(scale,), tight=True)
+        some = samples(folder, 20, scales=(scale,), prompts="tight")
         return np.mean(
             [
                 (sample["box"][0, 2] - sample["box"][0, 0]).item()

@@ -81,7 +81,9 @@ def prompted_masks(
     images = batch["image"].float()
     embedding = model.encode(images) if kept is None else kept.encode(images)
     place, boxes, target, weight = box_targets(batch)
-    logits, quality = model.decode(tuple(level[place] for level in embedding), boxes)
+    clicked = bool((batch["points"][..., 2] >= 0).any())
+    points = batch["points"][place] if clicked else None
+    logits, quality = model.decode(tuple(level[place] for level in embedding), boxes, points)
     logits = logits[:, :1].float()
     if logits.shape[-2:] != target.shape[-2:]:
         logits = nn.functional.interpolate(logits, target.shape[-2:], mode="bilinear")

@@ -1,4 +1,4 @@
-"""Imprecise prompts for training: boxes drawn loosely, and clicks that correct."""
+"""Imprecise prompts for training: boxes drawn loosely, clicks that correct, and clicks on an object."""
 
 from __future__ import annotations
 
@@ -38,3 +38,10 @@ def corrective_points(
             pick = rng.integers(len(rows))
             points[i] = cols[pick] + 0.5, rows[pick] + 0.5, label
     return points
+
+
+def clicks_on(rng: np.random.Generator, target: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """One to `MAX_POINTS` clicks (n, 2) of column and row, each the centre of any pixel of a target (rows, columns)."""
+    rows, cols = np.nonzero(target)
+    picks = rng.integers(len(rows), size=int(rng.integers(1, MAX_POINTS + 1)))
+    return np.column_stack((cols[picks], rows[picks])).astype(np.float64) + 0.5

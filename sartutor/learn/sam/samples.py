@@ -1,25 +1,28 @@
 """Prompted images for adaptation: labelled scenes, imprecise boxes, and one encoding for all boxes of an image.
 
-A sample holds `image` float16 (branches, 3, S, S) in [0, 1], `target` and `known` bool (S, S), and `box` float32
-(`MOST_BOXES`, 4) in its pixels, rows of -1 after the last. `known` is where there is data and a label.
+A sample holds `image` float16 (branches, 3, S, S) in [0, 1], `target` and `known` bool (S, S), and float32 `box`
+(`MOST_BOXES`, 4) and `points` (`MAX_POINTS`, 3) of x, y and label in its pixels, rows of -1 after the last. `known` is
+where there is data and a label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
+from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sartutor.errors import DataError
 from sartutor.learn.sam.contrast import box_mask
 from sartutor.learn.sam.inputs import Frame, Ranges, Scale, branch_image, level_range, prompt_window
+from sartutor.learn.sam.prompts import MAX_POINTS, clicks_on
 from sartutor.sar import folder as own
 from sartutor.sar.boxes import Box, Mask, merge_overlapping, object_boxes, training_boxes
 from sartutor.sar.scene import Scene
@@ -28,6 +31,17 @@ Batch = dict[str, Tensor]
 
 MOST_BOXES = 8
 """Boxes of one image that are learned from at once; which of more is drawn at random."""
+
+Prompts = Literal["loose", "tight", "points"]
+"""What to learn from: boxes as imprecise as people draw them, boxes as tight as the objects, or loose ones and clicks.
+
+For a click the box is all that is encoded, as it is in use, and one object is the target.
+"""
+
+CLICKED_SHARE = 0.5
+"""Share of the samples with clicks in place of boxes under "points"."""
+
+NO_CLICKS = np.empty((0, 2))
 
 KEPT_SCENES = 64
 """Scenes of a folder that are kept in memory."""
@@ -52,7 +66,7 @@ class PromptedImages(Dataset[Batch]):
         seed: of the draws.
         scales: how much is encoded around a box; where there are several, each sample has one of them.
         different: sample i is sample i modulo this number: a list short enough to keep the embeddings of.
-        tight: boxes as tight as the objects, instead of the imprecise ones of `training_boxes`.
+        prompts: what to learn from.
 
     Raises DataError for a split without images, or none of which has an object.
     """
@@ -67,10 +81,10 @@ class PromptedImages(Dataset[Batch]):
         seed: int,
         scales: Sequence[Scale] = ("near",),
         different: int | None = None,
-        tight: bool = False,
+        prompts: Prompts = "loose",
     ) -> None:
         self.folder, self.branches, self.side, self.draws = folder, branches, side, draws
-        self.seed, self.scales, self.different, self.tight = seed, scales, different or draws, tight
+        self.seed, self.scales, self.different, self.prompts = seed, scales, different or draws, prompts
         self.ids = labelled_ids(folder, split)
         self._labelled = lru_cache(KEPT_SCENES)(self._read)
 
@@ -81,18 +95,35 @@ class PromptedImages(Dataset[Batch]):
         if not 0 <= index < self.draws:
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, index % self.different))
-        scene, labels = mirrored(self._labelled(self.ids[rng.integers(len(self.ids))]), rng)
-        boxes = self._boxes(rng, labels == 1)
+        labelled = mirrored(self._labelled(self.ids[rng.integers(len(self.ids))]), rng)
+        clicked = self.prompts == "points" and rng.random() < CLICKED_SHARE
+        return self._clicked(rng, labelled) if clicked else self._boxed(rng, labelled)
+
+    def _boxed(self, rng: np.random.Generator, labelled: Labelled) -> Batch:
+        """The surroundings of one box, and the boxes in them."""
+        boxes = self._boxes(rng, labelled.labels == 1)
         chosen = boxes[rng.integers(len(boxes))]
-        shape = labels.shape[0], labels.shape[1]
         scale = self.scales[int(rng.integers(len(self.scales)))]
+        shape = labelled.scene.grid.shape
         window = prompt_window(chosen, shape, self.side, rng.uniform(0.8, 1.2), scale)
         others = [box for box in boxes if box != chosen and _within(box, window)]
         some = [chosen, *(others[i] for i in rng.permutation(len(others))[: MOST_BOXES - 1])]
-        return prompted(Labelled(scene, labels), self.branches, self.side, window, some)
+        return prompted(labelled, self.branches, self.side, window, some)
+
+    def _clicked(self, rng: np.random.Generator, labelled: Labelled) -> Batch:
+        """The surroundings of clicks on one object, which alone is to be found."""
+        alone = one_object(rng, labelled.labels)
+        clicks = clicks_on(rng, alone == 1)
+        extent: Box = (*clicks.min(0), *clicks.max(0))
+        shape = labelled.scene.grid.shape
+        window = prompt_window(extent, shape, self.side, rng.uniform(0.8, 1.2), "chip")
+        return prompted(
+            Labelled(labelled.scene, alone), self.branches, self.side, window, [_outline(window)], clicks
+        )
 
     def _boxes(self, rng: np.random.Generator, mask: Mask) -> list[Box]:
-        return merge_overlapping(object_boxes(mask)) if self.tight else training_boxes(rng, mask)
+        tight = self.prompts == "tight"
+        return merge_overlapping(object_boxes(mask)) if tight else training_boxes(rng, mask)
 
     def _read(self, id: str) -> Labelled:
         return Labelled(self.folder.scene(id), self.folder.mask(id))
@@ -137,18 +168,27 @@ def branch_ranges(folder: own.Dataset) -> list[Ranges]:
 
 
 def prompted(
-    labelled: Labelled, branches: Sequence[Ranges], side: int, window: Window, boxes: Sequence[Box]
+    labelled: Labelled,
+    branches: Sequence[Ranges],
+    side: int,
+    window: Window,
+    boxes: Sequence[Box],
+    clicks: NDArray[np.float64] = NO_CLICKS,
 ) -> Batch:
-    """The sample of a window and its boxes."""
+    """The sample of a window, its boxes, and clicks inside its object (n, 2), columns and rows of the scene."""
     piece, labels = labelled.scene.read(window), labelled.labels[window.toslices()]
     frame = Frame(piece.grid.shape, side)
     placed = torch.full((MOST_BOXES, 4), -1.0)
     placed[: len(boxes)] = torch.tensor([frame.box(box, window) for box in boxes])
+    points = torch.full((MAX_POINTS, 3), -1.0)
+    points[: len(clicks), :2] = torch.from_numpy(frame.points(clicks, window))
+    points[: len(clicks), 2] = 1
     return {
         "image": torch.stack([branch_image(piece, side, ranges) for ranges in branches]).half(),
         "target": _resized(frame, labels == 1),
         "known": _resized(frame, (labels != own.IGNORE) & piece.valid),
         "box": placed,
+        "points": points,
     }
 
 
@@ -163,6 +203,13 @@ def box_targets(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return place, boxes, (batch["target"][place] & inside)[:, None].float(), inside[:, None].float()
 
 
+def one_object(rng: np.random.Generator, labels: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Labels with one connected part (8 neighbours) of the object, any with the same chance; others are background."""
+    parts, count = ndimage.label(labels == 1, np.ones((3, 3), np.uint8))
+    chosen = rng.integers(1, count + 1)
+    return np.where((parts > 0) & (parts != chosen), 0, labels).astype(np.int16)
+
+
 def mirrored(labelled: Labelled, rng: np.random.Generator) -> Labelled:
     """A scene and its labels with rows, columns, both or neither reversed, each with the same chance.
 
@@ -174,10 +221,16 @@ def mirrored(labelled: Labelled, rng: np.random.Generator) -> Labelled:
     return Labelled(Scene(pixels, scene.bands, scene.grid, valid, scene.name), labelled.labels[flips])
 
 
+def _outline(window: Window) -> Box:
+    """A window as a box."""
+    right, bottom = window.col_off + window.width, window.row_off + window.height
+    return float(window.col_off), float(window.row_off), float(right), float(bottom)
+
+
 def _within(box: Box, window: Window) -> bool:
     """Whether a box lies wholly in a window."""
-    right, bottom = window.col_off + window.width, window.row_off + window.height
-    return box[0] >= window.col_off and box[1] >= window.row_off and box[2] <= right and box[3] <= bottom
+    left, top, right, bottom = _outline(window)
+    return box[0] >= left and box[1] >= top and box[2] <= right and box[3] <= bottom
 
 
 def _resized(frame: Frame, mask: Mask) -> Tensor:
