@@ -15,7 +15,8 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from sartutor.errors import DataError
-from sartutor.lab.annotator.annotation import Annotation, Fields, Kind, PromptPoint, annotate
+from sartutor.lab.annotator.annotation import Annotation, Fields, Kind, annotate
+from sartutor.learn.sam.predictor import PromptPoint
 from sartutor.sar.footprint import clip_outline, outline, pixel_box, pixel_window, rasterize
 from sartutor.sar.scene import Band, Grid, Readable, Scene
 

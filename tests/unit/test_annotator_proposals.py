@@ -19,7 +19,7 @@ from sartutor.lab.annotator.proposals import (
     changed_parts,
     changed_shapes,
     connected_parts,
-    pair_of_dates,
+    dates,
     propagate,
     unchanged_law,
 )
@@ -122,11 +122,11 @@ def test_nothing_to_compare_and_nothing_changed_are_said():
 
 def test_pairs_are_told_by_name_or_date():
     one, other = date(2024, 1, 1), date(2024, 1, 13)
-    assert pair_of_dates(
-        [Band("DEM0", "m"), Band("DEM1", "m"), Band("VH1", "db"), Band("VH0", "db"), Band("VH1", "db")], "s"
-    ) == (3, 4)
+    names = ("DEM0", "DEM1", "VH1", "VV0", "VH0", "VV1")
+    bands = [Band(name, "m" if name[0] == "D" else "db") for name in names]
+    assert dates(bands) == {"VH": (4, 2), "VV": (3, 5)}
     dated = [Band("VV", "power", date=other), Band("VH", "power", date=one), Band("VV_2", "power", date=one)]
-    assert pair_of_dates(dated, "s") == (2, 0)
+    assert dates(dated) == {"VV": (2, 0)}
 
 
 def annotation(mask, grid, window=None):

@@ -19,7 +19,8 @@ from shapely.geometry import box
 
 from sartutor.errors import DataError, GeometryError, OutputError
 from sartutor.lab.annotator import Annotation, Session, session
-from sartutor.lab.annotator.annotation import Fields, outlined, packed
+from sartutor.lab.annotator.annotation import Fields, packed
+from sartutor.lab.annotator.imports import outlined
 from sartutor.lab.annotator.session import default_path, plain_name
 
 resource = pytest.importorskip("resource", reason="limits of a process are those of Unix")
@@ -454,7 +455,7 @@ def test_a_session_opened_again_in_one_kernel_takes_over(tmp_path):
 def test_an_outline_drawn_by_hand_is_the_object(tmp_path):
     polygon = box(600_100, 5_199_800, 600_200, 5_199_900)
     made = Session.open(SCENE, tmp_path / "kept.sqlite")
-    drawn = made.add(outlined(polygon, annotating.UTM, SCENE, label="debris"))
+    drawn = made.add(outlined([polygon], annotating.UTM, SCENE, "manual", label="debris"))
     assert (drawn.kind, drawn.label, drawn.pixels, drawn.window.flatten()) == (
         "manual",
         "debris",

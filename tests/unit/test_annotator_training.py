@@ -16,7 +16,8 @@ from rasterio.windows import Window
 from shapely.geometry import box
 
 from sartutor.errors import DataError, OutputError
-from sartutor.lab.annotator.annotation import Annotation, outlined
+from sartutor.lab.annotator.annotation import Annotation
+from sartutor.lab.annotator.imports import outlined
 from sartutor.lab.annotator.training import labels, marked, spans, write_training
 from sartutor.learn.adapt import adapt
 from sartutor.learn.models import load_model
@@ -50,9 +51,8 @@ def square(source: Scene, row: int, col: int, id: int = 1, width: int = 12, **mo
     """An object by hand."""
     corner = source.grid.transform @ (col, row), source.grid.transform @ (col + width, row + 12)
     (west, north), (east, south) = corner
-    return replace(
-        outlined(box(west, south, east, north), None, source, id), **{"status": "accepted", **more}
-    )
+    found = outlined([box(west, south, east, north)], None, source, "manual")
+    return replace(found, id=id, **{"status": "accepted", **more})
 
 
 @pytest.fixture(scope="module")

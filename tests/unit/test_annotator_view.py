@@ -575,6 +575,20 @@ def test_only_other_shapes_are_sent_to_the_map(annotator):
     assert len(sent) == 1
 
 
+def test_surroundings_of_the_next_object_and_of_near_ones_are_embedded_ahead(annotator, monkeypatch):
+    ahead = []
+    for offset in (0, 60, 120, 180, 240, 310, 20):
+        drag(annotator, translate(SQUARE, offset, 0))
+    monkeypatch.setattr(Segmenter, "prefetch", lambda self, polygons, crs: ahead.append(polygons))
+    monkeypatch.setattr(Segmenter, "ready", True)
+    annotator.panel.objects.value = 4
+    west = {round(one.polygon.bounds[0], 6): one.id for one in annotator.session.objects}
+    assert [west[round(polygon.bounds[0], 6)] for polygon in ahead[-1]] == [5, 3, 2, 6]
+    press(annotator, "a")
+    assert len(ahead) == 2
+    assert len(ahead[-1]) == 4
+
+
 def test_another_model_is_asked_from_now_on_or_the_old_one_stays(annotator, monkeypatch):
     monkeypatch.setattr(Segmenter, "use", lambda self, model: setattr(self, "model", str(model)))
     annotator.panel.model.value = "sam_tiny_avalanche"

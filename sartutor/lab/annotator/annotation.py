@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,14 @@ from shapely.wkb import loads
 from sartutor.sar.boxes import parts_at
 from sartutor.sar.footprint import (
     area_m2,
-    clip_outline,
     mask_polygons,
-    outline,
-    pixel_box,
     pixel_window,
-    rasterize,
     to_pixels,
 )
-from sartutor.sar.scene import Grid, Readable
+from sartutor.sar.scene import Grid
+
+if TYPE_CHECKING:
+    from sartutor.learn.sam.predictor import PromptPoint
 
 Kind = Literal["box", "polygon", "point", "full", "change", "propagated", "manual", "imported"]
 """Where an object comes from: a drawn box or lasso, points alone, the full view, a proposal from the change between
@@ -40,9 +39,6 @@ two dates, the same box on another date, an outline that a person drew without a
 
 Status = Literal["open", "accepted", "rejected"]
 """What a person has decided."""
-
-PromptPoint = tuple[float, float, bool]
-"""x and y of a correction in the coordinate reference system of the shape, and whether it lies inside the object."""
 
 MOST_SOFT_PIXELS = 1_000_000
 """Pixels of a shape up to which alternatives are kept; beyond, only the first is."""
@@ -175,24 +171,6 @@ def annotate(
     rest.setdefault("note", segment.note)
     drawn = (segment.polygon, segment.crs, tuple(segment.points))
     return Annotation(id, kind, *drawn, window, soft, inside, scores, grid, **rest)
-
-
-def outlined(
-    polygon: Polygon,
-    crs: CRS | None,
-    scene: Readable,
-    id: int = 0,
-    kind: Kind = "manual",
-    **rest: Unpack[Fields],
-) -> Annotation:
-    """What lies in a shape as the object, as a person drew it; GeometryError where it lies outside the scene."""
-    grid = scene.grid
-    points, clipped = clip_outline(outline(polygon, crs, grid), grid, name=scene.name, crs=crs)
-    window = pixel_window(pixel_box(points), grid)
-    inside = rasterize(points, window) & scene.read(window).valid
-    soft = inside[None].astype(np.uint8) * 255
-    rest.setdefault("note", "clipped to the scene" if clipped else "")
-    return Annotation(id, kind, polygon, crs, (), window, soft, inside, (1.0,), grid, **rest)
 
 
 def packed(annotation: Annotation) -> tuple[str, bytes]:

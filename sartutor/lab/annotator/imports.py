@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import geopandas
 import numpy as np
@@ -19,7 +20,7 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from sartutor.errors import DataError, GeometryError
-from sartutor.lab.annotator.annotation import Annotation, Kind
+from sartutor.lab.annotator.annotation import Annotation, Fields, Kind
 from sartutor.lab.annotator.degrees import unwrapped
 from sartutor.sar.footprint import clip_outline, mask_polygons, outline, pixel_window
 from sartutor.sar.scene import Grid, Readable
@@ -64,8 +65,8 @@ def import_polygons(
         areas, note = _areas(shape, crs)
         if not areas:
             counted["no_areas"] += 1
-        elif one := _annotation(areas, crs, scene, note, label):
-            found.append(one)
+        elif one := outlined(areas, crs, scene, "imported", note=note):
+            found.append(replace(one, label=label) if isinstance(label, str) and label else one)
         else:
             counted["outside"] += 1
     if counted["no_areas"] == len(frame):
@@ -120,10 +121,10 @@ def _polygons(shape: shapely.Geometry | None) -> list[Polygon]:
     return [part for part in flat if isinstance(part, Polygon) and not part.is_empty]
 
 
-def _annotation(
-    areas: Sequence[Polygon], crs: CRS | None, scene: Readable, note: str, label: object
+def outlined(
+    areas: Sequence[Polygon], crs: CRS | None, scene: Readable, kind: Kind, **rest: Unpack[Fields]
 ) -> Annotation | None:
-    """One object; None where no pixel with data of the scene belongs to it."""
+    """What lies in outlines as one object, whatever a model would say; None where that is no pixel with data."""
     found = [part for area in areas if (part := _on_scene(area, crs, scene.grid)) is not None]
     if not found:
         return None
@@ -134,10 +135,9 @@ def _annotation(
     if not inside.any():
         return None
     clipped = "clipped to the scene" if any(cut for _, cut in found) or len(found) < len(areas) else ""
-    one = from_mask(inside, window, scene.grid, "imported", "; ".join(filter(None, (note, clipped))))
-    if len(areas) == 1:
-        one = replace(one, polygon=areas[0], crs=crs)
-    return replace(one, label=label) if isinstance(label, str) and label else one
+    rest["note"] = "; ".join(filter(None, (rest.get("note"), clipped)))
+    one = replace(from_mask(inside, window, scene.grid, kind), **rest)
+    return replace(one, polygon=areas[0], crs=crs) if len(areas) == 1 else one
 
 
 def from_mask(

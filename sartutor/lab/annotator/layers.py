@@ -18,6 +18,7 @@ from PIL import Image
 from sartutor.errors import DataError
 from sartutor.lab.annotator.pictures import MAX_SIDE, WEB_MERCATOR, Picture, corners, data_url
 from sartutor.lab.annotator.placement import Placement
+from sartutor.lab.annotator.proposals import dates
 from sartutor.sar.radiometry import to_units
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.terrain import View, dem_gradient, local_incidence, slope
@@ -31,7 +32,6 @@ LIGHT = View(45.0, 135.0)
 """Where the light of a hillshade comes from: 45 degrees above the horizon in the north-west, as on most maps."""
 SYMBOLS = {"sigma0": "σ⁰", "beta0": "β⁰", "gamma0": "γ⁰", "none": ""}
 UNITS = {"db": "dB", "dn": "DN", "m": "m", "degree": "°", "class": "class", "1": ""}
-BACKSCATTER = ("power", "amplitude", "db")
 MAPS: dict[Kind, str] = {"change": "PuOr_r"}
 """Colour maps that are not grey: from violet (darker) over white to orange (brighter), safe for all eyes."""
 
@@ -69,7 +69,8 @@ class Shown:
 def layers(bands: Sequence[Band]) -> tuple[Layer, ...]:
     """All ways to look at a scene with these bands; change where a band has two dates, as VV0 and VV1 have."""
     found = [Layer(band.name, "band", (band.name,)) for band in bands]
-    for stem, pair in dates(bands).items():
+    for stem, (before, after) in dates(bands).items():
+        pair = (bands[before].name, bands[after].name)
         found.append(Layer(f"{stem} change", "change", pair))
         found.append(Layer(f"{stem} before, after, change", "composite", pair))
     for band in bands:
@@ -78,13 +79,6 @@ def layers(bands: Sequence[Band]) -> tuple[Layer, ...]:
             if not any(other.name.lower() == "slope" for other in bands):
                 found.append(Layer("slope", "slope", (band.name,)))
     return tuple(found)
-
-
-def dates(bands: Sequence[Band]) -> dict[str, tuple[str, str]]:
-    """Bands of backscatter at two dates, before and after, by what they share: VV0 and VV1 by VV."""
-    names = {band.name for band in bands if band.units in BACKSCATTER}
-    stems = [name[:-1] for name in sorted(names) if name.endswith("0")]
-    return {stem: (f"{stem}0", f"{stem}1") for stem in stems if f"{stem}1" in names}
 
 
 def look(layer: Layer, scene: Scene, placement: Placement) -> Shown:

@@ -101,23 +101,20 @@ def box_shape(box: Box, grid: Grid) -> Polygon:
     return ground(shapely.get_coordinates(shapely.box(*box))[:-1], grid, None)
 
 
-def pair_of_dates(bands: Sequence[Band], name: str) -> tuple[int, int]:
-    """Places of the first two radar bands that show one polarisation before and after.
+def dates(bands: Sequence[Band]) -> dict[str, tuple[int, int]]:
+    """Places, before and after, of the first two radar bands that show one polarisation at two dates, by its name.
 
-    They are named alike but for a 0 and a 1 at the end, or carry dates and have equal letters in front. Raises
-    DataError where there are none; `name` is the scene's.
+    They are named alike but for a 0 and a 1 at the end, or carry dates and have equal letters in front.
     """
-    for (i, one), (j, other) in combinations(enumerate(bands), 2):
-        if not all(band.units in (*RADAR_UNITS, "dn") for band in (one, other)):
-            continue
-        if (one.name[:-1], one.name[-1:], other.name[-1:]) == (other.name[:-1], "0", "1"):
-            return i, j
-        if one.date and other.date and one.date != other.date and one.name[:2] == other.name[:2]:
-            return (i, j) if one.date < other.date else (j, i)
-    listed = ", ".join(band.name for band in bands)
-    raise DataError(
-        f"{name} has no band on two dates ({listed}); name two bands VV0 and VV1, or make a pair of two scenes first."
-    )
+    radar = [(i, band) for i, band in enumerate(bands) if band.units in (*RADAR_UNITS, "dn")]
+    found: dict[str, tuple[int, int]] = {}
+    for (i, one), (j, other) in combinations(radar, 2):
+        ends = one.name[-1:] + other.name[-1:]
+        if one.name[:-1] == other.name[:-1] and ends in ("01", "10"):
+            found.setdefault(one.name[:-1], (i, j) if ends == "01" else (j, i))
+        elif one.date and other.date and one.date != other.date and one.name[:2] == other.name[:2]:
+            found.setdefault(one.name[:2], (i, j) if one.date < other.date else (j, i))
+    return found
 
 
 def change_db(before: Layer, after: Layer, valid: NDArray[np.bool_], size: int = SMOOTHING) -> Layer:
@@ -134,7 +131,14 @@ def unchanged_law(changes: NDArray[np.float32]) -> tuple[float, float]:
 
 def changed_parts(scene: Readable, least_pixels: int = LEAST_PIXELS) -> list[Change]:
     """Connected parts (8 neighbours) that changed, by a scene read twice in strips; DataError where there are none."""
-    pair = pair_of_dates(scene.bands, scene.name)
+    pairs = list(dates(scene.bands).values())
+    if not pairs:
+        listed = ", ".join(band.name for band in scene.bands)
+        raise DataError(
+            f"{scene.name} has no band on two dates ({listed}); name two bands VV0 and VV1, or make a pair of two "
+            "scenes first."
+        )
+    pair = pairs[0]
     windows = list(strips(scene.grid))
     sampled = windows[:: -(-len(windows) // SAMPLED_STRIPS)]
     known = np.concatenate([_known(_strip_change(scene, pair, window)) for window in sampled])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -16,14 +19,13 @@ from shapely.geometry import Polygon
 
 from sartutor import catalog
 from sartutor.errors import SarTutorError
-from sartutor.lab.annotator.annotation import PromptPoint
 from sartutor.lab.annotator.proposals import changed_shapes
 from sartutor.sar.footprint import ground
 from sartutor.sar.scene import Readable, Scene
 
 if TYPE_CHECKING:
     from sartutor.learn.embeddings import EmbeddingCache
-    from sartutor.learn.sam.predictor import Predictor, Segment
+    from sartutor.learn.sam.predictor import Predictor, PromptPoint, Segment
 
 
 class Segmenter:
@@ -43,7 +45,7 @@ class Segmenter:
         self.scene = scene
         self.model = str(model)
         self.folder = catalog.cache_dir() / "embeddings" if folder is None else folder
-        self._background = ThreadPoolExecutor(1, "embedding")
+        self._background = ThreadPoolExecutor(1, "embedding", initializer=yielding)
         self._ahead: list[Future[None]] = []
 
     @cached_property
@@ -57,6 +59,11 @@ class Segmenter:
     def predictor(self) -> Predictor:
         """The loaded model, bound to the scene. Raises CheckpointError when there is no such model."""
         return self._load(self.model)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded."""
+        return "predictor" in self.__dict__
 
     @property
     def digest(self) -> str:
@@ -152,3 +159,9 @@ class Segmenter:
         for waiting in self._ahead:
             waiting.cancel()
         self._ahead.clear()
+
+
+def yielding() -> None:
+    """Let the calling thread, and threads that it starts, have what others leave of the processor (Linux)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Unpack
 from weakref import WeakValueDictionary
 
-from sartutor.errors import GeometryError, OutputError
+from sartutor.errors import DataError, GeometryError, OutputError
 from sartutor.lab.annotator.annotation import Annotation, Fields, Status
 from sartutor.lab.annotator.store import Step, Store, user
 from sartutor.sar.scene import Readable
@@ -61,26 +61,35 @@ class Session:
         this kernel opened before on the same file is closed; OutputError where it has objects that cannot be saved.
         """
         where = default_path(scene) if path is None else Path(path)
-        session = cls.read(scene, where, annotator)
+        session = cls._unread(scene, where, annotator)
         if earlier := _open.get(where.resolve()):
+            if earlier.store.about != session.store.about:
+                session._load()  # raises: it stays open where it was
             earlier.close()
         try:
             session.held_by = session.store.lock()
         except OSError:  # no place for a lock: what is written will say so
             session.held_by = None
+        try:
+            session._load()  # now that no other kernel can write
+        except DataError:
+            session.store.release()
+            raise
         if session.held_by is None:
-            session._load()  # another kernel may have written before it let go
             _open[where.resolve()] = session
         return session
 
     @classmethod
     def read(cls, scene: Readable, path: Path | str, annotator: str | None = None) -> Session:
         """The session kept in `path`, only to be read; DataError as of `open`."""
-        path = Path(path)
-        store = Store(path, {"scene": scene.name, "digest": scene.digest()})
-        session = cls(scene, path, annotator or user(), store, "nobody: it was opened to be read")
+        session = cls._unread(scene, Path(path), annotator)
         session._load()
         return session
+
+    @classmethod
+    def _unread(cls, scene: Readable, path: Path, annotator: str | None) -> Session:
+        store = Store(path, {"scene": scene.name, "digest": scene.digest()})
+        return cls(scene, path, annotator or user(), store, "nobody: it was opened to be read")
 
     def close(self) -> None:
         """Let another kernel write; nothing can be changed here any more. OutputError where something is unsaved."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 import numpy as np
@@ -18,7 +19,7 @@ from shapely.geometry import Point, Polygon, box
 from sartutor import catalog
 from sartutor.errors import GeometryError, OutputError, SarTutorError
 from sartutor.lab.annotator import drawing, labels, pictures
-from sartutor.lab.annotator.annotation import Annotation, Kind, PromptPoint, Segmented, annotate
+from sartutor.lab.annotator.annotation import Annotation, Kind, Segmented, annotate
 from sartutor.lab.annotator.backdrop import Backdrop
 from sartutor.lab.annotator.canvas import blank_map, draw_control, scale_bar, shown_bounds
 from sartutor.lab.annotator.draft import Draft
@@ -38,6 +39,13 @@ from sartutor.lab.annotator.shortcuts import TOOLS, shortcuts
 from sartutor.sar.footprint import ground
 from sartutor.sar.geotiff import kept_overview
 from sartutor.sar.scene import Readable, Scene
+
+if TYPE_CHECKING:
+    from sartutor.learn.sam.predictor import PromptPoint
+
+
+AHEAD = 4
+"""Open objects whose surroundings are embedded before they are chosen."""
 
 
 class Annotator:
@@ -213,7 +221,7 @@ class Annotator:
         ids = [one.id for one in self.session.objects]
         if ids:
             place = ids.index(self.panel.chosen) if self.panel.chosen in ids else -1
-            self._refresh(ids[(place + step) % len(ids)])
+            self._choose(ids[(place + step) % len(ids)])
 
     def undo(self) -> None:
         """Take the last change back."""
@@ -294,7 +302,7 @@ class Annotator:
         """Connect what a reader does to the methods above."""
         self.control.observe(lambda change: self._try(lambda: self._on_drawn(change["new"])), "data")
         self.map.on_interaction(self._on_mouse)
-        self.panel.on_choice(lambda id: self._try(lambda: self._refresh(id)))
+        self.panel.on_choice(lambda id: self._try(lambda: self._choose(id)))
         self.panel.on_adjust(lambda name, value: self._try(lambda: self.adjust(name, value)))
         self.panel.model.observe(lambda change: self._try(lambda: self._on_model(change["new"])), "value")
         self.panel.mode.observe(lambda change: self.click_mode(change["owner"].index), "value")
@@ -329,7 +337,7 @@ class Annotator:
         if mode:
             self.point(lat, lon, inside=mode == 1)
         elif under := self._under(lat, lon):
-            self._refresh(min(under, key=lambda one: one.polygon.area).id)
+            self._choose(min(under, key=lambda one: one.polygon.area).id)
 
     def _under(self, lat: float, lon: float) -> list[Annotation]:
         """Objects whose shape holds a place on the map."""
@@ -453,9 +461,25 @@ class Annotator:
         finally:
             later = [one for one in self.session.objects if one.status == "open" and one.id > chosen.id]
             self._refresh(later[0].id if later else chosen.id)
-        for one in later[:1]:
-            self.segmenter.prefetch([one.polygon], one.crs)
+        self._look_ahead()
         self.status.say(labels.decided(decided))
+
+    def _choose(self, id: int | None) -> None:
+        """Another object is the chosen one."""
+        self._refresh(id)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Embed in the background what is around open objects that a reader will probably go to: next, and near."""
+        chosen = self.panel.chosen
+        if chosen is None or not self.segmenter.ready:
+            return
+        here = self.sent.shape(self.session.get(chosen)).centroid
+        waiting = [one for one in self.session.objects if one.status == "open" and one.id != chosen]
+        waiting.sort(key=lambda one: (one.id < chosen, one.id))
+        near = sorted(waiting[1:], key=lambda one: here.distance(self.sent.shape(one).centroid))
+        shapes = [self.placement.from_map(self.sent.shape(one)) for one in (*waiting[:1], *near)[:AHEAD]]
+        self.segmenter.prefetch([polygon for polygon, _ in shapes], shapes[0][1] if shapes else None)
 
     def _travel(self, step: Callable[[], bool], done: str, nothing: str) -> None:
         """Undo or redo, and say which."""
