@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +134,14 @@ def copy_notebook(source: Path, folder: Path, parameters: Mapping[str, Any]) -> 
     cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
     nbformat.write(notebook, folder / source.name)
     return source.name
+
+
+def write_notebook(path: Path, cells: Sequence[str]) -> str:
+    """Write a notebook of code cells; returns its name."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path.name
 
 
 def free_port() -> int:

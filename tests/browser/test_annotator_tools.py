@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 from rasterio.crs import CRS
@@ -46,13 +45,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 def folder(tmp_path_factory) -> Path:
     """The folder that JupyterLab serves: one notebook, a cell with an annotator for each grid."""
     folder = tmp_path_factory.mktemp("tools")
-    cells = [
-        nbformat.v4.new_code_cell(CELL.format(here=str(Path(__file__).parent), name=name))
-        for name in scenes.GRIDS
-    ]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / "tools.ipynb")
+    cells = [CELL.format(here=str(Path(__file__).parent), name=name) for name in scenes.GRIDS]
+    driver.write_notebook(folder / "tools.ipynb", cells)
     return folder
 
 
