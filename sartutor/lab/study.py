@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -224,6 +225,23 @@ def _pairs(log: Sequence[Timed]) -> list[tuple[Timed, Timed]]:
     return [
         (rows[id, "polygon"], rows[id, "box"]) for id in ids if {(id, way) for way in WAYS} <= rows.keys()
     ]
+
+
+def paired(log: Sequence[Timed]) -> pd.DataFrame:
+    """One row an object done both ways: seconds and IoU by hand and prompted, and the percentage of time saved."""
+    rows = [
+        (
+            hand.object,
+            hand.seconds,
+            prompted.seconds,
+            100 * (1 - prompted.seconds / hand.seconds),
+            hand.iou,
+            prompted.iou,
+        )
+        for hand, prompted in _pairs(log)
+    ]
+    columns = ["object", "by hand (s)", "prompted (s)", "saved (%)", "IoU by hand", "IoU prompted"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _mean_iou(rows: Sequence[Timed]) -> float | None:

@@ -19,8 +19,10 @@ from shapely.geometry import Polygon, box, mapping
 
 from sartutor.errors import CheckpointError, DataError, GeometryError, OutputError
 from sartutor.lab.annotator import Annotator, Segmenter, Session, canvas, labels
-from sartutor.lab.annotator.annotation import packed
+from sartutor.lab.annotator.annotation import annotate, packed
+from sartutor.lab.annotator.session import default_path
 from sartutor.sar.coordinates import transform_points
+from sartutor.sar.geotiff import open_scene, write_scene
 from sartutor.sar.scene import Band, Grid, Scene
 
 SQUARE = box(600_080, 5_199_780, 600_230, 5_199_930)
@@ -625,6 +627,53 @@ def test_objects_of_another_date_are_looked_for_again(annotator, tmp_path):
     assert found.polygon.contains(box(600_100, 5_199_800, 600_200, 5_199_900))
     assert "Proposed 1 object" in status(later)
     assert in_step(later)
+
+
+def test_objects_of_another_scene_file_are_carried_over(annotator, tmp_path):
+    path = tmp_path / "earlier.tif"
+    write_scene(annotating.scene(name="earlier"), path)
+    annotator.files.other_date.value = str(path)
+    annotator.files.carry_over.click()
+    assert "annotate the other date first" in status(annotator)
+    earlier = open_scene(path)
+    one = annotating.segment(earlier, SQUARE, annotating.UTM)
+    Session.open(earlier, tmp_path / default_path(earlier).name).add(
+        annotate(one, earlier.grid, label="debris")
+    )
+    annotator.files.carry_over.click()
+    assert [(one.kind, one.label) for one in annotator.session.objects] == [("propagated", "debris")]
+    assert in_step(annotator)
+
+
+def test_session_files_are_compared_and_merged(annotator, tmp_path):
+    drag(annotator, SQUARE)
+    drag(annotator, translate(SQUARE, 200, 0))
+    other = Session.open(annotator.scene, tmp_path / "other.sqlite", annotator="B<b>")
+    other.add(annotator.session.get(1))
+    annotator.files.list_sessions(tmp_path)
+    assert [name for name, _ in annotator.files.sessions.options] == ["kept.sqlite", "other.sqlite"]
+    annotator.files.compare.click()
+    assert "two annotators" in status(annotator)
+    annotator.files.sessions.index = (0, 1)
+    annotator.files.compare.click()
+    assert "1 objects of both, 1 of one alone; mean IoU 1.00" in annotator.files.agreement.value
+    assert "only in A" in annotator.files.agreement.value
+    assert "<b>" not in annotator.files.agreement.value
+    for number in (1, 2):
+        annotator.files.merge.click()
+        made = Session.read(annotator.scene, tmp_path / f"kept-merged-{number}.sqlite")
+        assert len(made.objects) == 2
+        assert made.path.name in status(annotator)
+
+
+def test_an_outline_by_hand_is_the_object_and_asks_no_model(annotator, monkeypatch):
+    monkeypatch.setattr(Segmenter, "segment", lambda *_: pytest.fail("the model was asked"))
+    annotator.by_hand = True
+    drag(annotator, SQUARE)
+    assert [(one.kind, one.pixels) for one in annotator.session.objects] == [("manual", 225)]
+    drag(annotator, translate(SQUARE, 5000, 0))
+    assert labels.NO_DATA in status(annotator)
+    assert in_step(annotator)
 
 
 # Keys ------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,22 @@ import numpy as np
 import pytest
 
 from sartutor.errors import DataError, OutputError
-from sartutor.lab.study import Study, Timed, Trial, plan, read_log, time_saved, total_ratio
+from sartutor.lab.study import Study, Timed, Trial, paired, plan, read_log, time_saved, total_ratio
+
+
+def test_pairs_are_told_object_by_object():
+    log = [
+        Timed(1, "polygon", 40.0, 0.8),
+        Timed(2, "box", 5.0, 0.6),
+        Timed(3, "box", 5.0),
+        Timed(1, "box", 10.0, 0.7),
+        Timed(2, "polygon", 4.0, None),
+    ]
+    rows = paired(log)
+    assert rows["object"].tolist() == [1, 2]
+    assert rows["saved (%)"].tolist() == pytest.approx([75, -25])
+    assert rows["IoU prompted"].tolist() == [0.7, 0.6]
+    assert len(paired(log[:3])) == 0
 
 
 class Clock:

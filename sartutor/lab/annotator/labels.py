@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sartutor.lab.annotator.annotation import Annotation
+from sartutor.lab.study import TimeSaved, Trial, Way
+
+if TYPE_CHECKING:
+    from sartutor.lab.annotator.merging import Agreement
 
 OBJECTS_TAB, PICTURE_TAB, FILES_TAB, KEYS_TAB = "Objects", "Picture", "Files", "Keys"
 LAYER, LAYER_TIP = "Picture", "What lies below the masks"
@@ -45,6 +50,14 @@ IMPORT, IMPORT_TIP = "Import", "Take over polygons of a file as objects to corre
 IMPORT_FROM, IMPORT_FROM_TIP = "Import from", "GeoPackage, GeoJSON or Shapefile"
 EXPORT_TO = "Export to"
 EXPORT_TO_TIP = "Folder and name of the exported files, without an ending"
+OTHER_DATE, OTHER_DATE_TIP = (
+    "Objects of another date",
+    "File of its scene; its session lies beside this one",
+)
+CARRY_OVER, CARRY_OVER_TIP = "Carry over", "Look for the objects of the other date again, in the same boxes"
+SEVERAL, SEVERAL_TIP = "Several annotators", "Session files of this scene; Control or Shift chooses several"
+AGREEMENT, AGREEMENT_TIP = "Compare", "How far these annotators agree, and where they do not"
+MERGE, MERGE_TIP = "Merge", "Write what they say together as a new session"
 SESSION = "Kept in"
 WORKING = "working"
 START = "Press b or click the rectangle tool ■ at the left of the map, then drag a box around one object."
@@ -64,6 +77,7 @@ NOTHING_CHOSEN = "There is no object chosen; draw a box first."
 NO_FORMAT = "Nothing was written: tick a format that this scene can have."
 NO_NAME = "The field “Export to” is empty; give a folder and a name."
 NOTHING_TO_EXPORT = "There is nothing to export yet; draw a box first."
+NO_DATA = "No pixel with data lies in this outline; draw it on the scene."
 UNDONE = "Took the last change back."
 REDONE = "Repeated the change."
 POINTING = (
@@ -77,6 +91,17 @@ NO_DRAFT = "There is no box to move; press k to begin one."
 DRAFTING = "Arrows move the box, Shift and arrows resize it, Enter looks inside, Escape drops it."
 DROPPED = "Dropped the box."
 UNEXPECTED = "Something unexpected happened, your objects are safe; the report stands below the map."
+
+BEGIN, BEGIN_TIP = "Start", "Go to the object and start the clock"
+DONE, DONE_TIP = "Done", "Stop the clock and keep what is drawn"
+WAYS: dict[Way, str] = {
+    "polygon": "outlined by hand with the polygon tool (g)",
+    "box": "with a box (b) and corrections",
+}
+BEGUN = "The clock is running; draw the object in the circle, then press Done."
+DRAW_FIRST = "Nothing is drawn yet; draw the object in the circle first."
+ALL_DONE = "All trials are done; thank you."
+PAUSED = "Press Start when you are ready; the clock stands still."
 
 KEYS = {
     "b": "draw boxes",
@@ -165,6 +190,43 @@ def proposed(count: int, seconds: float) -> str:
 def now_asked(model: str) -> str:
     """After the model was changed."""
     return f"{model} answers from now on; objects stay as they are."
+
+
+def no_session(path: Path) -> str:
+    """Where another date was never annotated."""
+    return f"{path} is not there: annotate the other date first, with its session in the same folder."
+
+
+def compared(people: int) -> str:
+    """After session files were compared."""
+    return f"Compared {people} annotators; what they do not agree on stands on the page {FILES_TAB}."
+
+
+def agreed(found: Agreement) -> str:
+    """How far annotators agree."""
+    return (
+        f"{found.objects} objects of both, {found.alone} of one alone; mean IoU {found.iou:.2f}, "
+        f"kappa {found.kappa:.2f}"
+    )
+
+
+def merged(path: Path, objects: Sequence[Annotation]) -> str:
+    """After session files were merged."""
+    left = sum(one.status == "open" for one in objects)
+    return f"Wrote {path}: {len(objects)} objects, {left} of them open. Give it as session_path to go on with it."
+
+
+def trial(number: int, trials: int, task: Trial) -> str:
+    """What is to be done next in a timed study."""
+    return f"Trial {number} of {trials}: object {task.object}, {WAYS[task.way]}."
+
+
+def saved(found: TimeSaved) -> str:
+    """What a timed study says."""
+    return (
+        f"{found.pairs} objects both ways: {100 * found.saved:.0f} % of the time saved by boxes "
+        f"({100 * found.low:.0f} to {100 * found.high:.0f} %, p = {found.p:.3f}): {found.verdict}."
+    )
 
 
 def held(session: str, by: str) -> str:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 import ipywidgets as widgets
+import pandas as pd
 
 from sartutor.lab.annotator import labels
 from sartutor.lab.annotator.annotation import Annotation
+from sartutor.lab.annotator.merging import Agreement
 
 Kind = Literal["busy", "done", "problem"]
 MARKS: dict[Kind, str] = {"busy": "…", "done": "✓", "problem": "⚠"}
@@ -140,6 +143,12 @@ class Files(widgets.VBox):
         self.export.button_style = "primary"
         self.import_from = _text("", labels.IMPORT_FROM_TIP)
         self.take_over = button(labels.IMPORT, labels.IMPORT_TIP, "upload")
+        self.other_date = _text("", labels.OTHER_DATE_TIP)
+        self.carry_over = button(labels.CARRY_OVER, labels.CARRY_OVER_TIP, "arrow-right")
+        self.sessions = widgets.SelectMultiple(rows=3, tooltip=labels.SEVERAL_TIP, layout=wide())
+        self.compare = button(labels.AGREEMENT, labels.AGREEMENT_TIP, "balance-scale")
+        self.merge = button(labels.MERGE, labels.MERGE_TIP, "compress")
+        self.agreement = widgets.HTML()
         super().__init__(
             [
                 heading(labels.SESSION),
@@ -151,6 +160,13 @@ class Files(widgets.VBox):
                 heading(labels.IMPORT_FROM),
                 self.import_from,
                 self.take_over,
+                heading(labels.OTHER_DATE),
+                self.other_date,
+                self.carry_over,
+                heading(labels.SEVERAL),
+                self.sessions,
+                _row(self.compare, self.merge),
+                self.agreement,
             ]
         )
 
@@ -158,6 +174,18 @@ class Files(widgets.VBox):
     def endings(self) -> list[str]:
         """What is ticked, by the ending of its file."""
         return [ending for ending, box in self.formats.items() if box.value]
+
+    def list_sessions(self, folder: Path) -> None:
+        """Offer the session files of a folder; those that were chosen stay it."""
+        chosen = self.sessions.value
+        self.sessions.options = [(path.name, path) for path in sorted(folder.glob("*.sqlite"))]
+        self.sessions.value = tuple(path for _, path in self.sessions.options if path in chosen)
+
+    def show_agreement(self, found: Agreement, conflicts: pd.DataFrame) -> None:
+        """How far annotators agree, and a table of what they do not."""
+        self.agreement.value = f"<div>{escape(labels.agreed(found))}</div>" + as_table(
+            conflicts[["A", "a", "B", "b", "iou", "conflict"]]
+        )
 
 
 FIRST_FORMATS = (".tif", ".gpkg", ".geojson")
@@ -189,6 +217,11 @@ def frame(the_map: widgets.Widget, panel: widgets.Widget, *below: widgets.Widget
     whole = widgets.VBox([look, row, *below])
     whole.add_class("sartutor-annotator")
     return whole
+
+
+def as_table(rows: pd.DataFrame) -> str:
+    """Rows as HTML; what is not known is left empty."""
+    return str(rows.to_html(index=False, border=0, na_rep="", float_format="%.2f", classes="sartutor-table"))
 
 
 def heading(text: str) -> widgets.HTML:

@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import ipyleaflet
 import ipywidgets as widgets
 import numpy as np
 from IPython.display import display
+from rasterio.crs import CRS
 from shapely.geometry import Point, Polygon, box
 
 from sartutor import catalog
-from sartutor.errors import GeometryError, OutputError, SarTutorError
+from sartutor.errors import DataError, GeometryError, OutputError, SarTutorError
 from sartutor.lab.annotator import drawing, labels, pictures
 from sartutor.lab.annotator.annotation import Annotation, Kind, Segmented, annotate
 from sartutor.lab.annotator.backdrop import Backdrop
@@ -26,18 +29,19 @@ from sartutor.lab.annotator.draft import Draft
 from sartutor.lab.annotator.drawing import Changes, Sent
 from sartutor.lab.annotator.export import export
 from sartutor.lab.annotator.frontend import Frontend
-from sartutor.lab.annotator.imports import import_polygons
+from sartutor.lab.annotator.imports import import_polygons, outlined
 from sartutor.lab.annotator.masks import Masks
+from sartutor.lab.annotator.merging import agreement, conflicts, merge, read_work
 from sartutor.lab.annotator.panel import Files, Panel, StatusLine, frame, keys_table, tabs
 from sartutor.lab.annotator.placement import DEGREES, Placement
 from sartutor.lab.annotator.proposals import propagate
 from sartutor.lab.annotator.provenance import kept
 from sartutor.lab.annotator.readout import Readout
 from sartutor.lab.annotator.segmenter import Segmenter
-from sartutor.lab.annotator.session import FOLDER, Session, plain_name
+from sartutor.lab.annotator.session import FOLDER, Session, default_path, plain_name
 from sartutor.lab.annotator.shortcuts import TOOLS, shortcuts
 from sartutor.sar.footprint import ground
-from sartutor.sar.geotiff import kept_overview
+from sartutor.sar.geotiff import kept_overview, open_scene
 from sartutor.sar.scene import Readable, Scene
 
 if TYPE_CHECKING:
@@ -59,7 +63,8 @@ class Annotator:
         annotator: who annotates; by default the name that the system knows.
 
     `session` holds the objects, `map` is a leafmap map and `widget` everything that `show` displays. Errors in what a
-    reader does are told in the status line; the methods raise them.
+    reader does are told in the status line; the methods raise them. While `by_hand` is true no model is asked: a drawn
+    shape is the object itself. `marks` are layers that are shown above the masks.
     """
 
     def __init__(
@@ -78,8 +83,10 @@ class Annotator:
         self.panel = Panel(self.segmenter.model)
         self.files = Files(str(self.session.path), str(FOLDER / plain_name(scene)))
         small = kept_overview(scene, pictures.MAX_SIDE, catalog.cache_dir() / "overviews")
-        self.backdrop = Backdrop(small, self.placement, self._try)
+        self.backdrop = Backdrop(small, self.placement, self.attempt)
         self.readout = Readout(scene, self.placement)
+        self.by_hand = False
+        self.marks: tuple[ipyleaflet.Layer, ...] = ()
         self.control = draw_control()
         self.sent = Sent(self.placement)
         self.map = blank_map(self.backdrop.bounds)
@@ -87,7 +94,7 @@ class Annotator:
         self.map.controls = (*self.map.controls, self.control, *scale)
         self.masks = Masks(self.placement)
         self.draft = Draft(self.map)
-        acts = {key: partial(self._try, act) for key, act in shortcuts(self).items()}
+        acts = {key: partial(self.attempt, act) for key, act in shortcuts(self).items()}
         self.frontend = Frontend(labels.ANNOTATOR, acts, TOOLS, self.control)
         self.widget = self._framed()
         self._refresh()
@@ -95,8 +102,12 @@ class Annotator:
         self.status.say(self._greeting())
 
     def show(self) -> None:
-        """Display the annotator, then make ready for the first box: load the model, compute a first embedding."""
+        """Display the annotator, then make ready for the first box."""
         display(self.widget)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Load the model and compute a first embedding; what is wrong with the model is told and raised."""
         try:
             self.status.say(labels.LOADING, "busy", (0, 2))
             self.segmenter.predictor  # noqa: B018
@@ -235,6 +246,10 @@ class Annotator:
         """Delete object `id`; the one chosen in the list when None."""
         self._carry_out(Changes(deleted=[self.chosen().id if id is None else id]))
 
+    def clear(self) -> None:
+        """Delete all objects."""
+        self._keep(deleted=[one.id for one in self.session.objects])
+
     def export(self, stem: Path | str | None = None, endings: Sequence[str] | None = None) -> list[Path]:
         """Write the objects; `stem` is folder and name without an ending, `endings` are those of `export.WRITERS`.
 
@@ -258,6 +273,32 @@ class Annotator:
         made = self._keep(found.objects)
         self.status.say(labels.imported(len(made), found.outside, found.no_areas))
         return made
+
+    # Several files ---------------------------------------------------------------------------------------
+
+    def carry_over_from(self, path: Path | str | None = None) -> list[Annotation]:
+        """Carry over the objects of the scene in a file (None: the panel's), whose session lies beside this one."""
+        other = open_scene(self.files.other_date.value if path is None else path)
+        where = self.session.path.parent / default_path(other).name
+        if not where.exists():
+            raise DataError(labels.no_session(where))
+        return self.carry_over(Session.read(other, where))
+
+    def compare(self) -> None:
+        """Show how far the session files chosen in the panel agree, and where they do not."""
+        work = read_work(self.scene, self.files.sessions.value)
+        self.files.show_agreement(agreement(self.scene, work), conflicts(work))
+        self.status.say(labels.compared(len(work)))
+
+    def merge(self) -> Path:
+        """Write what the session files chosen in the panel say together as a session of its own, beside this one."""
+        path = self.session.path
+        merged = (path.with_stem(f"{path.stem}-merged-{number}") for number in count(1))
+        out = next(each for each in merged if not each.exists())
+        made = merge(self.scene, self.files.sessions.value, out)
+        made.close()
+        self.status.say(labels.merged(out, made.objects))
+        return out
 
     # Without a mouse -------------------------------------------------------------------------------------
 
@@ -296,15 +337,16 @@ class Annotator:
                 labels.KEYS_TAB: keys_table(),
             }
         )
+        pages.observe(lambda _: self.files.list_sessions(self.session.path.parent), "selected_index")
         return frame(self.map, pages, self.readout, self.status, self.log, self.frontend)
 
     def _listen(self) -> None:
         """Connect what a reader does to the methods above."""
-        self.control.observe(lambda change: self._try(lambda: self._on_drawn(change["new"])), "data")
+        self.control.observe(lambda change: self.attempt(lambda: self._on_drawn(change["new"])), "data")
         self.map.on_interaction(self._on_mouse)
-        self.panel.on_choice(lambda id: self._try(lambda: self._choose(id)))
-        self.panel.on_adjust(lambda name, value: self._try(lambda: self.adjust(name, value)))
-        self.panel.model.observe(lambda change: self._try(lambda: self._on_model(change["new"])), "value")
+        self.panel.on_choice(lambda id: self.attempt(lambda: self._choose(id)))
+        self.panel.on_adjust(lambda name, value: self.attempt(lambda: self.adjust(name, value)))
+        self.panel.model.observe(lambda change: self.attempt(lambda: self._on_model(change["new"])), "value")
         self.panel.mode.observe(lambda change: self.click_mode(change["owner"].index), "value")
         self.backdrop.compare.observe(lambda _: self._refresh(), "value")
         self.backdrop.opacity.observe(lambda change: self.masks.fade(change["new"]), "value")
@@ -319,8 +361,11 @@ class Annotator:
             (self.panel.redo, self.redo),
             (self.files.export, self.export),
             (self.files.take_over, self.take_over),
+            (self.files.carry_over, self.carry_over_from),
+            (self.files.compare, self.compare),
+            (self.files.merge, self.merge),
         ):
-            button.on_click(lambda _, act=act: self._try(act))
+            button.on_click(lambda _, act=act: self.attempt(act))
 
     def _on_drawn(self, data: list[drawing.Feature]) -> None:
         self._carry_out(self.sent.changes(self.session.objects, data))
@@ -328,9 +373,9 @@ class Annotator:
     def _on_mouse(self, type: str = "", coordinates: Sequence[float] = (), **_: object) -> None:
         """Wherever the mouse goes, the read-out follows."""
         if type == "mousemove":
-            self._try(partial(self.readout.hover, coordinates[0], coordinates[1]))
+            self.attempt(partial(self.readout.hover, coordinates[0], coordinates[1]))
         elif type == "click":
-            self._try(partial(self._on_click, coordinates[0], coordinates[1], self.panel.mode.index))
+            self.attempt(partial(self._on_click, coordinates[0], coordinates[1], self.panel.mode.index))
 
     def _on_click(self, lat: float, lon: float, mode: int) -> None:
         """A point where points are wanted; otherwise the object that was clicked on is chosen."""
@@ -354,7 +399,7 @@ class Annotator:
         if name != self.segmenter.model:
             self.use(name)
 
-    def _try(self, act: Callable[[], object]) -> None:
+    def attempt(self, act: Callable[[], object]) -> None:
         """Do what a reader asked for; whatever goes wrong is told, never lost in a callback."""
         try:
             act()
@@ -412,10 +457,19 @@ class Annotator:
         points = [] if before is None else self._clicks_in(polygon, before)
         try:
             drawn, crs = self.placement.from_map(polygon)
+            if self.by_hand:
+                return self._by_hand(drawn, crs)
             return self._annotated(self.segmenter.segment(drawn, crs, points), kind)
         except SarTutorError as error:
             failures.append(error)
             return None
+
+    def _by_hand(self, polygon: Polygon, crs: CRS | None) -> Annotation:
+        """What lies in a shape."""
+        found = outlined([polygon], crs, self.scene, "manual")
+        if found is None:
+            raise GeometryError(labels.NO_DATA)
+        return found
 
     def _clicks_in(self, polygon: Polygon, before: Annotation) -> list[PromptPoint]:
         """Clicks of an object that lie in a shape in degrees, in the coordinates that such shapes are asked in."""
@@ -509,12 +563,13 @@ class Annotator:
         self.control.data = self.sent.features(objects)
 
     def _show_layers(self, chosen: Annotation | None) -> None:
-        self.map.layers = (*self.backdrop.overlays, *self.masks.show(self.session.objects, chosen))
+        shown = self.masks.show(self.session.objects, chosen)
+        self.map.layers = (*self.backdrop.overlays, *shown, *self.marks)
 
     def _greeting(self) -> str:
         """The first sentence in the status line."""
-        count = len(self.session.objects)
-        first = labels.resumed(count, self.session.path) if count else labels.START
+        known = len(self.session.objects)
+        first = labels.resumed(known, self.session.path) if known else labels.START
         if self.session.held_by is not None:
             first = labels.held(str(self.session.path), self.session.held_by)
         if self.placement.on_earth:
