@@ -506,7 +506,9 @@ class AligningSizes:
 
 
 ALIGNING_SIZES = {
-    "smoke": AligningSizes(BenchmarkSizes(256, 3, 2, 3), ADAPT_RECIPES["smoke"], 2, 2),
+    "smoke": AligningSizes(
+        BenchmarkSizes(256, 2, 1, 2), replace(ADAPT_RECIPES["smoke"], batch=1, validation=1, kept=1), 1, 2
+    ),
     # each of the live runs takes some 40 s of two cores
     "laptop": AligningSizes(
         BenchmarkSizes(256, 64, 8, 32),
@@ -528,9 +530,7 @@ ALIGNING_SIZES = {
 FUSING_SIZES = {
     "smoke": replace(
         ALIGNING_SIZES["smoke"],
-        recipe=replace(
-            ADAPT_RECIPES["smoke"], phases=(AdaptPhase(1, 5e-4, 1, 1),) * 3, batch=1, validation=1, kept=1
-        ),
+        recipe=replace(ALIGNING_SIZES["smoke"].recipe, phases=(AdaptPhase(1, 5e-4, 1, 1),) * 3),
     ),
     # three live runs of so many steps, from a decoder that is trained already
     "laptop": replace(
@@ -556,9 +556,9 @@ class AdaptLesson:
 
 ADAPT_LESSONS = {
     "smoke": AdaptLesson(
-        BenchmarkSizes(256, 3, 2, 3),
-        AdaptRecipe("tiny", (AdaptPhase(2, 5e-4, 2, 9),) * 3, 2, 0.01, 1, 1.0, 9, 2, 4),
-        objects=3,
+        BenchmarkSizes(256, 2, 1, 2),
+        AdaptRecipe("tiny", (AdaptPhase(1, 5e-4, 1, 9),) * 3, 1, 0.01, 1, 1.0, 9, 1, 1),
+        objects=2,
     ),
     # phase 1 takes about a minute on two cores
     "laptop": AdaptLesson(

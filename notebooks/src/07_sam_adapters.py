@@ -551,7 +551,7 @@ from sartutor.learn.loop import Watch
 validation = PromptedImages(
     lesson.folder, "val", branch_ranges(lesson.folder), 256, 99, SEED, Method().scales
 )
-watched = default_collate([validation[i] for i in range(2 if PRESET == "smoke" else 16)])
+watched = default_collate([validation[i] for i in range(1 if PRESET == "smoke" else 16)])
 live = adapting.LiveAdapting(watched, adapting.batch_references(watched, bands))
 live.widget
 

@@ -248,8 +248,8 @@ def _goes_on(known: SamModel, sam: AdaptedSam, ranges: Sequence[Ranges], method:
             f"{known.name} was adapted with {other[0]} {about[other[0]]}; go on with the same."
         )
     model = _new(sam.base, ranges, method)
-    shared = model.state_dict().keys() & sam.state_dict().keys()
-    model.load_state_dict({**model.state_dict(), **{name: sam.state_dict()[name] for name in shared}})
+    new, learned = model.state_dict(), sam.state_dict()
+    model.load_state_dict({name: learned.get(name, value) for name, value in new.items()})
     return Start(model, known.branches, tuple(about["phases"]), about["base"], about["base_digest"])
 
 
