@@ -257,6 +257,13 @@ class AnnotatorPage:
         right, bottom = self.place(box[2], box[3])
         self._drag((left, top), (right, bottom))
 
+    def outline(self, corners: Sequence[tuple[float, float]]) -> None:
+        """Click an outline over the radar picture; the last click is on the first corner again."""
+        self._tool("leaflet-draw-draw-polygon")
+        for corner in (*corners, corners[0]):
+            self.page.mouse.click(*self.place(*corner))
+            self.page.wait_for_timeout(300)
+
     def draw_timed(self, box: Box) -> float:
         """Drag a rectangle; milliseconds from the mouse going up to the mask being painted."""
         self._tool("leaflet-draw-draw-rectangle")

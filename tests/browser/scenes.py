@@ -8,8 +8,11 @@ from functools import cache
 import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.windows import Window
 
-from sartutor.sar.scene import Band, Grid, Scene
+from sartutor.lab.annotator.annotation import Annotation
+from sartutor.lab.annotator.imports import from_mask
+from sartutor.sar.scene import Band, Grid, Readable, Scene
 
 SIDE = 200
 GRIDS = {
@@ -35,3 +38,11 @@ def scene(name: str) -> Scene:
     pixels = (10 * np.log10(speckled)).astype(np.float32)
     grid = replace(GRIDS[name])
     return Scene(pixels, bands, grid, np.ones((SIDE, SIDE), bool), name)
+
+
+def disc(scene: Readable) -> Annotation:
+    """The largest bright disc, as somebody marked it."""
+    rows, cols = np.mgrid[:SIDE, :SIDE]
+    window = Window(28, 128, 44, 44)
+    inside = (np.hypot(rows - 150, cols - 50) < 20)[window.toslices()]
+    return from_mask(inside, window, scene.grid, "manual")

@@ -144,6 +144,31 @@ def test_a_box_without_a_mouse(lab, folder):
     lab.shot(SHOTS / "keyboard.png")
 
 
+def test_a_click_makes_a_shape_strong_at_once_and_while_shapes_are_edited(lab, folder):
+    """The shapes stay the same elements: what is being edited is not made anew."""
+    shown = page(lab, "utm")
+    weights = "nodes => nodes.map(node => Number(node.getAttribute('stroke-width')))"
+    count = shown.boxes.count()
+    shown.press("j")
+    strong = shown.boxes.evaluate_all(weights).index(3)
+    shown.root.locator(".leaflet-draw-edit-edit").click()
+    handles = shown.root.locator(".leaflet-editing-icon")
+    handles.first.wait_for()
+    before = handles.count()
+    shown.press("j")
+    shapes = shown.root.locator(".leaflet-overlay-pane path.leaflet-interactive[stroke='#56B4E9']")
+    shown.until(lambda: shapes.evaluate_all(weights).index(3) != strong)
+    chosen = shapes.evaluate_all(weights).index(3)
+    assert handles.count() == before
+    shown.root.locator(".leaflet-draw-actions a:visible", has_text="Cancel").first.click()
+    shown.until(lambda: handles.count() == 0)
+    lab.page.wait_for_timeout(300)
+    assert shown.boxes.evaluate_all(weights).count(3) == 1
+    assert shown.boxes.evaluate_all(weights).index(3) == chosen
+    assert shown.boxes.count() == count
+    lab.shot(SHOTS / "strong.png")
+
+
 def test_clicks_correct_an_object(lab, folder):
     shown = page(lab, "utm")
     shown.press("n")

@@ -52,7 +52,7 @@ def test_every_object_is_done_both_ways_and_the_pairs_are_shown(tmp_path):
     assert ious[1, "polygon"] == pytest.approx(100 / 225, abs=1e-3)
     assert ious[2, "box"] == 0.48
     assert timed.results.value.count("<tr") == 3
-    assert "2 objects both ways" in timed.results.value
+    assert "for 2 objects done both ways" in timed.results.value
 
 
 def test_a_trial_begins_with_an_empty_map_at_the_object_in_the_circle(tmp_path):

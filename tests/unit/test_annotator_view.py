@@ -656,7 +656,7 @@ def test_session_files_are_compared_and_merged(annotator, tmp_path):
     assert "two annotators" in status(annotator)
     annotator.files.sessions.index = (0, 1)
     annotator.files.compare.click()
-    assert "1 objects of both, 1 of one alone; mean IoU 1.00" in annotator.files.agreement.value
+    assert "In both: 1, in one alone: 1; mean IoU 1.00" in annotator.files.agreement.value
     assert "only in A" in annotator.files.agreement.value
     assert "<b>" not in annotator.files.agreement.value
     for number in (1, 2):

@@ -205,7 +205,7 @@ def compared(people: int) -> str:
 def agreed(found: Agreement) -> str:
     """How far annotators agree."""
     return (
-        f"{found.objects} objects of both, {found.alone} of one alone; mean IoU {found.iou:.2f}, "
+        f"In both: {found.objects}, in one alone: {found.alone}; mean IoU {found.iou:.2f}, "
         f"kappa {found.kappa:.2f}"
     )
 
@@ -223,10 +223,11 @@ def trial(number: int, trials: int, task: Trial) -> str:
 
 def saved(found: TimeSaved) -> str:
     """What a timed study says."""
-    return (
-        f"{found.pairs} objects both ways: {100 * found.saved:.0f} % of the time saved by boxes "
-        f"({100 * found.low:.0f} to {100 * found.high:.0f} %, p = {found.p:.3f}): {found.verdict}."
-    )
+    said = f"Boxes saved {100 * found.saved:.0f} % of the time"
+    if found.pairs < 2:
+        return f"{said} for one object; an interval needs two."
+    interval = f"{100 * found.low:.0f} to {100 * found.high:.0f} %, p = {found.p:.3f}"
+    return f"{said} for {found.pairs} objects done both ways ({interval}): {found.verdict}."
 
 
 def held(session: str, by: str) -> str:

@@ -177,9 +177,10 @@ class Files(widgets.VBox):
 
     def list_sessions(self, folder: Path) -> None:
         """Offer the session files of a folder; those that were chosen stay it."""
-        chosen = self.sessions.value
-        self.sessions.options = [(path.name, path) for path in sorted(folder.glob("*.sqlite"))]
-        self.sessions.value = tuple(path for _, path in self.sessions.options if path in chosen)
+        chosen, found = self.sessions.value, sorted(folder.glob("*.sqlite"))
+        if [path for _, path in self.sessions.options] != found:
+            self.sessions.options = [(path.name, path) for path in found]
+            self.sessions.value = tuple(path for path in found if path in chosen)
 
     def show_agreement(self, found: Agreement, conflicts: pd.DataFrame) -> None:
         """How far annotators agree, and a table of what they do not."""

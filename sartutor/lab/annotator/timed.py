@@ -69,7 +69,7 @@ class TimedStudy:
         """Display the study; nothing is timed before a reader presses Start."""
         display(self.widget)
         self.annotator.prepare()
-        self.annotator.status.say(labels.PAUSED)
+        self.annotator.status.say(labels.PAUSED if self.study.trial else labels.ALL_DONE)
 
     def _announce(self) -> None:
         """Say what comes next, and what the pairs say so far."""
@@ -112,7 +112,7 @@ class TimedStudy:
         self.study.end(round(int(np.count_nonzero(mask & truth)) / together, 4))
         self.annotator.marks = ()
         self.annotator.clear()
-        self.annotator.status.say(labels.PAUSED)
+        self.annotator.status.say(labels.PAUSED if self.study.trial else labels.ALL_DONE)
         self._announce()
 
     def _around(self, mask: NDArray[np.bool_]) -> Polygon:

@@ -187,6 +187,7 @@ class Annotator:
                 again = self.segmenter.segment(propagate(one, self.scene), None)
                 found.append(replace(self._annotated(again, "propagated"), label=one.label))
         made = self._keep(found)
+        self._list_sessions()  # this one may be new
         self.status.say(labels.proposed(len(made), time.perf_counter() - start))
         return made
 
@@ -271,6 +272,7 @@ class Annotator:
         """Take over the polygons of a file (None: the panel's) as objects to correct."""
         found = import_polygons(self.files.import_from.value if path is None else path, self.scene)
         made = self._keep(found.objects)
+        self._list_sessions()  # this one may be new
         self.status.say(labels.imported(len(made), found.outside, found.no_areas))
         return made
 
@@ -297,6 +299,7 @@ class Annotator:
         out = next(each for each in merged if not each.exists())
         made = merge(self.scene, self.files.sessions.value, out)
         made.close()
+        self._list_sessions()
         self.status.say(labels.merged(out, made.objects))
         return out
 
@@ -337,8 +340,12 @@ class Annotator:
                 labels.KEYS_TAB: keys_table(),
             }
         )
-        pages.observe(lambda _: self.files.list_sessions(self.session.path.parent), "selected_index")
+        pages.observe(lambda _: self._list_sessions(), "selected_index")
         return frame(self.map, pages, self.readout, self.status, self.log, self.frontend)
+
+    def _list_sessions(self) -> None:
+        """Offer the session files that lie beside this one."""
+        self.files.list_sessions(self.session.path.parent)
 
     def _listen(self) -> None:
         """Connect what a reader does to the methods above."""
