@@ -18,7 +18,8 @@ from multiprocessing import get_context
 from unittest import mock
 
 from sartutor.sim.avalanche import avalanche_scene
-from sartutor.sim.landcover import DOMAINS, landcover_scene
+from sartutor.sim.gaps import DOMAINS
+from sartutor.sim.landcover import landcover_scene
 
 SIZE = 256
 COUNT = 80

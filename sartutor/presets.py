@@ -128,6 +128,39 @@ SWIN_SIZES = {
 
 
 @dataclass(frozen=True)
+class VitSize:
+    """Architecture of one plain vision transformer; `image_size` and `patch` in pixels.
+
+    `layer_scale` is where the factors start that blocks' outputs are multiplied by; None has none.
+    """
+
+    name: str
+    image_size: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    class_token: bool = False
+    layer_scale: float | None = None
+
+
+VIT_SIZES = {
+    size.name: size
+    for size in (
+        VitSize("smoke", 64, 8, 32, 2, 2),
+        VitSize("laptop", 128, 8, 96, 4, 3),
+        # DeiT's tiny and small at the patch of this project's other encoders
+        VitSize("tiny", 256, 16, 192, 12, 3),
+        VitSize("small", 256, 16, 384, 12, 6),
+        # DINOv2 (arXiv 2304.07193) at the input of arXiv 2603.12008; its patches of 14 px are resampled
+        VitSize("dinov2_s", 512, 16, 384, 12, 6, True, 1e-5),
+        VitSize("dinov2_b", 512, 16, 768, 12, 12, True, 1e-5),
+        VitSize("dinov2_l", 512, 16, 1024, 24, 16, True, 1e-5),
+    )
+}
+
+
+@dataclass(frozen=True)
 class MixMaeSize:
     """Architecture of one MixMAE: an encoder of four stages, and a plain transformer that decodes both streams.
 
@@ -194,6 +227,12 @@ PRETRAIN_RECIPES = {
         "laptop": PretrainRecipe("tiny", 200, 8, 8e-4, (0.9, 0.999), 0.05, 20, (), 5.0, 50),
         # no paper trains this: the rate is that of arXiv 2603.15119 for 256 chips a step
         "paper": PretrainRecipe("vit_b", 20000, 256, 5e-5, (0.9, 0.999), 0.05, 1000, (17500,), 5.0, 250),
+    },
+    "simmim-vit": {
+        "smoke": PretrainRecipe("smoke", 4, 4, 1e-3, (0.9, 0.999), 0.05, 1, (), 5.0, 2),
+        "laptop": PretrainRecipe("laptop", 600, 16, 1e-3, (0.9, 0.999), 0.05, 60, (), 5.0, 100),
+        # no paper trains this: as simmim-sam
+        "paper": PretrainRecipe("small", 20000, 256, 5e-5, (0.9, 0.999), 0.05, 1000, (17500,), 5.0, 250),
     },
     "mixmae-swin": {
         "smoke": PretrainRecipe("smoke", 8, 4, 1e-3, (0.9, 0.95), 0.05, 2, (), 5.0, 4),
@@ -405,6 +444,15 @@ RIVAL_RECIPES = {
 }
 """Sizes of the training of rivals by preset."""
 
+RIVAL_SHAPES = {
+    "smoke": dict.fromkeys(("unet", "segformer", "box_unet"), SHAPES_RECIPES["smoke"]),
+    "laptop": {
+        name: replace(SHAPES_RECIPES["laptop"], steps=steps)
+        for name, steps in {"unet": 4500, "segformer": 4500, "box_unet": 4500}.items()
+    },
+}
+"""Sizes of the pretraining of rivals on drawn shapes by preset and network: as much CPU time as `sam_tiny_base`."""
+
 
 @dataclass(frozen=True)
 class AdaptPhase:
@@ -603,6 +651,78 @@ AVALANCHE_SIZES = {
     ),
 }  # fmt: skip
 """Sizes of the experiment on `avalanche-small` by preset."""
+
+
+@dataclass(frozen=True)
+class ContinuedRecipe:
+    """Continued pretraining by segmentation (arXiv 2603.12008) of a transformer whose first weights are masked ones.
+
+    `masked` is the pretraining before it, `chips` counts the simulated chips of all domains that both see.
+    """
+
+    masked: PretrainRecipe
+    chips: int
+    steps: int
+    warmup: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    clip: float
+    save_every: int
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """Training of a head of `channels` on a frozen encoder, with `train` labelled chips of one domain.
+
+    Every `check_every` steps it is scored on `val` chips of that domain; `test` chips of others judge it.
+    """
+
+    channels: int
+    steps: int
+    warmup: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    clip: float
+    check_every: int
+    train: int
+    val: int
+    test: int
+
+
+@dataclass(frozen=True)
+class GapSizes:
+    """Sizes of the experiment on `gaps`; `rates` are the learning rates of continued pretraining that are searched."""
+
+    continued: ContinuedRecipe
+    head: HeadRecipe
+    rates: tuple[float, ...]
+
+
+GAP_SIZES = {
+    "smoke": GapSizes(
+        ContinuedRecipe(PRETRAIN_RECIPES["simmim-vit"]["smoke"], 16, 4, 1, 4, 1e-3, 0.05, 5.0, 2),
+        HeadRecipe(16, 4, 1, 4, 1e-3, 0.05, 5.0, 2, 8, 4, 4),
+        (5e-4, 1e-3),
+    ),
+    "laptop": GapSizes(
+        ContinuedRecipe(
+            PretrainRecipe("laptop", 400, 16, 1e-3, (0.9, 0.999), 0.05, 40, (), 5.0, 100),
+            1336,
+            400,
+            40,
+            16,
+            1e-3,
+            0.05,
+            5.0,
+            100,
+        ),
+        HeadRecipe(64, 150, 15, 8, 3e-3, 0.05, 5.0, 30, 48, 16, 32),
+        (3e-4, 1e-3, 3e-3),
+    ),
+}
+"""Sizes of the experiment on `gaps` by preset."""
 
 
 LOOP_RECIPES = {

@@ -1,4 +1,4 @@
-"""Masked pretraining from chips to a checkpoint: SimMIM on Swin or on SAM's encoder, and MixMAE on Swin."""
+"""Masked pretraining from chips to a checkpoint: SimMIM on Swin, a plain ViT or SAM's encoder, and MixMAE on Swin."""
 
 from __future__ import annotations
 
@@ -20,15 +20,26 @@ from sartutor.learn.chips import Chips, FolderChips, Sample, Shuffled, folder_st
 from sartutor.learn.loop import Batch, Schedule, Watch, fit
 from sartutor.learn.mixmae import MixMAE
 from sartutor.learn.sam.inputs import three_channels
-from sartutor.learn.simmim import SamSimMIM, SimMIM
+from sartutor.learn.simmim import SamSimMIM, SimMIM, VitSimMIM
 from sartutor.learn.weighting import BandStatistics, WeightRule
-from sartutor.presets import MIXMAE_SIZES, PRETRAIN_RECIPES, SAM_SIZES, SWIN_SIZES, PretrainRecipe, preset
+from sartutor.presets import (
+    MIXMAE_SIZES,
+    PRETRAIN_RECIPES,
+    SAM_SIZES,
+    SWIN_SIZES,
+    VIT_SIZES,
+    PretrainRecipe,
+    preset,
+)
 from sartutor.sar.folder import Dataset, open_dataset
 
-Model = SimMIM | SamSimMIM | MixMAE
+Model = SimMIM | SamSimMIM | VitSimMIM | MixMAE
 
-BACKBONES = {"simmim": ("sam", "swin"), "mixmae": ("swin",)}
+BACKBONES = {"simmim": ("sam", "swin", "vit"), "mixmae": ("swin",)}
 """What each method pretrains; the first is meant where none is named."""
+
+THREE_CHANNELS = ("sam", "vit")
+"""Backbones that take exactly three channels."""
 
 EMBEDDED = ("simmim_hh", "mixmae_s1")
 """Pretrained encoders that come with the package."""
@@ -36,11 +47,13 @@ EMBEDDED = ("simmim_hh", "mixmae_s1")
 _SIZES: dict[tuple[str, str], dict[str, Any]] = {
     ("simmim", "sam"): SAM_SIZES,
     ("simmim", "swin"): SWIN_SIZES,
+    ("simmim", "vit"): VIT_SIZES,
     ("mixmae", "swin"): MIXMAE_SIZES,
 }
 _MODELS: dict[tuple[str, str], type[Model]] = {
     ("simmim", "sam"): SamSimMIM,
     ("simmim", "swin"): SimMIM,
+    ("simmim", "vit"): VitSimMIM,
     ("mixmae", "swin"): MixMAE,
 }
 
@@ -88,8 +101,9 @@ def pretrain(
         data: a folder of your own data, whose training split is cut at random; or chips, which are shuffled.
         method: "simmim" (arXiv 2603.15119) or "mixmae" (arXiv 2503.01181).
         out: checkpoint; its header says all that `load_pretrained` needs.
-        backbone: "swin" or "sam"; None takes the first of the method's `BACKBONES`.
-        branch: "primary" or "secondary" encoder of a folder, for its bands; None takes all, for "sam" the primary.
+        backbone: "swin", "vit" or "sam"; None takes the first of the method's `BACKBONES`.
+        branch: "primary" or "secondary" encoder of a folder, for its bands; None takes all, for `THREE_CHANNELS` the
+            primary.
         size: name of a preset.
         recipe: other sizes than those of the preset.
         rule: how pixels are weighted; None weights them as the papers do.
@@ -192,7 +206,7 @@ def chosen_backbone(method: str, backbone: str | None) -> str:
 
 
 class ThreeChannels(TorchDataset[Sample]):
-    """Chips of 1-3 bands as SAM's three channels: one is repeated, two (a, b) become a, b, (a + b) / 2."""
+    """Chips of 1-3 bands as three channels, as SAM takes them: one is repeated, two (a, b) become a, b, (a + b) / 2."""
 
     def __init__(self, chips: Chips) -> None:
         self.chips, self.statistics, self.classes = chips, chips.statistics, chips.classes
@@ -206,7 +220,7 @@ class ThreeChannels(TorchDataset[Sample]):
 
 
 def three_statistics(statistics: BandStatistics) -> BandStatistics:
-    """The statistics of SAM's three channels: standardised by them, decibels become those of `ThreeChannels`."""
+    """The statistics of three channels: standardised by them, decibels become those of `ThreeChannels`."""
     names, radar = statistics.names, statistics.radar
     mean, std = torch.tensor(statistics.mean).double(), torch.tensor(statistics.std).double()
     if len(names) == 2:
@@ -245,7 +259,7 @@ def _chips(
     if isinstance(data, Path):
         folder = open_dataset(data)
         if statistics is None:
-            branch = branch or ("primary" if backbone == "sam" else None)
+            branch = branch or ("primary" if backbone in THREE_CHANNELS else None)
             statistics = _only(folder_statistics(folder), _branch_bands(folder, branch))
         side = _SIZES[method, backbone][recipe.size].image_size
         chips: Chips = FolderChips(folder, "train", side, draws, seed, statistics)
@@ -256,7 +270,7 @@ def _chips(
                 "statistics."
             )
         chips = Shuffled(data, draws, seed)
-    return ThreeChannels(chips) if backbone == "sam" else chips
+    return ThreeChannels(chips) if backbone in THREE_CHANNELS else chips
 
 
 def _branch_bands(folder: Dataset, branch: str | None) -> tuple[str, ...]:
@@ -286,7 +300,7 @@ def build_model(
 ) -> Model:
     """A model with fresh weights."""
     torch.manual_seed(seed)
-    shown = three_statistics(statistics) if backbone == "sam" else statistics
+    shown = three_statistics(statistics) if backbone in THREE_CHANNELS else statistics
     return _MODELS[method, backbone](_SIZES[method, backbone][size], shown, rule, seed)
 
 

@@ -2,8 +2,8 @@
 
 SimMIM (arXiv 2111.09886) hides large patches, lets the encoder see a learned token in their place, and asks one linear
 layer for their pixels. SAR-W-SimMIM (arXiv 2603.15119) weights the absolute error of each pixel by a function of its
-backscatter. Here the encoder is a Swin Transformer, or the image encoder of Segment Anything, so that an adapted
-Segment Anything can start from radar images.
+backscatter. Here the encoder is a Swin Transformer; the image encoder of Segment Anything, so that an adapted Segment
+Anything can start from radar images; or a plain vision transformer, from which experts are copied.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from sartutor.learn.distributed import global_mean
 from sartutor.learn.masks import patch_mask, upsample_mask
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.swin import build_swin, features
+from sartutor.learn.vit import Vit
 from sartutor.learn.weighting import BandStatistics, WeightRule, known_pixels
-from sartutor.presets import SamSize, SwinSize
+from sartutor.presets import SamSize, SwinSize, VitSize
 
 MASK_PATCH = 16
 """Side of a hidden patch in pixels (arXiv 2603.15119); arXiv 2111.09886 takes 32."""
@@ -208,6 +209,46 @@ class SamSimMIM(MaskedRestoration):
         tokens = self.image_encoder.patch_embed((levels - self.pixel_mean) / self.pixel_std)
         tokens = torch.where(hidden[..., None], self.mask_token.to(tokens.dtype), tokens)
         return self.image_encoder.embed(tokens + self.image_encoder.pos_embed)
+
+
+class VitSimMIM(MaskedRestoration):
+    """SimMIM with a plain vision transformer, for chips of three bands; one linear layer decodes its last map."""
+
+    def __init__(
+        self,
+        size: VitSize,
+        statistics: BandStatistics,
+        rule: WeightRule,
+        seed: int = 0,
+        mask_patch: int = MASK_PATCH,
+        error: Error = "l1",
+    ) -> None:
+        if len(statistics.names) != 3:
+            raise DataError(
+                f"A plain vision transformer takes three bands and was given {', '.join(statistics.names)}; choose "
+                "three."
+            )
+        super().__init__(statistics, rule, seed, mask_patch, error, size.patch)
+        self.size = size
+        self.encoder = Vit(size)
+        self.mask_token = mask_token(size.width)
+        self.decoder = PixelDecoder(size.width, size.patch, 3)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the maps that `features` gives."""
+        return self.encoder.widths
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Maps (B, D, g, g) of chips in which nothing is hidden."""
+        return self.encoder.features(image)
+
+    def reconstruct(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Chips (B, 3, S, S) painted whole from what `mask` (B, S/mask_patch, S/mask_patch) leaves to be seen."""
+        patches = self.encoder.patches(image)
+        hidden = upsample_mask(mask, self.tokens_per_patch)[..., None]
+        shown = torch.where(hidden, self.mask_token.to(patches.dtype), patches)
+        return self.decoder(self.encoder.encode_tokens(shown).maps[-1])
 
 
 class PixelDecoder(nn.Module):

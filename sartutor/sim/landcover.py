@@ -79,45 +79,6 @@ class Domain:
         return f"{self.region}-{self.platform}-{self.band}-{self.polarisation}{part}"
 
 
-GAPS: dict[str, tuple[Domain, Domain]] = {
-    "region": (
-        Domain("north", "full", None, "gaofen3", "C"),
-        Domain("south", "full", None, "gaofen3", "C"),
-    ),
-    "polarisation": (
-        Domain("plains", "VV", None, "gaofen3", "C"),
-        Domain("plains", "full", None, "gaofen3", "C"),
-    ),
-    "complex": (
-        Domain("plains", "HH", "real", "gaofen3", "C"),
-        Domain("plains", "HH", None, "gaofen3", "C"),
-    ),
-    "region+polarisation": (
-        Domain("north", "VV", None, "gaofen3", "C"),
-        Domain("delta", "HH", None, "gaofen3", "C"),
-    ),
-    "region+platform": (
-        Domain("metropolis", "VV", None, "airborne", "C"),
-        Domain("plains", "VV", None, "sentinel1", "C"),
-    ),
-    "region+band": (
-        Domain("delta", "VV", None, "airborne", "C"),
-        Domain("south", "VV", None, "airborne", "X"),
-    ),
-    "region+polarisation+band": (
-        Domain("plains", "VV", None, "airborne", "C"),
-        Domain("north", "HH", None, "airborne", "L"),
-    ),
-    "region+platform+band": (
-        Domain("plains", "HH", None, "gaofen3", "C"),
-        Domain("north", "HH", None, "alos2", "L"),
-    ),
-}
-"""The eight kinds of gap of arXiv 2603.12008, each as source and target domain."""
-
-DOMAINS = {domain.name: domain for pair in GAPS.values() for domain in pair}
-
-
 def landcover_scene(seed: int, domain: Domain, size: int = 256) -> tuple[Scene, Labels]:
     """A scene of `size` x `size` pixels and its labels (rows, columns), positions in `LAND_COVERS`.
 

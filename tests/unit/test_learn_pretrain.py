@@ -129,7 +129,7 @@ def test_backbones_that_are_meant_where_none_is_named():
 
 
 def test_every_preset_has_a_recipe_for_every_model():
-    assert set(PRETRAIN_RECIPES) == {"simmim-swin", "simmim-sam", "mixmae-swin"}
+    assert set(PRETRAIN_RECIPES) == {"simmim-swin", "simmim-sam", "simmim-vit", "mixmae-swin"}
     for recipes in PRETRAIN_RECIPES.values():
         assert set(recipes) == set(PRESETS)
         assert all(made.batch % 2 == 0 and made.warmup < made.steps for made in recipes.values())

@@ -1,0 +1,102 @@
+"""The part of `docs/RESULTS.md` on domain generalisation: the benchmark `gaps`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from sartutor.learn.gap_rows import ENCODERS, MEANINGS, QUESTIONS, TRAINERS
+from sartutor.learn.gap_table import EXPERIMENT, SEARCH, SEARCH_SEED, WHOLE
+from sartutor.learn.record_tables import PLANNED_SEEDS, difference, interval, mean, table, values, verdict
+from sartutor.learn.records import read_records
+from sartutor.learn.runner import Records, of_row
+from sartutor.sim.gaps import FIRST, GAPS, OWN_NAMES
+
+COLUMNS = {"miou": "mIoU", "val_score": "own domain", "largest_share": "busiest expert"}
+"""Columns of the main table beside the gaps."""
+
+
+def gaps(folder: Path) -> list[str]:
+    """What each encoder carries over each kind of gap, and the comparisons."""
+    known = read_records(folder, EXPERIMENT)
+    meanings = table(("row", "what is frozen"), [[f"`{name}`", MEANINGS[name]] for name in ENCODERS])
+    parts = ["## From one domain to another", TEXT, meanings, *_searched(read_records(folder, SEARCH))]
+    if not known:
+        return [*parts, "No row has been run yet."]
+    seeds = sorted({record["seed"] for record in known})
+    parts += [f"Seeds so far: {', '.join(map(str, seeds))} of {PLANNED_SEEDS.start} to {PLANNED_SEEDS[-1]}."]
+    parts += ["### One gap of each kind", _scores(known), "### What was asked of gaps", _answers(known)]
+    return [*parts, *_whole(read_records(folder, WHOLE))]
+
+
+def _searched(known: Records) -> list[str]:
+    """The score on validation chips of the sources at every learning rate."""
+    found = {record["configuration"]: record["values"]["val_score"] for record in known}
+    rates = sorted({name.rpartition("-rate")[2] for name in found}, key=float)
+    rows = []
+    for trainer in TRAINERS:
+        mine = [found.get(f"{trainer}-rate{rate}", math.nan) for rate in rates]
+        best = max((value for value in mine if not math.isnan(value)), default=math.nan)
+        rows.append([f"`{trainer}`", *(_cell(value, best) for value in mine)])
+    title = f"### Learning rates of continued pretraining (mIoU on the sources, seed {SEARCH_SEED})"
+    return [title, table(("row", *rates), rows)] if rates else []
+
+
+def _cell(value: float, best: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
+
+
+def _scores(known: Records) -> str:
+    columns = COLUMNS | {f"miou_{name}": name for name in FIRST.values()}
+    rows = []
+    for name in ENCODERS:
+        of = of_row(known, name)
+        scores = [interval(of, metric) for metric in columns]
+        sizes = (
+            [f"{mean(of, each) / 1e6:.2f}" for each in ("active_parameters", "parameters")] if of else "--"
+        )
+        cost = f"{mean(of, 'encoder_cpu_seconds'):.0f}" if values(of, "encoder_cpu_seconds") else "-"
+        rows.append([f"`{name}`", str(len(of)), *scores, *sizes, cost])
+    return table(("row", "seeds", *columns.values(), "M active", "M in all", "CPU s"), rows)
+
+
+def _answers(known: Records) -> str:
+    rows = []
+    for question in QUESTIONS:
+        found = difference(known, question.a, question.b, question.metric)
+        pair = f"`{question.a}` less `{question.b}`"
+        seeds = str(found.seeds if found else 0)
+        rows.append([question.text, pair, f"`{question.metric}`", seeds, verdict(found)])
+    return table(("question", "comparison", "metric", "seeds", "difference"), rows)
+
+
+def _whole(known: Records) -> list[str]:
+    """All gaps, of the rows that have them."""
+    if not (names := [name for name in ENCODERS if of_row(known, name)]):
+        return []
+    rows = []
+    for gap, (kind, _, _) in GAPS.items():
+        scores = [interval(of_row(known, name), f"miou_{gap}") for name in names]
+        added = [
+            verdict(difference(known, name, "dense", f"miou_{gap}")) for name in names if name != "dense"
+        ]
+        rows.append([f"{gap}*" if gap in OWN_NAMES else gap, kind, *scores, *added])
+    head = ("gap", "differs in", *(f"`{name}`" for name in names))
+    more = (f"`{name}` less `dense`" for name in names if name != "dense")
+    return ["### All gaps", ALL, table((*head, *more), rows)]
+
+
+TEXT = """An encoder is pretrained on simulated chips of 167 domains (regions, radar bands, platforms, polarisations,
+parts of complex images) whose labels are partly wrong, and frozen; then a head of two linear layers learns land cover
+in one domain, and is asked in another (`python -m sartutor.learn.experiments gaps`). No domain that is learned from or
+asked is among those of pretraining, though their regions and radars are. mIoU is pooled over the test chips of a
+target; `own domain` is that on other chips of the sources, by which everything is chosen. All rows of a seed see the
+same chips and errors of labels, all `continued` ones have the same start and number of steps, and one expert of six
+computes as much as one dense layer. `busiest expert` is the share of tokens that the busiest expert of a block gets.
+CPU s are those that the encoder took in this cell; parts that rows share are counted where they were made. Letters of
+gaps stand for simulated domains, not for the data sets of arXiv 2603.12008."""
+
+ALL = """The mixture that did best on the sources' own validation chips, beside the dense encoder. Names with * are
+this project's."""

@@ -1,0 +1,132 @@
+"""What the benchmark `gaps` compares, and what each comparison asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from sartutor.learn.moe import Mixture
+
+AGREEMENT, WEAKER = 0.7588, 0.632
+"""Shares of right labels in pretraining: the mean of arXiv 2603.12008, and its OpenEarthMap-SAR part."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What is frozen before a head learns on a source.
+
+    Args:
+        kind: "plain" learns from the source alone, whole; "masked" has masked pretraining alone; "embedded" is an
+            encoder that comes with the package; "continued" goes on from "masked" by segmentation of many domains.
+        mixture: experts of a "continued" encoder; None keeps its feed-forward layers.
+        agreement: share of right labels in continued pretraining; None takes the true ones.
+        name: of an embedded encoder.
+    """
+
+    kind: Literal["plain", "masked", "embedded", "continued"] = "continued"
+    mixture: Mixture | None = None
+    agreement: float | None = AGREEMENT
+    name: str = ""
+
+
+def _all(agreement: float | None = AGREEMENT, **choices: object) -> Encoder:
+    return Encoder(mixture=Mixture(**choices), agreement=agreement)  # type: ignore[arg-type]
+
+
+ENCODERS = {
+    "plain": Encoder("plain"),
+    "masked": Encoder("masked"),
+    "simmim_hh": Encoder("embedded", name="simmim_hh"),
+    "mixmae_s1": Encoder("embedded", name="mixmae_s1"),
+    "dense": Encoder(),
+    "moe": _all(balance=0.0, descriptors=()),
+    "descriptors": _all(balance=0.0),
+    "balance": _all(descriptors=()),
+    "all": _all(),
+    "normalised": _all(gate="normalised"),
+    "unnormalised": _all(gate="unnormalised"),
+    "three": _all(experts=3),
+    "twelve": _all(experts=12),
+    "two_chosen": _all(chosen=2),
+    "three_chosen": _all(chosen=3),
+    "entropy": _all(descriptors=("directional_entropy",)),
+    "enl": _all(descriptors=("enl",)),
+    "roughness": _all(descriptors=("local_roughness",)),
+    "weaker": _all(WEAKER),
+    "true_labels": _all(None),
+    "dense_weaker": Encoder(agreement=WEAKER),
+    "dense_true_labels": Encoder(agreement=None),
+}
+"""Rows of the table by name."""
+
+MEANINGS = {
+    "plain": "the same transformer from random weights, trained whole on the source",
+    "masked": "masked pretraining (SimMIM) on chips of many domains, without labels",
+    "simmim_hh": "the embedded encoder of that name, on the first channel",
+    "mixmae_s1": "the embedded encoder of that name, on the first two channels",
+    "dense": "from `masked`, continued by segmentation of many domains on weak labels",
+    "moe": "as `dense`, six experts a block, one chosen, routed by tokens",
+    "descriptors": "as `moe`, routed by tokens and the three descriptors",
+    "balance": "as `moe`, with the balance loss",
+    "all": "descriptors and balance loss: CrossEarth-SAR",
+    "normalised": "as `all`, gate of the publication, always 1 with one expert chosen",
+    "unnormalised": "as `all`, gate 6 pi",
+    "three": "as `all`, three experts",
+    "twelve": "as `all`, twelve experts",
+    "two_chosen": "as `all`, two experts chosen",
+    "three_chosen": "as `all`, three experts chosen",
+    "entropy": "as `all`, directional entropy alone",
+    "enl": "as `all`, ENL alone",
+    "roughness": "as `all`, local roughness alone",
+    "weaker": "as `all`, 63.20 % of the labels right instead of 75.88 %",
+    "true_labels": "as `all`, all labels right",
+    "dense_weaker": "as `dense`, 63.20 % of the labels right",
+    "dense_true_labels": "as `dense`, all labels right",
+}
+"""What each row is, in words."""
+
+
+class Question(NamedTuple):
+    """What is asked by comparing row `a` with row `b` in a metric of the records."""
+
+    text: str
+    a: str
+    b: str
+    metric: str = "miou"
+
+
+QUESTIONS = (
+    Question("Does pretraining on many domains help?", "dense", "plain"),
+    Question("Does it help more than masked pretraining alone?", "dense", "masked"),
+    Question("Does masked pretraining help?", "masked", "plain"),
+    Question("Are experts better than one layer?", "moe", "dense"),
+    Question("Is the whole better than one layer?", "all", "dense"),
+    Question("Does the balance loss help?", "balance", "moe"),
+    Question("Do descriptors help?", "descriptors", "moe"),
+    Question("Do descriptors help beside the balance loss?", "all", "balance"),
+    Question("Does the balance loss help beside descriptors?", "all", "descriptors"),
+    Question("Does the router need the task's gradient?", "all", "normalised"),
+    Question("Is the gate of 1 better than 6 pi?", "all", "unnormalised"),
+    Question("Are six experts better than three?", "all", "three"),
+    Question("Are twelve better than six?", "twelve", "all"),
+    Question("Is one chosen better than two?", "all", "two_chosen"),
+    Question("Is one chosen better than three?", "all", "three_chosen"),
+    Question("Does entropy alone do for another polarisation?", "entropy", "balance", "miou_VV2F"),
+    Question("Does ENL alone do for complex values?", "enl", "balance", "miou_C(r)2R"),
+    Question("Does roughness alone do for another region?", "roughness", "balance", "miou_N2S"),
+    Question("Do wrong labels cost?", "true_labels", "all"),
+    Question("Do more wrong labels cost more?", "all", "weaker"),
+    Question("Do wrong labels cost a dense encoder?", "dense_true_labels", "dense"),
+    Question("Do more wrong labels cost it more?", "dense", "dense_weaker"),
+)
+"""Comparisons of the table; more is better in every metric."""
+
+TRAINERS = ("dense", "moe", "descriptors", "balance", "all")
+"""Rows whose learning rate of continued pretraining is searched."""
+
+
+def trainer(name: str) -> str:
+    """The row whose learning rate another one takes over."""
+    if name in TRAINERS:
+        return name
+    return "all" if ENCODERS[name].mixture else "dense"

@@ -1,0 +1,190 @@
+"""Mixtures of experts: gates, balance, grouping, capacity, and who learns from what."""
+
+import math
+
+import pytest
+import torch
+from timm.layers import Mlp
+from torch import nn
+
+from sartutor.errors import DataError, SarTutorError
+from sartutor.learn.moe import (
+    Mixture,
+    MixtureOfExperts,
+    Routing,
+    balance_loss,
+    gates,
+    grouped,
+    mixtures,
+    parameter_counts,
+)
+
+WIDTH = 8
+
+
+def moe(seed=0, equal=False, **choices):
+    torch.manual_seed(seed)
+    layer = MixtureOfExperts(Mlp(WIDTH, 2 * WIDTH), WIDTH, Mixture(**choices))
+    if not equal:
+        for parameter in layer.experts.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    nn.init.normal_(layer.router.weight)
+    return layer
+
+
+def tokens(batch=2, count=12, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, count, WIDTH, generator=generator), torch.randn(batch, 3, generator=generator)
+
+
+def naive(layer, z, s):
+    """Token by token, expert by expert, as the formula stands."""
+    k, told = layer.mixture.chosen, s[:, layer._told]
+    out = torch.zeros_like(z)
+    for b in range(z.shape[0]):
+        for i in range(z.shape[1]):
+            pi = (layer.router.weight @ torch.cat([z[b, i], told[b]]) + layer.router.bias).softmax(0)
+            best = pi.argsort(descending=True)[:k].tolist()
+            for e in best:
+                out[b, i] += pi[e] / sum(pi[j] for j in best) * layer.experts[e](z[b, i])
+    return out
+
+
+@pytest.mark.parametrize("chosen", [1, 2, 3, 6])
+def test_grouped_computing_gives_what_the_formula_says(chosen):
+    layer = moe(chosen=chosen).double()
+    z, s = (each.double() for each in tokens())
+    assert (layer(z, s)[0] - naive(layer, z, s)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("gate", ["kept", "normalised"])
+@pytest.mark.parametrize("chosen", [1, 2, 6])
+def test_copies_of_a_layer_do_what_the_layer_does(gate, chosen):
+    layer = moe(equal=True, gate=gate, chosen=chosen)
+    z, s = tokens()
+    assert torch.allclose(layer(z, s)[0], layer.experts[0](z), atol=1e-6)
+
+
+def test_the_unnormalised_gate_keeps_the_size_of_the_output_where_all_experts_are_liked_alike():
+    layer = moe(equal=True, gate="unnormalised", chosen=2)
+    nn.init.zeros_(layer.router.weight)
+    z, s = tokens()
+    assert torch.allclose(layer(z, s)[0], layer.experts[0](z), atol=1e-6)
+
+
+def gradient(gate, chosen):
+    """The router's gradient of a loss of the output alone."""
+    layer = moe(gate=gate, chosen=chosen)
+    layer(*tokens())[0].square().sum().backward()
+    return layer.router.weight.grad.abs().max()
+
+
+def test_with_one_expert_chosen_only_the_normalised_gate_stops_the_router_s_learning():
+    assert gradient("kept", 1) > 1e-3
+    assert gradient("unnormalised", 1) > 1e-3
+    assert gradient("normalised", 1) < 1e-6
+    assert gradient("normalised", 2) > 1e-3
+
+
+def test_kept_and_normalised_gates_have_the_same_values():
+    chosen = torch.tensor([[0.5, 0.25], [0.3, 0.1]])
+    assert torch.equal(gates(chosen, 6, "kept"), gates(chosen, 6, "normalised"))
+    assert gates(chosen, 6, "kept")[0].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert gates(chosen, 6, "unnormalised")[0].tolist() == pytest.approx([1.5, 0.75])
+
+
+@pytest.mark.parametrize("experts", [2, 6])
+def test_the_balance_loss_is_1_for_even_experts_and_n_for_one_that_has_all(experts):
+    even = torch.full((experts * 4, experts), 1 / experts)
+    turns = (torch.arange(experts * 4) % experts)[:, None]
+    assert balance_loss(Routing(even, turns, turns < 0)).item() == pytest.approx(1)
+    one = nn.functional.one_hot(torch.zeros(24, dtype=torch.long), experts).float()
+    nobody = torch.zeros(24, 1, dtype=torch.long)
+    assert balance_loss(Routing(one, nobody, nobody > 0)).item() == pytest.approx(experts)
+
+
+def test_the_balance_loss_pushes_the_busiest_expert_down():
+    probability = torch.tensor([[0.6, 0.4]] * 8, requires_grad=True)
+    expert = torch.zeros(8, 1, dtype=torch.long)
+    balance_loss(Routing(probability, expert, expert > 0)).backward()
+    assert (probability.grad[:, 0] > probability.grad[:, 1]).all()
+
+
+def test_choices_are_grouped_by_expert_and_full_experts_take_the_most_probable():
+    probability = torch.tensor([0.9, 0.5, 0.7, 0.8, 0.6, 0.4])
+    expert = torch.tensor([1, 1, 0, 1, 1, 2])
+    found = grouped(probability, expert, 3, capacity=1.0)
+    assert (found.size, found.taken) == ([1, 4, 1], [1, 2, 1])
+    assert found.kept.tolist() == [2, 0, 3, 5]
+    everything = grouped(probability, expert, 3, None)
+    assert everything.kept.tolist() == [2, 0, 1, 3, 4, 5]
+
+
+def test_dropped_tokens_are_told_and_come_out_as_nothing():
+    layer = moe(capacity=0.5)
+    out, routing = layer(*tokens())
+    dropped = routing.dropped[:, 0]
+    limit = math.ceil(0.5 * 24 / 6)
+    kept = torch.bincount(routing.expert[~dropped, 0], minlength=6)
+    assert dropped.any()
+    assert kept.max() == limit
+    assert (out.flatten(0, 1)[dropped] == 0).all()
+    assert (out.flatten(0, 1)[~dropped] != 0).any(1).all()
+
+
+def test_without_capacity_nothing_is_dropped_and_shares_add_up():
+    _, routing = moe(chosen=2)(*tokens())
+    assert not routing.dropped.any()
+    assert routing.share.sum().item() == pytest.approx(1)
+
+
+def test_the_router_hears_the_descriptors_it_was_promised_and_no_others():
+    z, s = tokens()
+    other = s.clone()
+    other[:, 1] += 5
+    for names, heard in ((("enl",), True), (("directional_entropy", "local_roughness"), False)):
+        layer = moe(descriptors=names)
+        same = torch.equal(layer.route(z, s), layer.route(z, other))
+        assert same != heard
+    assert moe(descriptors=()).router.in_features == WIDTH
+
+
+def test_experts_without_tokens_have_a_gradient_of_zero_so_that_processes_agree():
+    layer = moe()
+    with torch.no_grad():
+        layer.router.weight.zero_()
+        layer.router.bias.copy_(torch.tensor([9.0, 0, 0, 0, 0, 0]))
+    layer(*tokens())[0].sum().backward()
+    assert all(float(p.grad.abs().sum()) == 0 for p in layer.experts[3].parameters())
+
+
+def test_active_parameters_are_those_of_the_chosen_experts():
+    layer = moe(chosen=2)
+    each = sum(p.numel() for p in layer.experts[0].parameters())
+    size = parameter_counts(layer)
+    assert size.total - size.active == 4 * each
+    assert mixtures(nn.Sequential(layer, nn.ReLU())) == [layer]
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"chosen": 7}, "7 of 6 experts cannot be chosen"),
+        ({"chosen": 0}, "choose 1 to 6"),
+        ({"descriptors": ("colour",)}, "no descriptor 'colour'"),
+        ({"gate": "open"}, "no gate 'open'"),
+        ({"capacity": 0.0}, "leaves no token"),
+    ],
+)
+def test_what_makes_no_mixture_is_said_in_one_sentence(choices, words):
+    with pytest.raises(SarTutorError, match=words):
+        Mixture(**choices)
+
+
+def test_more_experts_than_tokens_and_descriptors_that_are_no_numbers_are_refused():
+    with pytest.raises(SarTutorError, match="6 experts share only 5 tokens"):
+        moe()(*tokens(1, 5))
+    z, s = tokens()
+    s[0, 1] = math.nan
+    with pytest.raises(DataError, match="no finite number"):
+        moe()(z, s)
