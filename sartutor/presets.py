@@ -706,22 +706,16 @@ GAP_SIZES = {
         HeadRecipe(16, 4, 1, 4, 1e-3, 0.05, 5.0, 2, 8, 4, 4),
         (5e-4, 1e-3),
     ),
+    # a cell of two to three minutes on one core
     "laptop": GapSizes(
         ContinuedRecipe(
-            PretrainRecipe("laptop", 400, 16, 1e-3, (0.9, 0.999), 0.05, 40, (), 5.0, 100),
-            1336,
-            400,
-            40,
-            16,
-            1e-3,
-            0.05,
-            5.0,
-            100,
+            PretrainRecipe("laptop", 300, 16, 1e-3, (0.9, 0.999), 0.05, 30, (), 5.0, 100),
+            1336, 600, 60, 8, 3e-3, 0.05, 5.0, 200,
         ),
-        HeadRecipe(64, 150, 15, 8, 3e-3, 0.05, 5.0, 30, 48, 16, 32),
-        (3e-4, 1e-3, 3e-3),
+        HeadRecipe(64, 100, 10, 8, 3e-3, 0.05, 5.0, 25, 48, 16, 32),
+        (1e-3, 3e-3, 1e-2),
     ),
-}
+}  # fmt: skip
 """Sizes of the experiment on `gaps` by preset."""
 
 
