@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from sartutor.learn.adapt import Adapted, Method, adapt
 from sartutor.learn.avalanche_rows import Entrant
+from sartutor.learn.checkpoints import is_complete
 from sartutor.learn.curves import read_curve
 from sartutor.learn.evaluate import Answer, sam_answer, score_images
 from sartutor.learn.models import SamModel, load_model
-from sartutor.learn.rivals import load_rival, rival_probability, train_rival
+from sartutor.learn.rivals import load_rival, pretrain_rival, rival_probability, train_rival
 from sartutor.learn.runner import cpu_seconds, scene_interval
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
 from sartutor.learn.scores import ImageScore, summary
-from sartutor.presets import AdaptRecipe, BenchmarkSizes, RivalRecipe
+from sartutor.presets import AdaptRecipe, BenchmarkSizes, RivalRecipe, ShapesRecipe
 from sartutor.sar.boxes import PROMPTS, Box, Mask
 from sartutor.sar.folder import Dataset
 from sartutor.sar.scene import Scene
@@ -49,6 +51,17 @@ class Row:
     data: BenchmarkSizes
     adaptation: AdaptRecipe
     rival: RivalRecipe
+
+
+@dataclass(frozen=True)
+class PretrainedRow(Row):
+    """A rival that begins with drawn shapes."""
+
+    pretraining: ShapesRecipe
+
+
+SHAPES_SEED = 1
+"""Of the drawn shapes, which are those that `sam_tiny_base` has seen."""
 
 
 def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, Any]:
@@ -139,20 +152,48 @@ def trained_parameters(model: AdaptedSam, phase: int) -> int:
 
 
 def _rival(row: Row, seed: int, data: Dataset, work: Path, device: str) -> tuple[Answer, dict[str, float]]:
-    name = row.entrant.network
+    name, init, spent = row.entrant.network, None, 0.0
     out = work / f"{_key(name, 1, row, row.entrant.method, seed)}.safetensors"
+    if isinstance(row, PretrainedRow):
+        init, spent = pretrained_rival(name, row.pretraining, work, device)
 
     def train() -> float:
-        train_rival(name, data, row.rival, out, seed, device)
+        train_rival(name, data, row.rival, out, seed, device, init)
         return 1 - min(loss for _, loss in read_curve(out).validation)
 
     about = _once(out, train)
+    if init is not None:
+        whole = about["train_cpu_seconds"] + spent
+        about |= {"pretraining_cpu_seconds": spent, "train_cpu_seconds": whole}
     rival = load_rival(out)
 
     def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
         return rival_probability(rival, scene, boxes) > 0.5
 
     return answer, {**about, "parameters": sum(p.numel() for p in rival.parameters())}
+
+
+def pretrained_rival(name: str, recipe: ShapesRecipe, work: Path, device: str) -> tuple[Path, float]:
+    """A rival that has learned from drawn shapes, and the CPU-seconds of that: trained once for all cells in `work`.
+
+    Processes wait for the one that trains; what was interrupted goes on, and its time counts too.
+    """
+    digest = hashlib.sha256(json.dumps((asdict(recipe), SHAPES_SEED)).encode()).hexdigest()[:12]
+    out = work / f"shapes-{name}-{digest}.safetensors"
+    clock = out.with_suffix(".seconds")
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(out.with_suffix(".lock")):
+        if not is_complete(out, recipe.steps):
+            before, began = _spent(clock), cpu_seconds()
+            try:
+                pretrain_rival(name, recipe, out, SHAPES_SEED, device)
+            finally:
+                clock.write_text(json.dumps(before + cpu_seconds() - began))
+    return out, _spent(clock)
+
+
+def _spent(clock: Path) -> float:
+    return float(json.loads(clock.read_text())) if clock.exists() else 0.0
 
 
 def _best(train: Callable[[], Adapted]) -> float:
@@ -174,6 +215,8 @@ def _key(kind: str, phase: int, row: Row, method: Method, seed: int) -> str:
     sizes = asdict(row.rival) if kind != "sam" else asdict(row.adaptation)
     if kind == "sam":
         sizes["phases"] = sizes["phases"][:phase]
+    if isinstance(row, PretrainedRow):
+        sizes["pretraining"] = asdict(row.pretraining)
     made_from = (kind, phase, row.entrant.input, asdict(method), asdict(row.data), sizes, seed)
     return f"{kind}{phase}-{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:12]}-{seed}"
 

@@ -103,8 +103,9 @@ scenes and are asked with the same boxes: `box` is 10 px loose on every side (of
 training, `full` the whole image. IoU, precision and recall are means over objects of at least 50 px, each in its own
 tight box, which also flatters filling the box; whole images are below. Found are objects with an IoU above .3. A rival
 is trained for as many steps as all three phases together. Segment Anything is `sam_tiny_base` here, which saw drawn
-shapes and not SA-1B: what the publication says of transfer from photographs is not tested by this table, and rivals
-start from random weights. CPU s are of all training that a row needs, parts that it shares with others included."""
+shapes and not SA-1B: what the publication says of transfer from photographs is not tested by this table. Rivals start
+from random weights, those named `_shapes` from the same drawn shapes, seen for the same CPU time. CPU s are of all
+training that a row needs, parts that it shares with others and pretraining of rivals included, that of the base not."""
 
 CLASSED = """Small are objects under 150 px, large those from 400 px; flat is under 16.5 degrees, steep from 19
 degrees: a third of the simulated deposits each."""

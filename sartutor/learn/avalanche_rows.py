@@ -47,8 +47,14 @@ ENTRANTS = {
     "unet": Entrant("rival", network="unet"),
     "segformer": Entrant("rival", network="segformer"),
     "box_unet": Entrant("rival", network="box_unet"),
+    "unet_shapes": Entrant("rival", network="unet"),
+    "segformer_shapes": Entrant("rival", network="segformer"),
+    "box_unet_shapes": Entrant("rival", network="box_unet"),
 }
 """Rows of the table by name."""
+
+PRETRAINED = ("unet_shapes", "segformer_shapes", "box_unet_shapes")
+"""Rivals that begin with drawn shapes, as the base of the others did."""
 
 MEANINGS = {
     "fill_box": "everything in the box",
@@ -71,6 +77,9 @@ MEANINGS = {
     "unet": "U-Net on all six bands, its mask cut to the boxes",
     "segformer": "SegFormer on all six bands, its mask cut to the boxes",
     "box_unet": "U-Net on all six bands and the boxes as a seventh",
+    "unet_shapes": "as `unet`, pretrained on the drawn shapes of `sam_tiny_base`",
+    "segformer_shapes": "as `segformer`, pretrained on them",
+    "box_unet_shapes": "as `box_unet`, pretrained on them",
 }
 """What each row is, in words."""
 
@@ -107,6 +116,12 @@ QUESTIONS = (
     Question("Does fusion beat SegFormer?", "phase3", "segformer"),
     Question("Does fusion beat a U-Net that is told the boxes?", "phase3", "box_unet"),
     Question("Is U-Net better when told the boxes?", "box_unet", "unet"),
+    Question("Do drawn shapes help U-Net?", "unet_shapes", "unet"),
+    Question("Do they help SegFormer?", "segformer_shapes", "segformer"),
+    Question("Do they help a U-Net that is told the boxes?", "box_unet_shapes", "box_unet"),
+    Question("Does fusion beat U-Net that saw drawn shapes too?", "phase3", "unet_shapes"),
+    Question("Does it beat such a SegFormer?", "phase3", "segformer_shapes"),
+    Question("Does it beat such a U-Net that is told the boxes?", "phase3", "box_unet_shapes"),
 )
 """Comparisons of the table; more is better in every metric."""
 

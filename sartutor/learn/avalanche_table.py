@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sartutor.errors import DataError
-from sartutor.learn.avalanche_cells import Row, run_cell, validation_iou
-from sartutor.learn.avalanche_rows import ENTRANTS, TRAINERS
+from sartutor.learn.avalanche_cells import PretrainedRow, Row, pretrained_rival, run_cell, validation_iou
+from sartutor.learn.avalanche_rows import ENTRANTS, PRETRAINED, TRAINERS
 from sartutor.learn.runner import Records, Table
-from sartutor.presets import AdaptRecipe, AvalancheSizes
+from sartutor.presets import AdaptRecipe, AvalancheSizes, ShapesRecipe
 
 EXPERIMENT, SEARCH, DATA = "avalanche_small", "avalanche_search", "avalanche-small"
 
@@ -25,10 +25,16 @@ SEARCH_SEED = 0
 Rates = Mapping[str, float]
 """Learning rate by trainer."""
 
+Shapes = Mapping[str, ShapesRecipe]
+"""How each rival is pretrained on drawn shapes."""
 
-def main_table(sizes: AvalancheSizes, rates: Rates, seeds: Sequence[int]) -> Table[Row]:
+
+def main_table(sizes: AvalancheSizes, shapes: Shapes, rates: Rates, seeds: Sequence[int]) -> Table[Row]:
     """Every entrant, with the rates of the search."""
-    return Table(EXPERIMENT, DATA, {name: row(sizes, name, rates) for name in ENTRANTS}, seeds)
+    rows = {name: row(sizes, name, rates) for name in ENTRANTS}
+    for name in PRETRAINED:
+        rows[name] = PretrainedRow(**vars(rows[name]), pretraining=shapes[rows[name].entrant.network])
+    return Table(EXPERIMENT, DATA, rows, seeds)
 
 
 def search_table(sizes: AvalancheSizes, trainer: str, known: Rates) -> Table[Row]:
@@ -88,10 +94,16 @@ def searched_rates(sizes: AvalancheSizes, records: Path, work: Path, device: str
     return rates
 
 
+def pretrain(shapes: Shapes, work: Path, device: str) -> None:
+    """Pretrain all rivals on drawn shapes; cells do so too where it has not been done."""
+    for name, recipe in shapes.items():
+        pretrained_rival(name, recipe, work, device)
+
+
 def fill(
-    sizes: AvalancheSizes, seeds: Sequence[int], records: Path, work: Path, device: str
+    sizes: AvalancheSizes, shapes: Shapes, seeds: Sequence[int], records: Path, work: Path, device: str
 ) -> list[dict[str, Any]]:
     """Fill the table, and before it the search; returns its records."""
     rates = searched_rates(sizes, records, work, device)
-    table = main_table(sizes, rates, seeds)
+    table = main_table(sizes, shapes, rates, seeds)
     return table.run(lambda row, seed: run_cell(row, seed, work, device), records)

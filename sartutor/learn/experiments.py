@@ -3,7 +3,8 @@
 `weighting` compares what an encoder starts from, for land cover with many labels and with few. `weighting_tasks` takes
 the weighting that did best on the validation of `weighting` to other tasks and shares of labels. The learning rate of
 fine-tuning is searched on validation, on the same grid for every start, at a seed of its own (`weighting_search`).
-`avalanche` compares ways to adapt Segment Anything, and rivals, on the benchmark `avalanche-small`. Interrupt it at any
+`avalanche` compares ways to adapt Segment Anything, and rivals, on the benchmark `avalanche-small`; `avalanche_shapes`
+pretrains the rivals on drawn shapes, which `avalanche` does too where it comes to them first. Interrupt it at any
 time; the same command goes on at the next cell. To use several cores, start it several times with different `--seeds`
 and OMP_NUM_THREADS=1.
 """
@@ -26,7 +27,13 @@ from sartutor.learn.record_tables import PLANNED_SEEDS
 from sartutor.learn.report import write_report
 from sartutor.learn.runner import Records, Table
 from sartutor.learn.starts import FRACTIONS, LONGER, STARTS, TASK_CELLS, WEIGHTINGS, row_name
-from sartutor.presets import AVALANCHE_SIZES, EXPERIMENT_SIZES, ExperimentSizes, PretrainRecipe
+from sartutor.presets import (
+    AVALANCHE_SIZES,
+    EXPERIMENT_SIZES,
+    RIVAL_SHAPES,
+    ExperimentSizes,
+    PretrainRecipe,
+)
 
 SEARCH_SEED = 0
 """Of the search of learning rates; no rows are compared on it."""
@@ -156,7 +163,7 @@ def fill(
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the experiments."""
     parser = argparse.ArgumentParser(description="Fill a table of experiments; continues where it stopped.")
-    parser.add_argument("name", choices=("weighting", "weighting_tasks", "avalanche"))
+    parser.add_argument("name", choices=("weighting", "weighting_tasks", "avalanche", "avalanche_shapes"))
     parser.add_argument("--preset", choices=sorted(EXPERIMENT_SIZES), default="laptop")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(PLANNED_SEEDS))
     parser.add_argument("--records", type=Path, default=Path("results/records"))
@@ -167,9 +174,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if SEARCH_SEED in given.seeds:
             raise SarTutorError(f"Seed {SEARCH_SEED} belongs to the search of learning rates; use others.")
-        if given.name == "avalanche":
-            sizes = AVALANCHE_SIZES[given.preset]
-            avalanche_table.fill(sizes, given.seeds, given.records, given.work, given.device)
+        if given.name == "avalanche_shapes":
+            avalanche_table.pretrain(RIVAL_SHAPES[given.preset], given.work, given.device)
+        elif given.name == "avalanche":
+            sizes, shapes = AVALANCHE_SIZES[given.preset], RIVAL_SHAPES[given.preset]
+            avalanche_table.fill(sizes, shapes, given.seeds, given.records, given.work, given.device)
             write_report(given.records, given.report)
         else:
             fill(given.name, given.preset, given.seeds, given.records, given.work, given.report, given.device)

@@ -1,16 +1,18 @@
 """The benchmark of adaptation: rows that share what they may, rates by validation alone, a report of records alone."""
 
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 
 from sartutor.errors import DataError
-from sartutor.learn import avalanche_cells, avalanche_recipe
+from sartutor.learn import avalanche_cells, avalanche_recipe, avalanche_table, recipes, rivals
 from sartutor.learn.adapt import Method
-from sartutor.learn.avalanche_rows import ENTRANTS, MEANINGS, QUESTIONS, TRAINERS
+from sartutor.learn.avalanche_rows import ENTRANTS, MEANINGS, PRETRAINED, QUESTIONS, TRAINERS
 from sartutor.learn.avalanche_table import (
     DATA,
     EXPERIMENT,
@@ -22,9 +24,9 @@ from sartutor.learn.avalanche_table import (
     shortened,
 )
 from sartutor.learn.models import load_model
-from sartutor.learn.records import record_path, write_record
+from sartutor.learn.records import read_records, record_path, write_record
 from sartutor.learn.report import report
-from sartutor.presets import AVALANCHE_SIZES, BENCHMARK_SIZES, BenchmarkSizes
+from sartutor.presets import AVALANCHE_SIZES, BENCHMARK_SIZES, RIVAL_SHAPES, BenchmarkSizes
 from sartutor.sar.boxes import PROMPTS
 from sartutor.sim.benchmark import composite, difference, write_benchmark, write_single
 
@@ -39,7 +41,7 @@ def test_every_row_has_a_meaning_and_every_question_rows():
 
 
 def test_rows_of_one_phase_have_equal_updates():
-    table = main_table(LAPTOP, {}, (1,))
+    table = main_table(LAPTOP, RIVAL_SHAPES["laptop"], {}, (1,))
     assert {each.adaptation for each in table.configurations.values()} == {LAPTOP.adaptation}
     steps = sum(phase.steps for phase in LAPTOP.adaptation.phases)
     assert {each.rival.steps for each in table.configurations.values()} == {steps}
@@ -87,6 +89,58 @@ def test_rules_are_scored_for_every_prompt(tmp_path):
         assert 0 <= values[f"iou_{prompt}"] <= 1
     assert values["iou_box_low"] <= values["iou_box"] <= values["iou_box_high"]
     assert values["objects"] == sum(values[f"n_{name}"] for name in ("small", "medium", "large"))
+
+
+RECORDS = Path(__file__).parents[2] / "results" / "records"
+
+
+def test_every_recorded_cell_is_one_of_the_table_as_it_is_now():
+    searched = read_records(RECORDS, SEARCH)
+    rates = {trainer: chosen_rate(searched, LAPTOP, trainer) for trainer in TRAINERS}
+    known = read_records(RECORDS, EXPERIMENT)
+    seeds = sorted({record["seed"] for record in known})
+    table = main_table(LAPTOP, RIVAL_SHAPES["laptop"], rates, seeds)
+    cells = [(name, seed) for name in table.configurations for seed in seeds]
+    done = sum(table._is_done(RECORDS, name, seed) for name, seed in cells)  # raises for other settings
+    assert done == len(known) > 0
+
+
+def test_rivals_begin_with_the_shapes_of_the_base():
+    rows = main_table(LAPTOP, RIVAL_SHAPES["laptop"], {}, (1,)).configurations
+    for name in PRETRAINED:
+        plain = rows[name.removesuffix("_shapes")]
+        assert rows[name].entrant == plain.entrant
+        assert rows[name].rival == plain.rival
+        assert _keyed(rows[name]) != _keyed(plain)
+    assert avalanche_cells.SHAPES_SEED == recipes.SEED
+
+
+def _keyed(given):
+    return avalanche_cells._key(given.entrant.network, 1, given, given.entrant.method, 1)
+
+
+def test_a_rival_is_pretrained_once_and_an_interruption_costs_nothing_but_its_time(tmp_path, monkeypatch):
+    shallow = partial(smp.Unet, "resnet18", encoder_depth=3, decoder_channels=(32, 16, 16))
+    monkeypatch.setattr(rivals, "NETWORKS", {**rivals.NETWORKS, "unet": shallow})
+    loss, calls = rivals._shapes_loss, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return loss(*arguments)
+
+    monkeypatch.setattr(rivals, "_shapes_loss", counted)
+    rows = main_table(SMOKE, RIVAL_SHAPES["smoke"], {}, (1,)).configurations
+    given = replace(rows["unet_shapes"], data=BenchmarkSizes(256, 1, 1, 2))
+    with pytest.raises(KeyboardInterrupt):
+        avalanche_table.pretrain({"unet": given.pretraining}, tmp_path, "cpu")
+    (clock,) = tmp_path.glob("shapes-unet-*.seconds")
+    lost = float(clock.read_text())
+    values = [avalanche_cells.run_cell(given, seed, tmp_path, "cpu") for seed in (1, 2)]
+    assert len(calls) == 1 + given.pretraining.steps  # two were saved before the third was lost
+    assert values[0]["pretraining_cpu_seconds"] == values[1]["pretraining_cpu_seconds"] > lost > 0
+    assert all(each["train_cpu_seconds"] > each["pretraining_cpu_seconds"] for each in values)
 
 
 def test_the_composite_takes_vh_where_it_changed_more():
