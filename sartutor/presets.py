@@ -454,15 +454,6 @@ RIVAL_SHAPES = {
 }
 """Sizes of the pretraining of rivals on drawn shapes by preset and network: as much CPU time as `sam_tiny_base`."""
 
-RIVAL_SHAPES = {
-    "smoke": dict.fromkeys(("unet", "segformer", "box_unet"), SHAPES_RECIPES["smoke"]),
-    "laptop": {
-        name: replace(SHAPES_RECIPES["laptop"], steps=steps)
-        for name, steps in {"unet": 4500, "segformer": 4500, "box_unet": 4500}.items()
-    },
-}
-"""Sizes of the pretraining of rivals on drawn shapes by preset and network: as much CPU time as `sam_tiny_base`."""
-
 
 @dataclass(frozen=True)
 class AdaptPhase:
@@ -727,6 +718,30 @@ GAP_SIZES = {
     ),
 }  # fmt: skip
 """Sizes of the experiment on `gaps` by preset."""
+
+
+@dataclass(frozen=True)
+class GeneralistRecipe:
+    """How the embedded generalists are made, their head being of `channels`, and on how many chips they are scored."""
+
+    continued: ContinuedRecipe
+    channels: int
+    test: int
+
+
+GENERALIST_RECIPES = {
+    "smoke": GeneralistRecipe(GAP_SIZES["smoke"].continued, 16, 8),
+    # about twelve minutes of one core
+    "laptop": GeneralistRecipe(
+        ContinuedRecipe(
+            PretrainRecipe("laptop", 600, 16, 1e-3, (0.9, 0.999), 0.05, 60, (), 5.0, 100),
+            4008, 2000, 100, 8, 3e-3, 0.05, 5.0, 100,
+        ),
+        64,
+        334,
+    ),
+}  # fmt: skip
+"""Sizes of the recipes of the embedded generalists by preset."""
 
 
 LOOP_RECIPES = {

@@ -4,9 +4,9 @@
 the weighting that did best on the validation of `weighting` to other tasks and shares of labels. The learning rate of
 fine-tuning is searched on validation, on the same grid for every start, at a seed of its own (`weighting_search`).
 `avalanche` compares ways to adapt Segment Anything, and rivals, on the benchmark `avalanche-small`; `avalanche_shapes`
-pretrains the rivals on drawn shapes, which `avalanche` does too where it comes to them first. Interrupt it at any
-time; the same command goes on at the next cell. To use several cores, start it several times with different `--seeds`
-and OMP_NUM_THREADS=1.
+pretrains the rivals on drawn shapes, which `avalanche` does too where it comes to them first. `gaps` compares encoders
+across gaps between domains. Interrupt it at any time; the same command goes on at the next cell. To use several cores,
+start it several times with different `--seeds` and OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from sartutor.errors import DataError, SarTutorError
-from sartutor.learn import avalanche_table
+from sartutor.learn import avalanche_table, gap_table
 from sartutor.learn.cells import DOMAINS, Row, run_cell
 from sartutor.learn.record_tables import PLANNED_SEEDS
 from sartutor.learn.report import write_report
@@ -30,6 +30,7 @@ from sartutor.learn.starts import FRACTIONS, LONGER, STARTS, TASK_CELLS, WEIGHTI
 from sartutor.presets import (
     AVALANCHE_SIZES,
     EXPERIMENT_SIZES,
+    GAP_SIZES,
     RIVAL_SHAPES,
     ExperimentSizes,
     PretrainRecipe,
@@ -40,6 +41,9 @@ SEARCH_SEED = 0
 
 SEARCH_FRACTION = 0.25
 """Share of the labels in the search, between the two of the main table, which both take its rate."""
+
+NAMES = ("weighting", "weighting_tasks", "avalanche", "avalanche_shapes", "gaps")
+"""Experiments on the command line."""
 
 Rates = Mapping[tuple[str, str], float]
 """Learning rate of fine-tuning by method and start."""
@@ -163,7 +167,7 @@ def fill(
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the experiments."""
     parser = argparse.ArgumentParser(description="Fill a table of experiments; continues where it stopped.")
-    parser.add_argument("name", choices=("weighting", "weighting_tasks", "avalanche", "avalanche_shapes"))
+    parser.add_argument("name", choices=NAMES)
     parser.add_argument("--preset", choices=sorted(EXPERIMENT_SIZES), default="laptop")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(PLANNED_SEEDS))
     parser.add_argument("--records", type=Path, default=Path("results/records"))
@@ -179,6 +183,11 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.name == "avalanche":
             sizes, shapes = AVALANCHE_SIZES[given.preset], RIVAL_SHAPES[given.preset]
             avalanche_table.fill(sizes, shapes, given.seeds, given.records, given.work, given.device)
+            write_report(given.records, given.report)
+        elif given.name == "gaps":
+            gap_table.fill(
+                GAP_SIZES[given.preset], given.seeds, given.records, given.work / "gaps", given.device
+            )
             write_report(given.records, given.report)
         else:
             fill(given.name, given.preset, given.seeds, given.records, given.work, given.report, given.device)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sartutor.errors import CheckpointError, SarTutorError
-from sartutor.learn import avalanche_recipe, encoder_recipes
+from sartutor.learn import avalanche_recipe, encoder_recipes, generalist_recipe
 from sartutor.learn.checkpoints import export_half, file_digest, is_complete, load_tensors
 from sartutor.learn.models import load_model
 from sartutor.learn.records import mean_interval, read_records, write_record
@@ -54,6 +54,7 @@ RECIPES: dict[str, Callable[[str, Path, Path, Path, str], None]] = {
     EXPERIMENT: sam_tiny_base,
     avalanche_recipe.NAME: avalanche_recipe.make,
     **encoder_recipes.RECIPES,
+    **generalist_recipe.RECIPES,
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sartutor.learn.avalanche_report import avalanches, embedded
 from sartutor.learn.cells import PRETRAINED
+from sartutor.learn.gap_report import gaps
 from sartutor.learn.pretrain import EMBEDDED
 from sartutor.learn.reconstruction import PREFIX, STRATA
 from sartutor.learn.record_tables import (
@@ -72,6 +73,7 @@ def report(records: Path) -> str:
         *weighting(records),
         *tasks(records),
         *avalanches(records),
+        *gaps(records),
         *embedded(records),
         *encoders(records),
         *shapes(records),
