@@ -93,21 +93,24 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def lab_server(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
-    """JupyterLab serving `folder` on loopback with a fresh token and settings; yields its URL with `{}` for a path."""
+def lab_server(folder: Path, env: Mapping[str, str], base: str = "/") -> Iterator[str]:
+    """JupyterLab serving `folder` on loopback with a fresh token and settings; yields its URL with `{}` for a path.
+
+    `base` is the path that all addresses begin with, as behind the proxy of a hub.
+    """
     port, token, own = free_port(), secrets.token_hex(16), folder / ".server"
     own.mkdir(parents=True)
     with (own / "log.txt").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *_server_options(folder, port, token)],
+            [sys.executable, "-m", "jupyterlab", *_server_options(folder, port, token, base)],
             env={**os.environ, **_own_settings(own), **env},
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
         )
         try:
-            _wait_until_up(f"http://127.0.0.1:{port}/api/status?token={token}", process, own / "log.txt")
-            yield f"http://127.0.0.1:{port}/{{}}?token={token}"
+            _wait_until_up(f"http://127.0.0.1:{port}{base}api/status?token={token}", process, own / "log.txt")
+            yield f"http://127.0.0.1:{port}{base}{{}}?token={token}"
         finally:
             process.terminate()
             try:
@@ -345,10 +348,11 @@ def _centres(handles: Locator) -> list[tuple[float, float]]:
     return [(a["x"] + a["width"] / 2, a["y"] + a["height"] / 2) for a in areas if a]
 
 
-def _server_options(folder: Path, port: int, token: str) -> list[str]:
+def _server_options(folder: Path, port: int, token: str, base: str) -> list[str]:
     options = {
         "ServerApp.ip": "127.0.0.1",
         "ServerApp.port": port,
+        "ServerApp.base_url": base,
         "ServerApp.port_retries": 0,
         "ServerApp.open_browser": False,
         "ServerApp.root_dir": folder,

@@ -46,3 +46,17 @@ def disc(scene: Readable) -> Annotation:
     window = Window(28, 128, 44, 44)
     inside = (np.hypot(rows - 150, cols - 50) < 20)[window.toslices()]
     return from_mask(inside, window, scene.grid, "manual")
+
+
+LARGE, BRIGHT = 2600, (1300, 1400, 1312, 1424)
+"""Side of a large scene, and left, top, right and bottom of the bright rectangle in it, in pixels."""
+
+
+def large() -> Scene:
+    """A scene whose picture is coarser than its pixels: speckled ground and one small bright rectangle."""
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(-20, 1, (1, LARGE, LARGE)).astype(np.float32)
+    left, top, right, bottom = BRIGHT
+    pixels[0, top:bottom, left:right] = 0
+    grid = replace(GRIDS["utm"], height=LARGE, width=LARGE)
+    return Scene(pixels, (Band("VV", "db", "sigma0"),), grid, np.ones(grid.shape, bool), "large")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sartutor.errors import GeometryError
 from sartutor.lab.annotator.backdrop import histogram
-from sartutor.lab.annotator.layers import Shown, colored, layers, look, robust_range
+from sartutor.lab.annotator.layers import Shown, channel_ranges, colored, layers, look, robust_range
 from sartutor.lab.annotator.pictures import Picture
 from sartutor.lab.annotator.placement import Placement
 from sartutor.lab.annotator.readout import described
@@ -78,16 +78,16 @@ def test_a_change_has_its_zero_in_the_middle_of_the_colours(scene):
     shown = seen(scene, "VV change")
     low, high = robust_range(shown.spread(), "change")
     assert low == -high
-    flat = pixels(colored(shown, -6, 6))[30, 30]
+    flat = pixels(colored(shown, (-6, 6)))[30, 30]
     assert flat[:3].min() > 235
-    rise = pixels(colored(shown, -6, 6))[..., 0] - pixels(colored(shown, -6, 6))[..., 2]
+    rise = pixels(colored(shown, (-6, 6)))[..., 0] - pixels(colored(shown, (-6, 6)))[..., 2]
     assert rise.max() > 60  # orange where it became brighter
 
 
 def test_a_composite_has_before_after_and_change_as_its_colours(scene):
     shown = seen(scene, "VV before, after, change")
     assert shown.is_composite
-    picture = pixels(colored(shown, 0, 1))
+    picture = pixels(colored(shown, *channel_ranges(shown)))
     brighter = picture[..., 1] > 200
     assert brighter.sum() > 50
     assert (picture[brighter][:, 2] > 200).all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -10,12 +12,15 @@ import ipywidgets as widgets
 import numpy as np
 from numpy.typing import NDArray
 
+from sartutor.errors import DataError
 from sartutor.lab.annotator import labels
 from sartutor.lab.annotator.canvas import Overlay
-from sartutor.lab.annotator.layers import Layer, Shown, colored, layers, look, robust_range
+from sartutor.lab.annotator.closer import is_worth, look_at_part, seen_window
+from sartutor.lab.annotator.layers import Layer, Shown, channel_ranges, colored, layers, look, robust_range
 from sartutor.lab.annotator.panel import heading, wide
 from sartutor.lab.annotator.placement import Placement
-from sartutor.sar.scene import Scene
+from sartutor.lab.annotator.segmenter import yielding
+from sartutor.sar.scene import Readable, Scene
 
 Attempt = Callable[[Callable[[], object]], None]
 
@@ -32,11 +37,15 @@ GREY = "linear-gradient(to right, #000, #fff)"
 class Backdrop(widgets.VBox):
     """One picture of the scene, and above it a second one to swipe with.
 
-    `attempt` carries out what a reader asked for and tells what goes wrong, such as heights in feet.
+    `scene` is a small picture of `source`, whose pixels are shown where the map is enlarged. `attempt` carries out
+    what a reader asked for and tells what goes wrong, such as heights in feet.
     """
 
-    def __init__(self, scene: Scene, placement: Placement, attempt: Attempt) -> None:
-        self.scene, self.placement, self._attempt = scene, placement, attempt
+    def __init__(self, scene: Scene, source: Readable, placement: Placement, attempt: Attempt) -> None:
+        self.scene, self.source, self.placement, self._attempt = scene, source, placement, attempt
+        self._background = ThreadPoolExecutor(1, "picture", initializer=yielding)
+        self._seen: tuple[float, float, float, float] | None = None
+        self._asked = 0
         self.known = {layer.name: layer for layer in layers(scene.bands)}
         self._looked: dict[str, Shown] = {}
         self._made: dict[str, Callable[[], Scene]] = {}
@@ -60,6 +69,7 @@ class Backdrop(widgets.VBox):
         self.histogram = widgets.HTML()
         self.legend = widgets.HTML()
         self._lower, self._upper = Overlay(), Overlay(class_name="sartutor-upper")
+        self._closer = Overlay(class_name="sartutor-closer", opacity=0.0)
         super().__init__(
             [
                 heading(labels.LAYER),
@@ -83,18 +93,62 @@ class Backdrop(widgets.VBox):
 
     @property
     def overlays(self) -> tuple[Overlay, ...]:
-        """Layers of the map: the lower picture, and the upper one where two are compared."""
-        return (self._lower, self._upper) if self.compare.value else (self._lower,)
+        """Layers of the map: the lower picture, what is closer of a large scene, and the upper picture, if any."""
+        closer = (self._closer,) if self.is_coarse else ()
+        return (self._lower, *closer, *((self._upper,) if self.compare.value else ()))
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the scene has more pixels than the picture of all of it."""
+        return self.scene.grid.shape != self.source.grid.shape
 
     @property
     def bounds(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """((south, west), (north, east)) of the picture in degrees."""
         return self._lower.bounds
 
+    def look_closer(self, bounds: tuple[float, float, float, float]) -> Future[None]:
+        """Show what lies between west, south, east and north, in degrees, as soon as it is read from the scene."""
+        self._seen = bounds
+        self._asked += 1
+        return self._background.submit(self._attempt, partial(self._make_closer, self._asked))
+
+    def _make_closer(self, asked: int) -> None:
+        """The picture of the part, unless another was asked for since."""
+        name, layer = self.layer.value, self.known.get(self.layer.value)
+        grid = self.source.grid
+        window = seen_window(grid, self.placement, self._seen) if self._seen and layer else None
+        if asked != self._asked:
+            return
+        if layer is None or window is None or not is_worth(window, grid):
+            self._closer.opacity = 0.0
+            return
+        try:
+            shown = look_at_part(layer, self.source, window, self.placement)
+        except DataError:  # no pixel with data there
+            self._closer.opacity = 0.0
+            return
+        picture = colored(shown, *self._ends(self._looked[name]))
+        if asked == self._asked:
+            with self._closer.hold_sync():
+                self._closer.url, self._closer.bounds = picture.url, self.placement.near(picture.bounds)
+                self._closer.opacity = 1.0
+
+    def _ends(self, shown: Shown) -> list[tuple[float, float]]:
+        """The values at the ends of a layer's colours."""
+        return channel_ranges(shown) if shown.is_composite else [self._ranges[shown.layer.name]]
+
+    def _show_lower(self, shown: Shown) -> None:
+        """Another picture below the masks; the closer one waits for its own."""
+        self._draw(self._lower, shown)
+        self._closer.opacity = 0.0
+        if self._seen:
+            self.look_closer(self._seen)
+
     def _show(self, name: str) -> None:
         """Show a layer below the masks."""
         shown = self.looked(name)
-        self._draw(self._lower, shown)
+        self._show_lower(shown)
         self._set_stretch(shown)
         self._explain(shown)
 
@@ -139,7 +193,7 @@ class Backdrop(widgets.VBox):
         return self._looked[name]
 
     def _draw(self, overlay: Overlay, shown: Shown) -> None:
-        picture = colored(shown, *self._ranges[shown.layer.name])
+        picture = colored(shown, *self._ends(shown))
         with overlay.hold_sync():
             overlay.url, overlay.bounds = picture.url, self.placement.near(picture.bounds)
             overlay.alt = labels.scene_picture(self.scene.name)
@@ -152,7 +206,7 @@ class Backdrop(widgets.VBox):
         if high > low:
             self._ranges[self.layer.value] = (low, high)
             shown = self.looked(self.layer.value)
-            self._draw(self._lower, shown)
+            self._show_lower(shown)
             self._explain(shown)
 
     def _set_stretch(self, shown: Shown) -> None:

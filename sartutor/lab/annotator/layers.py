@@ -81,7 +81,7 @@ def layers(bands: Sequence[Band]) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def look(layer: Layer, scene: Scene, placement: Placement) -> Shown:
+def look(layer: Layer, scene: Scene, placement: Placement, max_side: int = MAX_SIDE) -> Shown:
     """A layer of a scene, or of its overview, warped to the map.
 
     Raises DataError when the scene has no valid pixel at all.
@@ -92,7 +92,7 @@ def look(layer: Layer, scene: Scene, placement: Placement) -> Shown:
         )
     made = _terrain(layer, scene) if layer.kind in ("hillshade", "slope") else scene.select(layer.bands)
     placed = replace(made, grid=placement.on_map(made.grid))
-    target = grid_in_crs(placed.grid, WEB_MERCATOR, max_side=MAX_SIDE)
+    target = grid_in_crs(placed.grid, WEB_MERCATOR, max_side)
     shown = in_decibels(warp(placed, target))
     band = shown.bands[0]
     return Shown(layer, _title(layer, band), _units(band), _values(layer, shown), shown.valid, target)
@@ -112,15 +112,19 @@ def robust_range(values: NDArray[np.float32], kind: Kind = "band") -> tuple[floa
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def colored(shown: Shown, low: float, high: float) -> Picture:
-    """The picture of a layer with `low` and `high` at the ends of its colours; no data is transparent."""
+def channel_ranges(shown: Shown) -> list[tuple[float, float]]:
+    """The ends of each channel of a composite."""
+    return [robust_range(channel[shown.valid]) for channel in np.moveaxis(shown.values, -1, 0)]
+
+
+def colored(shown: Shown, *ends: tuple[float, float]) -> Picture:
+    """The picture of a layer with values at the `ends` of its colours, of each channel; no data is transparent."""
     if shown.is_composite:
-        ends = [robust_range(channel[shown.valid]) for channel in np.moveaxis(shown.values, -1, 0)]
         unit = np.stack([_unit(shown.values[..., i], *ends[i]) for i in range(3)], -1)
     elif shown.layer.kind in MAPS:
-        unit = matplotlib.colormaps[MAPS[shown.layer.kind]](_unit(shown.values, low, high))[..., :3]
+        unit = matplotlib.colormaps[MAPS[shown.layer.kind]](_unit(shown.values, *ends[0]))[..., :3]
     else:
-        unit = _unit(shown.values, low, high)[..., None]
+        unit = _unit(shown.values, *ends[0])[..., None]
     alpha = shown.valid[..., None] * 255.0
     pixels = np.concatenate((unit * 255, alpha), -1).astype(np.uint8)
     picture = Image.fromarray(pixels, "LA" if pixels.shape[-1] == 2 else "RGBA")

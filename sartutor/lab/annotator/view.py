@@ -83,7 +83,7 @@ class Annotator:
         self.panel = Panel(self.segmenter.model)
         self.files = Files(str(self.session.path), str(FOLDER / plain_name(scene)))
         small = kept_overview(scene, pictures.MAX_SIDE, catalog.cache_dir() / "overviews")
-        self.backdrop = Backdrop(small, self.placement, self.attempt)
+        self.backdrop = Backdrop(small, scene, self.placement, self.attempt)
         self.readout = Readout(scene, self.placement)
         self.by_hand = False
         self.marks: tuple[ipyleaflet.Layer, ...] = ()
@@ -351,6 +351,7 @@ class Annotator:
         """Connect what a reader does to the methods above."""
         self.control.observe(lambda change: self.attempt(lambda: self._on_drawn(change["new"])), "data")
         self.map.on_interaction(self._on_mouse)
+        self.map.observe(lambda _: self.attempt(self._look_closer), "bounds")
         self.panel.on_choice(lambda id: self.attempt(lambda: self._choose(id)))
         self.panel.on_adjust(lambda name, value: self.attempt(lambda: self.adjust(name, value)))
         self.panel.model.observe(lambda change: self.attempt(lambda: self._on_model(change["new"])), "value")
@@ -376,6 +377,11 @@ class Annotator:
 
     def _on_drawn(self, data: list[drawing.Feature]) -> None:
         self._carry_out(self.sent.changes(self.session.objects, data))
+
+    def _look_closer(self) -> None:
+        """Where the map stopped moving, a large scene is shown as sharp as the map is."""
+        if self.backdrop.is_coarse:
+            self.backdrop.look_closer(shown_bounds(self.map))
 
     def _on_mouse(self, type: str = "", coordinates: Sequence[float] = (), **_: object) -> None:
         """Wherever the mouse goes, the read-out follows."""
