@@ -4,6 +4,9 @@ Every error raised on purpose is a `SarTutorError`; the command line turns it in
 the annotator into its status line.
 """
 
+import sys
+from collections.abc import Callable
+
 
 class SarTutorError(Exception):
     """Base of all errors that say what went wrong and what to do about it."""
@@ -27,3 +30,19 @@ class CheckpointError(SarTutorError):
 
 class OutputError(SarTutorError):
     """A place that cannot be written to."""
+
+
+def exit_code(command: Callable[[], object], going_on: str) -> int:
+    """Run a command: 0 when it ends, 2 for bad input, 130 when interrupted, with one line on standard error.
+
+    `going_on` says what the same command does next after an interruption.
+    """
+    try:
+        command()
+    except SarTutorError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"Stopped; the same command goes on {going_on}.", file=sys.stderr)
+        return 130
+    return 0

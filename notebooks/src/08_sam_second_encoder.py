@@ -33,7 +33,7 @@ from sartutor.lab import aligning, data, plots
 from sartutor.lab.checks import check
 from sartutor.learn.evaluate import sam_answer
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
-from sartutor.learn.scores import SIZES, SLOPES
+from sartutor.learn.scores import SIZES, SLOPES, class_of
 from sartutor.presets import ALIGNING_SIZES, SAM_SIZES
 
 MODEL = "sam_tiny_avalanche"  # or the path of a model that you adapted, with two encoders
@@ -87,7 +87,7 @@ better = int((found[:, 1] > found[:, 0]).sum())
 numbers["stands_out"] = {first: float(found[:, 0].mean()), second: float(found[:, 1].mean())}
 print(f"{better} of {len(objects)} objects stand out more in {second}")
 for name in SLOPES:
-    here = np.array([aligning.slope_class(each.part) == name for each in objects], bool)
+    here = np.array([class_of(each.part.slope, SLOPES) == name for each in objects], bool)
     if here.any():
         vv, vh = found[here].mean(0)
         print(f"{name:8} ({here.sum():3} objects): {first} {vv:+.2f}, {second} {vh:+.2f} on average")
@@ -194,7 +194,7 @@ print(f"{tuple(images.shape)} -> tokens {tuple(tokens.shape)}: windows x channel
 # %%
 start = aligning.start_of_alignment(known.model)  # phase 1 as it was learned, phase 2 not begun
 borrowed = aligning.with_second(start, start.sam.branches[0])
-aligning.in_phase(known.model, 1)
+known.sam.use_phase(1)
 answers = {
     f"{first}, first encoder": sam_answer(known.model, known.folder),
     f"{second}, untrained": sam_answer(start, known.folder),
@@ -412,7 +412,7 @@ def align(live, alignment):
     )
     numbers[f"live_{alignment}"] = {"iou": live.ious[-1], **live.likeness[-1]}
     print(f"{live.title}: {run.steps[0]} steps in {run.seconds:.0f} s, IoU {live.ious[-1]:.3f} on validation")
-    return aligning.in_phase(load_model(out), 2)
+    return aligning.at_phase(load_model(out), 2)
 
 
 by_masks = align(masks, "supervised")
@@ -438,9 +438,8 @@ candidates = {f"{second}, by masks": by_masks, f"{second}, by embedding": by_emb
 for name, model in candidates.items():
     ious[name] = aligning.object_ious(asked, sam_answer(model, known.folder))
 ious[f"{second}, embedded"] = aligning.object_ious(
-    asked, sam_answer(aligning.in_phase(known.model, 2), known.folder)
+    asked, sam_answer(aligning.at_phase(known.model, 2), known.folder)
 )
-aligning.in_phase(known.model, 1)
 for name, values in ious.items():
     numbers[f"iou_{name}"] = float(values.mean())
     print(f"{name:32} mean IoU {values.mean():.3f}")
@@ -466,7 +465,7 @@ samples = PromptedImages(
 )
 free = aligning.train_with_decoder(start, samples, steps, recipe.batch, rate)
 free_second = aligning.object_ious(asked, sam_answer(free, known.folder))
-free_first = aligning.object_ious(asked, sam_answer(aligning.in_phase(free, 1), known.folder))
+free_first = aligning.object_ious(asked, sam_answer(aligning.at_phase(free, 1), known.folder))
 print(f"{'mean IoU':18}{second + ', second':>14}{first + ', first':>14}")
 for name, two, one in (
     ("decoder frozen", ious[f"{second}, by masks"], ious[f"{first}, first encoder"]),
@@ -474,7 +473,6 @@ for name, two, one in (
 ):
     numbers[name] = {"second": float(two.mean()), "first": float(one.mean())}
     print(f"{name:18}{two.mean():14.3f}{one.mean():14.3f}")
-aligning.in_phase(free, 2)
 change = free_first.mean() - ious[f"{first}, first encoder"].mean()
 print(f"the first encoder through the decoder that moved on: {change:+.3f}")
 
@@ -637,7 +635,6 @@ print(f"{first} is better for {(one > two).sum()}, by more than 0.1 for {(one - 
 # Two objects: where VH gains most over VV, and the other way round. Look at the texture around them: is it speckle, a bright field, an edge?
 
 # %%
-aligning.in_phase(known.model, 1)
 second_model = aligning.with_second(known.model, sam.branches[1])
 both = {first: sam_answer(known.model, known.folder), second: sam_answer(second_model, known.folder)}
 pictures = plots.panels(4, columns=2)

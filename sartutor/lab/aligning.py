@@ -36,7 +36,7 @@ from sartutor.learn.sam.inputs import in_decibels
 from sartutor.learn.sam.model import EncoderBranch
 from sartutor.learn.sam.objectives import prompted_masks
 from sartutor.learn.sam.samples import Batch, Labelled, PromptedImages, prompted
-from sartutor.learn.scores import SLOPES, ObjectScore, box_counts
+from sartutor.learn.scores import SLOPES, Classes, ObjectScore, box_counts, class_of
 from sartutor.presets import AligningSizes
 from sartutor.sar.boxes import Mask, connected_objects, tight_box
 from sartutor.sar.folder import Dataset, open_dataset
@@ -186,13 +186,6 @@ def contrasts(objects: Sequence[SeenObject], model: SamModel) -> Array:
     return np.array(rows).reshape(-1, 2)
 
 
-def slope_class(part: Part | ObjectScore) -> str | None:
-    """The class of `SLOPES` that an object is in; None without a slope."""
-    if part.slope is None:
-        return None
-    return next(name for name, (low, high) in SLOPES.items() if low <= part.slope < high)
-
-
 def cosine_similarity(one: Tensor, other: Tensor, mean: Tensor | None = None) -> Tensor:
     """Cosine of the angle between the tokens (..., C) of two encoders: 1 where they point the same way.
 
@@ -247,10 +240,10 @@ def with_second(model: SamModel, branch: nn.Module) -> SamModel:
     return replace(model, sam=sam.use_phase(2).eval())
 
 
-def in_phase(model: SamModel, phase: int) -> SamModel:
-    """The model, which encodes and decodes as a phase does from now on."""
-    cast(AdaptedSam, model.sam).use_phase(phase)
-    return model
+def at_phase(model: SamModel, phase: int) -> SamModel:
+    """A copy of a model that encodes and decodes as a phase does."""
+    sam = copy.deepcopy(cast(AdaptedSam, model.sam))
+    return replace(model, sam=sam.use_phase(phase).eval())
 
 
 def object_scores(asked: Iterable[Question], answer: Answer) -> list[ObjectScore]:
@@ -467,7 +460,7 @@ def draw_bands(known: Lesson, each: SeenObject, size: int = CALM_PX) -> Figure:
 def show_contrasts(axes: Axes, objects: Sequence[SeenObject], found: Array, names: tuple[str, str]) -> None:
     """How far objects stand out in one band over the other, by slope; on the diagonal both show them alike."""
     for name, color in SLOPE_COLORS.items():
-        here = np.array([slope_class(each.part) == name for each in objects], bool)
+        here = np.array([class_of(each.part.slope, SLOPES) == name for each in objects], bool)
         axes.plot(
             found[here, 0], found[here, 1], "o", color=color, markersize=4, label=f"{name} ({here.sum()})"
         )
@@ -482,7 +475,7 @@ def show_ious(
 ) -> None:
     """IoU of every object by one encoder over the other, by slope; above the diagonal the second is better."""
     for name, color in SLOPE_COLORS.items():
-        here = np.array([slope_class(each.part) == name for each in objects], bool)
+        here = np.array([class_of(each.part.slope, SLOPES) == name for each in objects], bool)
         axes.plot(
             ious[0][here], ious[1][here], "o", color=color, markersize=4, label=f"{name} ({here.sum()})"
         )
@@ -566,14 +559,12 @@ def draw_spaces(sam: AdaptedSam, batch: Batch, number: int, space: tuple[Tensor,
 def by_class(
     objects: Sequence[ObjectScore] | Sequence[Part],
     values: Array,
-    classes: Mapping[str, tuple[float, float]],
+    classes: Classes,
     key: str,
 ) -> dict[str, Array]:
     """`values` of the objects in each class of their `key`, "pixels" or "slope"."""
-    at = np.array(
-        [getattr(each, key) if getattr(each, key) is not None else np.nan for each in objects], float
-    )
-    return {name: values[(at >= low) & (at < high)] for name, (low, high) in classes.items()}
+    found = [class_of(getattr(each, key), classes) for each in objects]
+    return {name: values[[each == name for each in found]] for name in classes}
 
 
 def rank_correlation(one: Array, other: Array) -> float | None:

@@ -9,10 +9,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sartutor.errors import SarTutorError
+from sartutor.errors import exit_code
 from sartutor.lab.effort import Correction, Effort, HandDrawn, measure
 from sartutor.learn.models import load_model
 from sartutor.learn.records import recorded
@@ -70,15 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--records", type=Path, default=Path("results/records"))
     given = parser.parse_args(arguments)
-    try:
-        fill(given.records, EFFORT_SIZES[given.preset], given.seeds)
-    except SarTutorError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on at this cell.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(partial(fill, given.records, EFFORT_SIZES[given.preset], given.seeds), "at this cell")
 
 
 if __name__ == "__main__":

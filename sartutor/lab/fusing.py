@@ -5,7 +5,6 @@ The model is an adapted one with two branches and a gate; scenes and objects are
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
@@ -30,7 +29,6 @@ from sartutor.lab.aligning import (
     calm_change,
     encoder_names,
     rank_correlation,
-    slope_class,
 )
 from sartutor.lab.explorers import choice, explorer, panel_figure, slider
 from sartutor.learn.avalanche_rows import ENTRANTS, MEANINGS
@@ -45,7 +43,7 @@ from sartutor.learn.sam.fusion import fused
 from sartutor.learn.sam.inputs import Frame
 from sartutor.learn.sam.model import Embedding
 from sartutor.learn.sam.samples import Batch, box_targets
-from sartutor.learn.scores import SIZES, Counts, box_counts
+from sartutor.learn.scores import SIZES, SLOPES, Counts, box_counts, class_of
 from sartutor.sar.boxes import Box, Mask, full_box
 from sartutor.sar.scene import Scene
 from sartutor.sim.avalanche import (
@@ -80,12 +78,6 @@ class Difficulty(NamedTuple):
 
 
 # Models and embeddings ---------------------------------------------------------------------------------------------
-
-
-def at_phase(model: SamModel, phase: int) -> SamModel:
-    """A copy of a model that encodes and decodes as a phase does."""
-    sam = copy.deepcopy(cast(AdaptedSam, model.sam))
-    return replace(model, sam=sam.use_phase(phase).eval())
 
 
 def start_of_fusion(model: SamModel) -> SamModel:
@@ -383,17 +375,13 @@ def object_counts(each: SeenObject, answer: Answer) -> Counts:
     return box_counts(marked, question.truth, question.known, each.part.box)
 
 
-def size_class(each: SeenObject) -> str:
-    """The class of `SIZES` that an object is in."""
-    return next(name for name, (low, high) in SIZES.items() if low <= each.part.pixels < high)
-
-
 def worst_of(objects: Sequence[SeenObject], ious: Array, size: str = "any", slope: str = "any") -> list[int]:
     """Places of the objects of a class of size and of slope, lowest IoU first."""
     chosen = [
         index
         for index, each in enumerate(objects)
-        if (size == "any" or size == size_class(each)) and (slope == "any" or slope == slope_class(each.part))
+        if size in ("any", class_of(each.part.pixels, SIZES))
+        and slope in ("any", class_of(each.part.slope, SLOPES))
     ]
     return sorted(chosen, key=lambda index: float(ious[index]))
 

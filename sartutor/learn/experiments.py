@@ -15,12 +15,13 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sartutor.errors import DataError, SarTutorError
+from sartutor.errors import DataError, SarTutorError, exit_code
 from sartutor.learn import avalanche_table, gap_table
 from sartutor.learn.cells import DOMAINS, Row, run_cell
 from sartutor.learn.record_tables import PLANNED_SEEDS
@@ -175,29 +176,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, default=Path("docs/RESULTS.md"))
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
-    try:
-        if SEARCH_SEED in given.seeds:
-            raise SarTutorError(f"Seed {SEARCH_SEED} belongs to the search of learning rates; use others.")
-        if given.name == "avalanche_shapes":
-            avalanche_table.pretrain(RIVAL_SHAPES[given.preset], given.work, given.device)
-        elif given.name == "avalanche":
-            sizes, shapes = AVALANCHE_SIZES[given.preset], RIVAL_SHAPES[given.preset]
-            avalanche_table.fill(sizes, shapes, given.seeds, given.records, given.work, given.device)
-            write_report(given.records, given.report)
-        elif given.name == "gaps":
-            gap_table.fill(
-                GAP_SIZES[given.preset], given.seeds, given.records, given.work / "gaps", given.device
-            )
-            write_report(given.records, given.report)
-        else:
-            fill(given.name, given.preset, given.seeds, given.records, given.work, given.report, given.device)
-    except SarTutorError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on at this cell.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(partial(_run, given), "at this cell")
+
+
+def _run(given: argparse.Namespace) -> None:
+    if SEARCH_SEED in given.seeds:
+        raise SarTutorError(f"Seed {SEARCH_SEED} belongs to the search of learning rates; use others.")
+    if given.name == "avalanche_shapes":
+        avalanche_table.pretrain(RIVAL_SHAPES[given.preset], given.work, given.device)
+    elif given.name == "avalanche":
+        sizes, shapes = AVALANCHE_SIZES[given.preset], RIVAL_SHAPES[given.preset]
+        avalanche_table.fill(sizes, shapes, given.seeds, given.records, given.work, given.device)
+        write_report(given.records, given.report)
+    elif given.name == "gaps":
+        gap_table.fill(GAP_SIZES[given.preset], given.seeds, given.records, given.work / "gaps", given.device)
+        write_report(given.records, given.report)
+    else:
+        fill(given.name, given.preset, given.seeds, given.records, given.work, given.report, given.device)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sartutor.errors import CheckpointError, SarTutorError
+from sartutor.errors import CheckpointError, exit_code
 from sartutor.learn import avalanche_recipe, encoder_recipes, generalist_recipe
 from sartutor.learn.checkpoints import export_half, file_digest, is_complete, load_tensors
 from sartutor.learn.models import load_model
@@ -160,15 +161,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--records", type=Path, default=Path("results/records"))
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(arguments)
-    try:
-        RECIPES[given.name](given.preset, given.work, given.weights, given.records, given.device)
-    except SarTutorError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on from the last save.", file=sys.stderr)
-        return 130
-    return 0
+    places = given.work, given.weights, given.records
+    recipe = partial(RECIPES[given.name], given.preset, *places, given.device)
+    return exit_code(recipe, "from the last save")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from sartutor.sar.boxes import Box, Mask
 HIT_IOU = 0.3
 """An object is found where its IoU is above this (arXiv 2601.01213, released code)."""
 
+Classes = Mapping[str, tuple[float, float]]
+"""Least value of each class, and the first that is too large."""
+
 SIZES = {"small": (0, 150), "medium": (150, 400), "large": (400, np.inf)}
 """Pixels of objects from and below; of the deposits of 50 px and more that are simulated, a third is in each."""
 
@@ -145,18 +148,21 @@ def by_size(objects: Iterable[ObjectScore]) -> dict[str, list[ObjectScore]]:
 
 def by_slope(objects: Iterable[ObjectScore]) -> dict[str, list[ObjectScore]]:
     """The objects of each class of `SLOPES`; those without a slope are in none."""
-    return _classes((part for part in objects if part.slope is not None), SLOPES, lambda part: part.slope)
+    return _classes(objects, SLOPES, lambda part: part.slope)
+
+
+def class_of(value: float | None, classes: Classes) -> str | None:
+    """The class that a value is in; None without a value, and for one that is in none."""
+    if value is None:
+        return None
+    return next((name for name, (low, high) in classes.items() if low <= value < high), None)
 
 
 def _classes(
-    objects: Iterable[ObjectScore],
-    classes: Mapping[str, tuple[float, float]],
-    value: Callable[[ObjectScore], Any],
+    objects: Iterable[ObjectScore], classes: Classes, value: Callable[[ObjectScore], float | None]
 ) -> dict[str, list[ObjectScore]]:
-    every = list(objects)
-    return {
-        name: [part for part in every if low <= value(part) < high] for name, (low, high) in classes.items()
-    }
+    every = [(class_of(value(part), classes), part) for part in objects]
+    return {name: [part for found, part in every if found == name] for name in classes}
 
 
 def _means(counts: Sequence[Counts]) -> dict[str, Any]:

@@ -15,27 +15,15 @@ from sartutor.learn.loop import Watch
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.baselines import fill_boxes
 from sartutor.learn.sam.samples import PromptedImages
-from sartutor.learn.scores import SLOPES
+from sartutor.learn.scores import class_of
 from sartutor.presets import ALIGNING_SIZES
 
 SMALL = ALIGNING_SIZES["smoke"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("six")).folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(folder, tmp_path_factory):
-    """Phases 1 and 2, two steps each."""
-    out = tmp_path_factory.mktemp("runs") / "two.safetensors"
-    return adapt(folder, out, recipe=recipe(), phases=[1, 2], device="cpu", progress=False).out
-
-
 @pytest.fixture
-def known(folder, checkpoint):
-    return aligning.lesson(str(folder), "smoke", 0, SMALL, checkpoint)
+def known(six_bands, two_phases):
+    return aligning.lesson(str(six_bands), "smoke", 0, SMALL, two_phases)
 
 
 @pytest.fixture
@@ -213,11 +201,7 @@ def test_classes_take_each_object_once_and_none_without_a_value():
     assert {name: list(values) for name, values in by_size.items()} == {"less": [0], "more": [1, 2]}
     by_slope = aligning.by_class(parts, np.arange(3.0), slopes, "slope")
     assert {name: list(values) for name, values in by_slope.items()} == {"flat": [0], "sloping": [1]}
-    found = [aligning.slope_class(part) for part in parts]
-    assert found[2] is None
-    assert all(
-        SLOPES[name][0] <= part.slope < SLOPES[name][1] for name, part in zip(found[:2], parts, strict=False)
-    )
+    assert [class_of(part.slope, slopes) for part in parts] == ["flat", "sloping", None]
 
 
 def test_rank_correlation_needs_something_that_varies():
@@ -226,13 +210,13 @@ def test_rank_correlation_needs_something_that_varies():
     assert aligning.rank_correlation(np.array([1.0, 2]), np.array([0.0, 5])) is None
 
 
-def test_a_folder_without_the_bands_or_a_test_split_is_refused(checkpoint, tmp_path):
+def test_a_folder_without_the_bands_or_a_test_split_is_refused(two_phases, tmp_path):
     other = write_folder(tmp_path / "other", ("HH0", "HH1", "DEM"))
     with pytest.raises(DataError, match=r"has no band VV0.*adapt a model to your bands"):
-        aligning.lesson(str(other.folder), "smoke", 0, SMALL, checkpoint)
+        aligning.lesson(str(other.folder), "smoke", 0, SMALL, two_phases)
     untested = write_folder(tmp_path / "untested", splits="train val")
     with pytest.raises(DataError, match="has no test images"):
-        aligning.lesson(str(untested.folder), "smoke", 0, SMALL, checkpoint)
+        aligning.lesson(str(untested.folder), "smoke", 0, SMALL, two_phases)
 
 
 def test_a_model_of_one_encoder_is_refused():

@@ -5,11 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from adapting import recipe, write_folder
 
 from sartutor.errors import DataError
 from sartutor.lab import aligning, fusing, plots
-from sartutor.learn.adapt import adapt
 from sartutor.learn.evaluate import Part
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.baselines import fill_boxes
@@ -22,16 +20,8 @@ SMALL = FUSING_SIZES["smoke"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("six")).folder
-
-
-@pytest.fixture(scope="module")
-def known(folder, tmp_path_factory):
-    """A model of all three phases, one step each, and the folder it learned from."""
-    out = tmp_path_factory.mktemp("runs") / "three.safetensors"
-    made = adapt(folder, out, recipe=recipe(1), phases=[1, 2, 3], device="cpu", progress=False).out
-    return aligning.lesson(str(folder), "smoke", 0, SMALL, made)
+def known(six_bands, three_phases):
+    return aligning.lesson(str(six_bands), "smoke", 0, SMALL, three_phases)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +46,7 @@ def test_a_share_of_nothing_is_the_first_encoder_and_of_all_the_second(embedding
 
 
 def test_the_ends_of_the_mixing_curve_are_the_encoders_alone(known, batch, embeddings):
-    sam = fusing.at_phase(known.model, 1).sam
+    sam = aligning.at_phase(known.model, 1).sam
     curve = fusing.mixing_curve(sam, embeddings, batch, (0, 1))
     assert curve[0] == pytest.approx(aligning.mean_iou(sam, batch), abs=1e-5)
     assert curve[1] == pytest.approx(fusing.batch_iou(sam, embeddings[1], batch), abs=1e-6)
@@ -64,7 +54,7 @@ def test_the_ends_of_the_mixing_curve_are_the_encoders_alone(known, batch, embed
 
 def test_a_copy_at_another_phase_leaves_the_model_as_it_was(known):
     before = known.sam.phase
-    assert fusing.at_phase(known.model, 1).sam.phase == 1
+    assert aligning.at_phase(known.model, 1).sam.phase == 1
     assert known.sam.phase == before == 3
 
 
