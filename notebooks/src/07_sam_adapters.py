@@ -807,7 +807,7 @@ data.write_numbers("07", PRESET, lesson.key, SEED, numbers)
 
 # %% [markdown]
 # **Next:** [08 · A second encoder](08_sam_second_encoder.ipynb) gives VH and slope an encoder of their own, phase 2 of [1]; [09 · Fusion](09_sam_fusion.ipynb) lets a gate choose between the two. `sartutor adapt FOLDER --out mine.safetensors` trains
-# all phases on your own data. [11 · Interactive segmentation](11_interactive_segmentation.ipynb) puts a model on a map.
+# all phases on your own data; `--tuning lora`, `--activation relu`, `--loss bce` and `--prompts tight` are the choices of this notebook. [11 · Interactive segmentation](11_interactive_segmentation.ipynb) puts a model on a map.
 #
 # ## References
 #
