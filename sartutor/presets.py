@@ -735,13 +735,34 @@ GENERALIST_RECIPES = {
     "laptop": GeneralistRecipe(
         ContinuedRecipe(
             PretrainRecipe("laptop", 600, 16, 1e-3, (0.9, 0.999), 0.05, 60, (), 5.0, 100),
-            4008, 2000, 100, 8, 3e-3, 0.05, 5.0, 100,
+            4008, 1200, 100, 8, 3e-3, 0.05, 5.0, 100,
         ),
         64,
         334,
     ),
 }  # fmt: skip
 """Sizes of the recipes of the embedded generalists by preset."""
+
+
+@dataclass(frozen=True)
+class GapLesson:
+    """What the notebook on domain generalisation works with: a head that is trained live, and `steps` of a mixture.
+
+    `shown` counts the chips of each domain whose descriptors and experts are looked at.
+    """
+
+    head: HeadRecipe
+    steps: int
+    shown: int
+
+
+GAP_LESSONS = {
+    "smoke": GapLesson(HeadRecipe(16, 4, 1, 4, 1e-3, 0.05, 5.0, 2, 4, 4, 4), 2, 2),
+    # the live runs take about a minute of two cores
+    "laptop": GapLesson(HeadRecipe(64, 100, 10, 8, 3e-3, 0.05, 5.0, 25, 48, 16, 32), 60, 8),
+    "paper": GapLesson(HeadRecipe(64, 400, 40, 16, 3e-3, 0.05, 5.0, 50, 256, 64, 128), 400, 32),
+}
+"""Sizes of the notebook on domain generalisation by preset."""
 
 
 LOOP_RECIPES = {

@@ -116,6 +116,10 @@ class DomainChips(Dataset[Sample]):
             "descriptors": self._told[index],
         }
 
+    def decibels(self, index: int) -> NDArray[np.float32]:
+        """Channels (3, S, S) of chip `index` in dB."""
+        return self._db[index].float().numpy()
+
     def domain(self, index: int) -> Domain:
         """What chip `index` shows."""
         return self.domains[index % len(self.domains)]
@@ -127,10 +131,17 @@ def decibels(scene: Scene) -> NDArray[np.float32]:
     return np.broadcast_to(power_to_db(power), (3, *scene.grid.shape))
 
 
-def scene_descriptors(db: NDArray[Any]) -> NDArray[np.float64]:
-    """Raw [H_DE, ENL, R_LR] (3,) of channels (3, rows, columns) in dB: means over the channels."""
-    digital = np.sqrt(db_to_power(np.asarray(db, np.float64) + DIGITAL_DB))
-    return descriptors(digital, "log1p").mean(0)
+def digital_numbers(db: NDArray[Any]) -> NDArray[np.float64]:
+    """X: digital numbers of amplitude, as those of JAXA's products, of levels in dB."""
+    return np.sqrt(db_to_power(np.asarray(db, np.float64) + DIGITAL_DB))
+
+
+def scene_descriptors(db: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Raw [H_DE, ENL, R_LR] (3,) of channels (C, rows, columns) in dB: means over the channels.
+
+    `valid` (rows, columns) is False at no-data, whose levels may be anything finite.
+    """
+    return descriptors(digital_numbers(db), "log1p", valid).mean(0)
 
 
 def _kept(

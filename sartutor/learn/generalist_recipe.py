@@ -120,6 +120,7 @@ def _card(name: str, checkpoint: Path, recipe: GeneralistRecipe, records: Path) 
         total=size.total / 1e6,
         active=size.active / 1e6,
         side=_side(recipe),
+        patch=VIT_SIZES[recipe.continued.masked.size].patch,
         level=about["scales"]["statistics"]["mean"][0],
         spread=about["scales"]["statistics"]["std"][0],
         domains=len(WORLD),
@@ -168,6 +169,6 @@ mIoU over the classes building, road, water, bare, forest, cropland and backgrou
 - It has seen simulated land cover only; levels of its classes are those of `sartutor/sim/backscatter.py`, most of them
   assumed. It knows nothing of layover, seasons or snow.
 - Fields of bare ground, crops and grass overlap in backscatter; with one look no model of this size tells them apart.
-- Tokens are {side} / 16 px wide: streets are told by their surroundings more than by themselves.
+- Tokens are {patch} px wide: streets are told by their surroundings more than by themselves.
 - What experts and descriptors are worth is told in `docs/RESULTS.md`, with seeds; not by comparing two cards.
 """

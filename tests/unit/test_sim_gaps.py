@@ -58,7 +58,7 @@ def test_weak_labels_are_wrong_in_patches_and_take_one_class_for_one_other():
     weak = weak_labels(np.random.default_rng(0), labels, 0.75)
     wrong = weak != labels
     assert len(Counter(zip(labels[wrong], weak[wrong], strict=True))) == len(LAND_COVERS)
-    assert np.mean(wrong[:, 1:] == wrong[:, :-1]) > 0.95
+    assert np.mean(wrong[:, 1:] == wrong[:, :-1]) > 0.9
 
 
 def test_a_share_outside_0_to_1_is_refused():
