@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from affine import Affine
+from rasterio.crs import CRS
 
 from sartutor import catalog
 from sartutor.errors import CheckpointError
@@ -12,7 +14,8 @@ from sartutor.lab.annotator.annotation import annotate
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.learn.models import SamModel
 from sartutor.learn.sam.evaluate import pixel_polygon
-from sartutor.sar.boxes import connected_objects
+from sartutor.sar.boxes import connected_objects, loose_box, tight_box
+from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sim import shapes
 from sartutor.sim.avalanche import avalanche_scene
 
@@ -125,6 +128,23 @@ def test_a_prompt_waits_for_one_embedding_at_most_and_the_rest_is_dropped(segmen
     segmenter.segment(polygons(scene)[2], None)
     segmenter.close()
     assert [name.split("_")[0] for name in done] == ["embedding", "MainThread"]
+
+
+def test_an_object_longer_than_the_model_sees_is_looked_at_whole(tmp_path):
+    """1,500 px in one window, shrunk to the 256 px of the model."""
+    rng = np.random.default_rng(2)
+    shape = (384, 2000)
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    middle = 190 + 60 * np.sin(cols / 250)
+    tongue = (np.abs(rows - middle) < 45 + 15 * np.cos(cols / 130)) & (cols > 250) & (cols < 1750)
+    power = 0.03 * np.where(tongue, 4, 1) * rng.gamma(4, 1 / 4, shape)
+    grid = Grid(Affine(10, 0, 600_000, 0, -10, 5_200_000), CRS.from_epsg(32632), *shape)
+    pixels = 10 * np.log10(power)[None].astype(np.float32)
+    scene = Scene(pixels, (Band("VV", "db", "sigma0"),), grid, np.ones(shape, bool))
+    box = loose_box(tight_box(tongue), shape)
+    found = Segmenter(scene, folder=tmp_path).segment(pixel_polygon(box, grid), None)
+    part = tongue[found.window.toslices()]
+    assert (found.mask & part).sum() / (found.mask | part).sum() > 0.85
 
 
 def test_an_object_of_clicks_alone_is_what_holds_them_at_any_threshold(segmenter):

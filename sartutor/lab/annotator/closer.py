@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rasterio.windows import Window
+from shapely.affinity import scale
 from shapely.geometry import box
 
 from sartutor.errors import GeometryError
@@ -17,6 +18,8 @@ from sartutor.sar.scene import Band, Grid, Readable, Scene
 
 CLOSER_SIDE = 1500
 """Longest side of the picture of a part, in pixels."""
+AROUND = 1.2
+"""How far a part reaches beyond what the map shows."""
 WORTH = 1.25
 """Least gain in resolution over the picture of the whole scene for which a part is read; a map has fewer pixels."""
 
@@ -56,8 +59,11 @@ class Part:
 
 
 def seen_window(grid: Grid, placement: Placement, bounds: tuple[float, float, float, float]) -> Window | None:
-    """What lies between west, south, east and north of a map, in degrees; None where that is nothing of the scene."""
-    drawn, crs = placement.from_map(box(*bounds))
+    """What lies between west, south, east and north of a map, in degrees, and a little around it.
+
+    None where that is nothing of the scene.
+    """
+    drawn, crs = placement.from_map(scale(box(*bounds), AROUND, AROUND))
     try:
         ring, _ = clip_outline(outline(drawn, crs, grid), grid)
     except GeometryError:

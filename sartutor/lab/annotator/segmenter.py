@@ -90,6 +90,9 @@ class Segmenter:
     def segment(self, polygon: Polygon, crs: CRS | None, points: Sequence[PromptPoint] = ()) -> Segment:
         """The mask inside a polygon given in `crs` (None: coordinates of the scene), corrected by points in the same.
 
+        An object larger than the model's input is looked at in one larger window, shrunk, and not in tiles: in a tile
+        that holds nothing of it, or nothing else, no border tells what is meant, and the model finds something there.
+
         Errors are SarTutorErrors.
         """
         self._forget()
