@@ -713,7 +713,7 @@ check(
 data.write_numbers("06", PRESET, lesson.key, SEED, numbers)
 
 # %% [markdown]
-# **Next:** [11 · Interactive segmentation](11_interactive_segmentation.ipynb) asks for one object at a time instead of a class for every pixel.
+# **Next:** [10 · Domain generalisation](10_domain_generalization.ipynb) takes frozen encoders to other regions and radars; [11 · Interactive segmentation](11_interactive_segmentation.ipynb) asks for one object at a time instead of a class for every pixel.
 #
 # ## References
 #

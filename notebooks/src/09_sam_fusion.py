@@ -654,7 +654,7 @@ check(
 data.write_numbers("09", PRESET, known.key, SEED, numbers)
 
 # %% [markdown]
-# **Next:** [11 · Interactive segmentation](11_interactive_segmentation.ipynb) puts the fused model on a map, with your boxes.
+# **Next:** [10 · Domain generalisation](10_domain_generalization.ipynb) asks what is left when region or radar change; [11 · Interactive segmentation](11_interactive_segmentation.ipynb) puts the fused model on a map, with your boxes.
 #
 # ## References
 #
