@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from sartutor.errors import SarTutorError
 
@@ -38,7 +39,10 @@ def preset(name: str) -> Preset:
 
 @dataclass(frozen=True)
 class SamSize:
-    """Architecture of one Segment Anything model; pixel statistics are of images in [0, 1]."""
+    """Architecture of one Segment Anything model; pixel statistics are of images in [0, 1].
+
+    `scale` is how much of a scene it saw around an object in training: its surroundings, or a chip of the input's size.
+    """
 
     name: str
     image_size: int
@@ -53,6 +57,7 @@ class SamSize:
     detail: bool
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
+    scale: Literal["near", "chip"] = "near"
 
 
 SAM_SIZES = {
@@ -74,6 +79,7 @@ SAM_SIZES = {
         False,
         (123.675 / 255, 116.28 / 255, 103.53 / 255),
         (58.395 / 255, 57.12 / 255, 57.375 / 255),
+        "chip",
     ),
 }
 

@@ -256,7 +256,10 @@ def draw_gap_scores(known: Records) -> Figure:
     ).reshape(len(names), len(columns))
     figure = plots.Picture(figsize=(10, 1.2 + 0.32 * max(1, len(names))), layout="constrained")
     axes = figure.subplots()
-    if names:
+    if not names:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no records yet", ha="center")
+    else:
         show_heat(axes, values, names, ("own domain", "all gaps", *FIRST.values()), "mIoU, mean over seeds")
     figure.set_label(f"Heat map of mIoU: {len(names)} encoders, their own domain and {len(FIRST)} gaps.")
     return figure

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from sartutor.learn.chips import Sample, Shuffled
+from sartutor.learn.chips import Chips, Sample, Shuffled
 from sartutor.learn.domains import DomainChips
 from sartutor.learn.loop import Batch, Schedule, Validation, Watch, fit
 from sartutor.learn.metrics import confusion_matrix, mean_iou
@@ -138,7 +138,7 @@ def continue_pretraining(
 class KeptMaps(Dataset[Sample]):
     """Maps that a frozen encoder makes of chips, half precision, and the chips' labels: `maps` and `label`."""
 
-    def __init__(self, encoder: FrozenEncoder, chips: DomainChips) -> None:
+    def __init__(self, encoder: FrozenEncoder, chips: Chips) -> None:
         self.classes = chips.classes
         parts = [(encoded_maps(encoder, sample), sample["label"]) for sample in _batches(chips)]
         maps, labels = zip(*parts, strict=True)
@@ -232,5 +232,5 @@ def confusions(head: LightHead, data: KeptMaps) -> Tensor:
     return torch.stack(found)
 
 
-def _batches(chips: DomainChips) -> DataLoader[Sample]:
-    return DataLoader(chips, BATCH)
+def _batches(chips: Chips) -> DataLoader[Sample]:
+    return DataLoader(cast("Dataset[Sample]", chips), BATCH)

@@ -23,7 +23,15 @@ from sartutor.errors import CheckpointError, DataError
 from sartutor.learn.checkpoints import file_digest, load_pickle, load_tensors, save_tensors
 from sartutor.learn.device import bf16_pays
 from sartutor.learn.sam.adapted import AdaptedSam
-from sartutor.learn.sam.inputs import Frame, Ranges, Scale, branch_image, model_image, prompt_window
+from sartutor.learn.sam.inputs import (
+    Frame,
+    Ranges,
+    Scale,
+    branch_image,
+    model_image,
+    on_lattice,
+    prompt_window,
+)
 from sartutor.learn.sam.model import Embedding, RadarSam
 from sartutor.presets import SAM_SIZES, SamSize
 from sartutor.sar.boxes import Box
@@ -72,9 +80,14 @@ class SamModel:
         return 1 if isinstance(self.sam, AdaptedSam) else self.sam.mask_decoder.num_mask_tokens
 
     def windows(self, box: Box, shape: tuple[int, int]) -> list[Window]:
-        """The parts of a scene of `shape` (rows, columns) that are encoded for a box, from the smallest."""
+        """The parts of a scene of `shape` (rows, columns) that are encoded for a box, from the smallest.
+
+        A model that only sees chips shares them between boxes.
+        """
         side = self.sam.size.image_size
         found = [prompt_window(box, shape, side, scale=scale) for scale in self.scales]
+        if self.scales == ("chip",):
+            return [on_lattice(found[0], shape)]
         return sorted(found, key=lambda window: window.width * window.height)
 
     def window_at(self, extent: Box, shape: tuple[int, int]) -> Window:
@@ -158,7 +171,7 @@ def _load(name: str, path: Path) -> SamModel:
     if about["kind"] == ADAPTED:
         return _adapted(name, path, tensors, about)
     sam = _with_weights(_size(about, path), tensors, path)
-    return SamModel(name, sam.eval(), file_digest(path), about)
+    return SamModel(name, sam.eval(), file_digest(path), about, scales=(sam.size.scale,))
 
 
 def _with_weights(size: SamSize, tensors: Mapping[str, Tensor], path: Path) -> RadarSam:

@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from test_learn_pretrain import SpeckledChips
 
 from sartutor.errors import CheckpointError, DataError
 from sartutor.learn.checkpoints import load_tensors
@@ -11,7 +12,6 @@ from sartutor.learn.pretrain import load_pretrained, pretrain
 from sartutor.learn.simmim import VitSimMIM
 from sartutor.learn.vit import build_vit, load_dinov2
 from sartutor.presets import PRETRAIN_RECIPES, VIT_SIZES, VitSize
-from tests.unit.test_learn_pretrain import SpeckledChips
 
 SMOKE = VIT_SIZES["smoke"]
 

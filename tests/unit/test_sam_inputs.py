@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sartutor.errors import DataError
-from sartutor.learn.sam.inputs import NO_DATA_LEVEL, Frame, model_image, prompt_window, three_channels
+from sartutor.learn.sam.inputs import (
+    NO_DATA_LEVEL,
+    Frame,
+    model_image,
+    on_lattice,
+    prompt_window,
+    three_channels,
+)
 from sartutor.sar.scene import Band, Grid, Scene
 
 
@@ -129,3 +136,25 @@ def test_a_mask_comes_back_to_the_window_it_went_in_with(shape):
     overlap = (back & (mask > 0)).sum() / (back | (mask > 0)).sum()
     assert there.shape == (1, 256, 256)
     assert overlap > 0.97
+
+
+def test_boxes_near_each_other_share_a_chip_in_which_they_lie_well_inside():
+    rng = np.random.default_rng(0)
+    shape, side = (3000, 5000), 1024
+    seen = set()
+    for _ in range(200):
+        length = rng.uniform(4, side / 2)
+        x, y = rng.uniform(0, np.array(shape[::-1]) - length)
+        box = (x, y, x + length, y + length)
+        window = on_lattice(prompt_window(box, shape, side, scale="chip"), shape)
+        seen.add((window.col_off, window.row_off))
+        assert (window.width, window.height) == (side, side)
+        for start, low, high, limit in (
+            (window.col_off, box[0], box[2], shape[1]),
+            (window.row_off, box[1], box[3], shape[0]),
+        ):
+            assert 0 <= start <= limit - side
+            assert low - start >= min(side / 8 - 1, low)
+            assert start + side - high >= min(side / 8 - 1, limit - high)
+    assert len(seen) < 200 * 0.8
+    assert on_lattice(prompt_window((5, 5, 30, 30), (700, 900), side, scale="chip"), (700, 900)).width == 900

@@ -54,6 +54,17 @@ def prompt_window(
     return Window(_within(col, cols, shape[1]), _within(row, rows, shape[0]), cols, rows)
 
 
+def on_lattice(window: Window, shape: tuple[int, int]) -> Window:
+    """A window of a scene of `shape` (rows, columns), moved by at most an eighth of its sides to a place that others
+    share, so that boxes near each other have one embedding. A box in the middle, half as long as it, stays inside."""
+    rows, cols = int(window.height), int(window.width)
+    starts = [
+        round(start / step) * step
+        for start, step in ((window.row_off, max(1, rows // 4)), (window.col_off, max(1, cols // 4)))
+    ]
+    return Window(_within(starts[1], cols, shape[1]), _within(starts[0], rows, shape[0]), cols, rows)
+
+
 def _within(start: int, size: int, limit: int) -> int:
     return min(max(start, 0), limit - size)
 
