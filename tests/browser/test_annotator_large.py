@@ -67,7 +67,7 @@ def lab(folder) -> Iterator[driver.Lab]:
 def test_pixels_of_the_scene_are_shown_where_they_lie(lab, folder):
     shown = driver.AnnotatorPage(lab.page)
     shown.wait_ready()
-    shown.zoom(4)
+    shown.zoom(5)  # a pixel of the scene is larger than one of the screen, in which mice move
     closer = shown.root.locator("img.sartutor-closer")
     shown.until(lambda: "opacity: 1" in (closer.get_attribute("style") or ""))
     shown.page.wait_for_timeout(1000)
@@ -75,11 +75,12 @@ def test_pixels_of_the_scene_are_shown_where_they_lie(lab, folder):
     seen = np.asarray(Image.open(BytesIO(base64.b64decode(picture))).convert("RGBA"))
     parts, count = ndimage.label((seen[..., 0] > 250) & (seen[..., 3] > 0))
     largest = np.bincount(parts.ravel(), minlength=count + 1)[1:].argmax() + 1
-    rows, cols = np.nonzero(ndimage.binary_opening(parts == largest, iterations=2))
+    places = np.argwhere(parts == largest)[:, ::-1] + 0.5
     area = closer.bounding_box()
-    x, y = area["width"] / seen.shape[1], area["height"] / seen.shape[0]
-    start = area["x"] + cols.min() * x - MARGIN, area["y"] + rows.min() * y - MARGIN
-    end = area["x"] + (cols.max() + 1) * x + MARGIN, area["y"] + (rows.max() + 1) * y + MARGIN
+    screen = np.array([area["width"], area["height"]]) / seen.shape[1::-1]
+    corner, centre = np.array([area["x"], area["y"]]), places.mean(0) * screen
+    reach = np.ptp(places, axis=0) / 2 * screen + MARGIN
+    start, end = (tuple(np.round(corner + centre + sign * reach)) for sign in (-1, 1))
     shown.drag(start, end)
     shown.has(1)
     lab.shot(SHOTS / "closer.png")
