@@ -95,16 +95,7 @@ def train_model(
 
 def schedule_of(recipe: DownstreamRecipe) -> Schedule:
     """AdamW with betas (.9, .999), warm-up and cosine, as both papers fine-tune."""
-    return Schedule(
-        recipe.steps,
-        recipe.warmup,
-        recipe.learning_rate,
-        recipe.weight_decay,
-        recipe.clip,
-        save_every=recipe.check_every,
-        betas=(0.9, 0.999),
-        layer_decay=recipe.layer_decay,
-    )
+    return Schedule.of(recipe, recipe.check_every, betas=(0.9, 0.999), layer_decay=recipe.layer_decay)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
@@ -38,6 +38,21 @@ FALL = 0.1
 """What the learning rate is multiplied by at each milestone."""
 
 
+class Optimised(Protocol):
+    """What every recipe says of how AdamW goes."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How AdamW goes: warm-up, then half a cosine, or a fall to a tenth at each of the `milestones` if there are any.
@@ -55,6 +70,12 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.98)
     milestones: tuple[int, ...] = ()
     layer_decay: float = 1.0
+
+    @classmethod
+    def of(cls, recipe: Optimised, save_every: int, **more: Any) -> Schedule:
+        """The schedule that a recipe asks for; `more` are fields that not every recipe has."""
+        common = (recipe.steps, recipe.warmup, recipe.learning_rate, recipe.weight_decay, recipe.clip)
+        return cls(*common, save_every, **more)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step (from 0)."""

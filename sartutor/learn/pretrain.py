@@ -333,16 +333,7 @@ def _train(
     progress: bool,
 ) -> Pretrained:
     _try(model, chips, recipe.batch)
-    schedule = Schedule(
-        recipe.steps,
-        recipe.warmup,
-        recipe.learning_rate,
-        recipe.weight_decay,
-        recipe.clip,
-        recipe.save_every,
-        recipe.betas,
-        recipe.milestones,
-    )
+    schedule = Schedule.of(recipe, recipe.save_every, betas=recipe.betas, milestones=recipe.milestones)
     began = time.perf_counter()
     fit(
         model,

@@ -104,14 +104,7 @@ def train_rival(
         PromptedImages(folder, split, branches, recipe.side, draws, seed, scales=("chip",))
         for split, draws in (("train", recipe.steps * recipe.batch), ("val", recipe.judged))
     )
-    schedule = Schedule(
-        recipe.steps,
-        recipe.warmup,
-        recipe.learning_rate,
-        recipe.weight_decay,
-        recipe.clip,
-        recipe.check_every,
-    )
+    schedule = Schedule.of(recipe, recipe.check_every)
     header = _header(rival, recipe, seed, None if init is None else file_digest(init))
     worse = Validation(recipe.check_every, recipe.steps, lambda _: _error(rival, val, recipe.batch))
     fit(rival, _loss, train, recipe.batch, schedule, out, header, device, seed=seed, validation=worse)
@@ -128,9 +121,7 @@ def pretrain_rival(
     """
     rival = _seeded(name, [{}] * branches, SAM_SIZES["tiny"].image_size, seed)
     data = ShapeWindows(seed, recipe.steps * recipe.scenes_per_step, recipe.windows_per_scene, rival.side)
-    schedule = Schedule(
-        recipe.steps, recipe.warmup, recipe.learning_rate, recipe.weight_decay, recipe.clip, recipe.save_every
-    )
+    schedule = Schedule.of(recipe, recipe.save_every)
     header = _header(rival, recipe, seed, None)
     fit(rival, _shapes_loss, data, recipe.scenes_per_step, schedule, out, header, device, seed=seed)
     return rival.eval()

@@ -22,9 +22,7 @@ def train(recipe: ShapesRecipe, seed: int, out: Path, device: str = "auto") -> R
     model = RadarSam(SAM_SIZES["tiny"])
     scenes = recipe.steps * recipe.scenes_per_step
     data = ShapeWindows(seed, scenes, recipe.windows_per_scene, model.size.image_size)
-    schedule = Schedule(
-        recipe.steps, recipe.warmup, recipe.learning_rate, recipe.weight_decay, recipe.clip, recipe.save_every
-    )
+    schedule = Schedule.of(recipe, recipe.save_every)
     fit(
         model,
         _loss,
