@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sartutor.learn.checkpoints import load_tensors
+from sartutor.learn.checkpoints import is_complete, load_tensors
 from sartutor.learn.chips import simulator
 from sartutor.learn.domains import DomainChips, Scales
 from sartutor.learn.gap_rows import Encoder
@@ -41,7 +40,7 @@ from sartutor.learn.runner import cpu_seconds, scene_interval
 from sartutor.learn.simmim import VitSimMIM
 from sartutor.learn.upernet import Encoder as MapEncoder
 from sartutor.learn.vit import Encoded, Vit, build_vit
-from sartutor.presets import VIT_SIZES, GapSizes
+from sartutor.presets import VIT_SIZES, ContinuedRecipe, GapSizes
 from sartutor.sim.gaps import GAPS, WORLD
 from sartutor.sim.landcover import Domain
 
@@ -67,141 +66,152 @@ class Row:
     gaps: tuple[str, ...]
 
 
+class Setting(NamedTuple):
+    """What all encoders of a seed have in common, and where what they share is kept."""
+
+    sizes: GapSizes
+    seed: int
+    work: Path
+    device: str = "auto"
+
+
+class Mapper(NamedTuple):
+    """What maps land cover after it has learned on a source, and its mIoU on validation chips there."""
+
+    encoder: FrozenEncoder
+    head: LightHead
+    val_score: float
+
+
 def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, Any]:
     """Scores of a row at a seed: `miou_<gap>`, `val_<gap>` on its source, their means `miou` and `val_score`.
 
     With experts, `largest_share` is the share of tokens that goes to the busiest expert of a block (mean over blocks)
     and `balance_loss` that of `sartutor.learn.moe`. Data and trained models are kept in `work`; it may be deleted.
     """
-    began = cpu_seconds()
-    encoder, about = frozen_encoder(row, seed, work, device)
+    setting, began = Setting(row.sizes, seed, work, device), cpu_seconds()
+    encoder, about = frozen_encoder(setting, row.encoder)
     spent = cpu_seconds() - began
-    seen, val = [], []
-    for name in row.gaps:
-        found, score = across(row, encoder, name, seed, work, device)
-        seen.append(found)
-        val.append(score)
+    mappers = {source: mapper(setting, encoder, source) for source in _sources(row)}
+    asked = {name: mappers[GAPS[name].source] for name in row.gaps}
+    seen = [confusion(setting, asked[name], GAPS[name].target) for name in row.gaps]
+    matrices = torch.stack(seen, 1).numpy()
+    low, high = scene_interval(matrices, _mean_over_gaps, draws=DRAWS)
     scores = {f"miou_{name}": mean_iou(each.sum(0)) for name, each in zip(row.gaps, seen, strict=True)}
-    scores |= {f"val_{name}": score for name, score in zip(row.gaps, val, strict=True)}
-    low, high = scene_interval(
-        torch.stack(seen, 1).numpy(), lambda drawn: _mean_over_gaps(drawn), draws=DRAWS
-    )
-    means = {"miou": _mean_over_gaps(torch.stack(seen, 1).numpy()), "val_score": sum(val) / len(val)}
+    scores |= {f"val_{name}": each.val_score for name, each in asked.items()}
+    val = sum(each.val_score for each in asked.values()) / len(asked)
+    means = {"miou": _mean_over_gaps(matrices), "val_score": val}
     ends = {"miou_low": low, "miou_high": high, "encoder_cpu_seconds": spent, "simulator": simulator()}
     return {**scores, **means, **ends, **about}
 
 
 def validation_score(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, float]:
     """Only how well heads do on validation chips of their own sources, for a search: no target is looked at."""
-    encoder = continued(row, seed, work, device).encoder
-    scores = [trained_head(row, encoder, GAPS[name].source, seed, work, device)[1] for name in row.gaps]
-    return {"val_score": sum(scores) / len(scores)}
+    setting = Setting(row.sizes, seed, work, device)
+    encoder = continued(setting, row.encoder).encoder
+    scores = {source: trained_head(setting, encoder, source).val_score for source in _sources(row)}
+    return {"val_score": sum(scores[GAPS[name].source] for name in row.gaps) / len(row.gaps)}
 
 
-def across(
-    row: Row, encoder: FrozenEncoder | None, gap: str, seed: int, work: Path, device: str
-) -> tuple[Tensor, float]:
-    """Confusion matrices of the target's test chips (chips, classes, classes), and the mIoU on the source's validation.
-
-    Without an encoder, one is trained whole on the source.
-    """
-    source, target = GAPS[gap].source, GAPS[gap].target
-    test = domain_chips(row, (target,), "test", seed, work)
-    if encoder is None:
-        model = _plain(row, source, seed, work, device)
-        val = KeptMaps(model.encoder, domain_chips(row, (source,), "val", seed, work))
-        found = confusions(model.head, KeptMaps(model.encoder, test))
-        return found, mean_iou(confusions(model.head, val).sum(0))
-    head, score = trained_head(row, encoder, source, seed, work, device)
-    return confusions(head, KeptMaps(encoder, test)), score
+def mapper(setting: Setting, encoder: FrozenEncoder | None, source: Domain) -> Mapper:
+    """A head that learned on a source; without an encoder, one is trained there too."""
+    return plain(setting, source) if encoder is None else trained_head(setting, encoder, source)
 
 
-def trained_head(
-    row: Row, encoder: FrozenEncoder, source: Domain, seed: int, work: Path, device: str
-) -> tuple[LightHead, float]:
-    """A head that learned on a source, and its mIoU on validation."""
-    train, val = (
-        KeptMaps(encoder, domain_chips(row, (source,), role, seed, work)) for role in ("train", "val")
-    )
-    with tempfile.TemporaryDirectory(dir=work) as folder:
-        return train_head(
-            encoder, train, val, row.sizes.head, seed, Path(folder) / "head.safetensors", device
+def confusion(setting: Setting, known: Mapper, target: Domain) -> Tensor:
+    """Confusion matrices of the test chips of a target (chips, classes, classes)."""
+    return confusions(known.head, KeptMaps(known.encoder, domain_chips(setting, (target,), "test")))
+
+
+def trained_head(setting: Setting, encoder: FrozenEncoder, source: Domain) -> Mapper:
+    """A head that learned on the maps of a frozen encoder."""
+    train, val = (KeptMaps(encoder, domain_chips(setting, (source,), role)) for role in ("train", "val"))
+    with tempfile.TemporaryDirectory(dir=setting.work) as folder:
+        out = Path(folder) / "head.safetensors"
+        return Mapper(
+            encoder,
+            *train_head(encoder, train, val, setting.sizes.head, setting.seed, out, setting.device),
         )
 
 
-def frozen_encoder(
-    row: Row, seed: int, work: Path, device: str
-) -> tuple[FrozenEncoder | None, dict[str, float]]:
+def plain(setting: Setting, source: Domain) -> Mapper:
+    """A transformer from random weights, trained whole on a source for as long as other rows train their heads."""
+    head, continued = setting.sizes.head, setting.sizes.continued
+    recipe = replace(continued, steps=head.steps, warmup=head.warmup, batch=head.batch, save_every=head.steps)
+    chips = domain_chips(setting, (source,), "train")
+    vit = build_vit(VIT_SIZES[continued.masked.size], setting.seed)
+    with tempfile.TemporaryDirectory(dir=setting.work) as folder:
+        model = _continue(setting, vit, chips, recipe, Path(folder) / "plain.safetensors", {"kind": "plain"})
+    val = KeptMaps(model.encoder, domain_chips(setting, (source,), "val"))
+    return Mapper(model.encoder, model.head, mean_iou(confusions(model.head, val).sum(0)))
+
+
+def frozen_encoder(setting: Setting, encoder: Encoder) -> tuple[FrozenEncoder | None, dict[str, float]]:
     """The encoder of a row, its parameters, and how its experts share their work; None for one that is never frozen."""
-    match row.encoder.kind:
+    match encoder.kind:
         case "plain":
-            return None, _counts(build_vit(VIT_SIZES[row.sizes.continued.masked.size], seed))
+            vit = build_vit(VIT_SIZES[setting.sizes.continued.masked.size], setting.seed)
+            return None, _counts(vit)
         case "embedded":
-            embedded = Embedded(row.encoder.name, scales(row, seed, work))
+            embedded = Embedded(encoder.name, scales(setting))
             return embedded, _counts(embedded)
         case "masked":
-            vit = masked(row, seed, work, device)
+            vit = masked(setting)
             return vit, _counts(vit)
         case _:
-            vit = continued(row, seed, work, device).encoder
-            return vit, {**_counts(vit), **(shares(row, vit, seed, work) if row.encoder.mixture else {})}
+            vit = continued(setting, encoder).encoder
+            return vit, {**_counts(vit), **(shares(setting, vit) if encoder.mixture else {})}
 
 
-def masked(row: Row, seed: int, work: Path, device: str) -> Vit:
+def masked(setting: Setting) -> Vit:
     """A transformer after masked pretraining on chips of many domains."""
-    recipe = row.sizes.continued.masked
-    out = work / f"masked-{_digest(asdict(recipe), row.sizes.continued.chips)}-{seed}.safetensors"
-    if not out.exists() or out.with_suffix(".state.safetensors").exists():
-        chips = domain_chips(row, WORLD, "pretraining", seed, work)
+    recipe, chips = setting.sizes.continued.masked, setting.sizes.continued.chips
+    out = setting.work / f"masked-{_digest(asdict(recipe), chips)}-{setting.seed}.safetensors"
+    if not is_complete(out, recipe.steps):
         pretrain(
-            chips, "simmim", out, backbone="vit", recipe=recipe, seed=seed, device=device, progress=False
+            domain_chips(setting, WORLD, "pretraining"),
+            "simmim",
+            out,
+            backbone="vit",
+            recipe=recipe,
+            seed=setting.seed,
+            device=setting.device,
+            progress=False,
         )
     return cast(VitSimMIM, load_pretrained(out)).encoder
 
 
-def continued(row: Row, seed: int, work: Path, device: str) -> Segmenter:
+def continued(setting: Setting, encoder: Encoder) -> Segmenter:
     """A transformer and its head after continued pretraining."""
-    recipe, encoder = row.sizes.continued, row.encoder
-    about = (asdict(encoder), asdict(recipe), row.sizes.head.channels)
-    out = work / f"continued-{_digest(*about)}-{seed}.safetensors"
-    vit = masked(row, seed, work, device)
-    torch.manual_seed(seed)
+    recipe, channels = setting.sizes.continued, setting.sizes.head.channels
+    named = _digest(asdict(encoder), asdict(recipe), channels)
+    out = setting.work / f"continued-{named}-{setting.seed}.safetensors"
+    vit = masked(setting)
+    torch.manual_seed(setting.seed)
     if encoder.mixture:
         vit.mix(encoder.mixture)
-    chips = weak_chips(row, seed, work)
-    if out.exists() and not out.with_suffix(".state.safetensors").exists():
-        model = Segmenter(vit, len(chips.classes), row.sizes.head.channels)
+    chips = weak_chips(setting, encoder.agreement)
+    if is_complete(out, recipe.steps):
+        model = Segmenter(vit, len(chips.classes), channels)
         model.load_state_dict(load_tensors(out)[0])
         return model.eval()
     header = {"kind": "generalist", "encoder": asdict(encoder)}
+    return _continue(setting, vit, chips, recipe, out, header)
+
+
+def _continue(
+    setting: Setting, vit: Vit, chips: DomainChips, recipe: ContinuedRecipe, out: Path, header: dict[str, Any]
+) -> Segmenter:
+    channels, seed = setting.sizes.head.channels, setting.seed
     return continue_pretraining(
-        vit, chips, recipe, row.sizes.head.channels, out, header, seed, device, progress=False
+        vit, chips, recipe, channels, out, header, seed, setting.device, progress=False
     )
-
-
-def _plain(row: Row, source: Domain, seed: int, work: Path, device: str) -> Segmenter:
-    """A transformer from random weights, trained whole on a source for as long as other rows train their heads."""
-    head, continued = row.sizes.head, row.sizes.continued
-    recipe = replace(
-        continued,
-        steps=head.steps,
-        warmup=head.warmup,
-        batch=head.batch,
-        save_every=head.steps,
-    )
-    chips = domain_chips(row, (source,), "train", seed, work)
-    vit = build_vit(VIT_SIZES[continued.masked.size], seed)
-    with tempfile.TemporaryDirectory(dir=work) as folder:
-        out = Path(folder) / "plain.safetensors"
-        return continue_pretraining(
-            vit, chips, recipe, head.channels, out, {"kind": "plain"}, seed, device, progress=False
-        )
 
 
 @torch.no_grad()
-def shares(row: Row, vit: Vit, seed: int, work: Path) -> dict[str, float]:
+def shares(setting: Setting, vit: Vit) -> dict[str, float]:
     """How the experts of an encoder share chips of many domains."""
-    chips = domain_chips(row, WORLD, "judged", seed, work)
+    chips = domain_chips(setting, WORLD, "judged")
     image, told = (
         torch.stack([chips[i][key] for i in range(len(chips))]) for key in ("image", "descriptors")
     )
@@ -211,36 +221,27 @@ def shares(row: Row, vit: Vit, seed: int, work: Path) -> dict[str, float]:
     return {"largest_share": sum(largest) / len(largest), "balance_loss": sum(balance) / len(balance)}
 
 
-def weak_chips(row: Row, seed: int, work: Path) -> DomainChips:
-    """The chips of continued pretraining, with as many wrong labels as the row says."""
-    count, side = row.sizes.continued.chips, VIT_SIZES[row.sizes.continued.masked.size].image_size
-    measured = scales(row, seed, work)
-    return DomainChips(
-        WORLD, _scenes(seed, "pretraining"), count, side, measured, row.encoder.agreement, work / "chips"
-    )
+def weak_chips(setting: Setting, agreement: float | None) -> DomainChips:
+    """The chips of continued pretraining, of whose labels a share is right."""
+    count, side = setting.sizes.continued.chips, _side(setting)
+    seed, cache = _scenes(setting.seed, "pretraining"), setting.work / "chips"
+    return DomainChips(WORLD, seed, count, side, scales(setting), agreement, cache)
 
 
-def scales(row: Row, seed: int, work: Path) -> Scales:
+def scales(setting: Setting) -> Scales:
     """What all chips of a seed are standardised by: measured on those of pretraining."""
-    return domain_chips(row, WORLD, "pretraining", seed, work).scales
+    return domain_chips(setting, WORLD, "pretraining").scales
 
 
-def domain_chips(row: Row, domains: Sequence[Domain], role: str, seed: int, work: Path) -> DomainChips:
+@lru_cache(maxsize=64)
+def domain_chips(setting: Setting, domains: tuple[Domain, ...], role: str) -> DomainChips:
     """Chips of a role with true labels."""
-    head, continued = row.sizes.head, row.sizes.continued
+    head, continued = setting.sizes.head, setting.sizes.continued
     counts = {"pretraining": continued.chips, "judged": JUDGED * continued.batch}
     count = (counts | {"train": head.train, "val": head.val, "test": head.test})[role]
-    return _chips(
-        tuple(domains), role, seed, count, VIT_SIZES[continued.masked.size].image_size, row.sizes, work
-    )
-
-
-@cache
-def _chips(
-    domains: tuple[Domain, ...], role: str, seed: int, count: int, side: int, sizes: GapSizes, work: Path
-) -> DomainChips:
-    measured = None if role == "pretraining" else scales(Row(Encoder(), sizes, ()), seed, work)
-    return DomainChips(domains, _scenes(seed, role), count, side, measured, cache=work / "chips")
+    measured = None if role == "pretraining" else scales(setting)
+    seed, cache = _scenes(setting.seed, role), setting.work / "chips"
+    return DomainChips(domains, seed, count, _side(setting), measured, cache=cache)
 
 
 class Embedded(nn.Module):
@@ -273,6 +274,16 @@ def _mean_over_gaps(matrices: NDArray[np.int64]) -> float:
     """Mean over gaps of the pooled mIoU, of matrices (chips, gaps, classes, classes)."""
     pooled = torch.from_numpy(matrices).sum(0)
     return sum(mean_iou(each) for each in pooled) / len(pooled)
+
+
+def _sources(row: Row) -> list[Domain]:
+    """Where heads learn: the sources of a row's gaps, each once."""
+    return list(dict.fromkeys(GAPS[name].source for name in row.gaps))
+
+
+def _side(setting: Setting) -> int:
+    """Rows and columns of the chips in pixels."""
+    return VIT_SIZES[setting.sizes.continued.masked.size].image_size
 
 
 def _counts(model: nn.Module) -> dict[str, float]:
