@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from sartutor.learn.avalanche_recipe import NAME, score_table
 from sartutor.learn.avalanche_rows import ENTRANTS, MEANINGS, QUESTIONS, TRAINERS
 from sartutor.learn.avalanche_table import EXPERIMENT, SEARCH, SEARCH_SEED
-from sartutor.learn.record_tables import PLANNED_SEEDS, difference, interval, mean, table, values, verdict
+from sartutor.learn.record_tables import (
+    PLANNED_SEEDS,
+    answers,
+    interval,
+    mean,
+    searched,
+    table,
+    values,
+)
 from sartutor.learn.records import read_records
 from sartutor.learn.runner import Records, of_row
 from sartutor.sar.boxes import PROMPTS
@@ -46,7 +52,7 @@ def avalanches(folder: Path) -> list[str]:
     parts += [f"Seeds so far: {', '.join(map(str, seeds))} of {PLANNED_SEEDS.start} to {PLANNED_SEEDS[-1]}."]
     parts += ["### Objects", _scores(known, SCORES), "### Objects by size and slope, prompt `box`", CLASSED]
     parts += [_scores(known, CLASSES), "### Whole images", _scores(known, WHOLES)]
-    return [*parts, "### What was asked", _answers(known)]
+    return [*parts, "### What was asked", answers(known, QUESTIONS)]
 
 
 def embedded(folder: Path) -> list[str]:
@@ -56,22 +62,13 @@ def embedded(folder: Path) -> list[str]:
 
 
 def _searched(known: Records) -> list[str]:
-    """Validation IoU at every learning rate."""
-    found = {record["configuration"]: record["values"]["val_iou"] for record in known}
-    rates = sorted({name.rpartition("-rate")[2] for name in found}, key=float)
-    rows = []
-    for trainer in TRAINERS:
-        mine = [found.get(f"{trainer}-rate{rate}", math.nan) for rate in rates]
-        best = max((value for value in mine if not math.isnan(value)), default=math.nan)
-        rows.append([f"`{trainer}`", *(_cell(value, best) for value in mine)])
-    title = f"### Learning rates (IoU of validation prompts, seed {SEARCH_SEED}, a third of the steps)"
-    return [title, table(("trainer", *rates), rows)] if rates else []
-
-
-def _cell(value: float, best: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
+    """The score on validation at every learning rate."""
+    found = searched(known, TRAINERS, "val_iou")
+    return (
+        [f"### Learning rates (IoU of validation prompts, seed {SEARCH_SEED}, a third of the steps)", found]
+        if found
+        else []
+    )
 
 
 def _scores(known: Records, columns: dict[str, str]) -> str:
@@ -85,16 +82,6 @@ def _scores(known: Records, columns: dict[str, str]) -> str:
 
 def _cost(of: Records, metric: str, unit: float, form: str) -> str:
     return form.format(mean(of, metric) / unit) if values(of, metric) else "-"
-
-
-def _answers(known: Records) -> str:
-    rows: list[Sequence[str]] = []
-    for question in QUESTIONS:
-        found = difference(known, question.a, question.b, question.metric)
-        pair = f"`{question.a}` less `{question.b}`"
-        seeds = str(found.seeds if found else 0)
-        rows.append([question.text, pair, f"`{question.metric}`", seeds, verdict(found)])
-    return table(("question", "comparison", "metric", "seeds", "difference"), rows)
 
 
 TEXT = """Simulated pairs of Sentinel-1 images with debris (`python -m sartutor.learn.experiments avalanche`), 160

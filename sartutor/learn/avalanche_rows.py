@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from sartutor.learn.adapt import Method
+from sartutor.learn.record_tables import Question
 
 Input = Literal["pairs", "composite", "difference"]
 """Bands of the encoders: VV, heights and VH, slope for two; or three for one, the two of arXiv 2601.01213's code."""
@@ -84,44 +85,39 @@ MEANINGS = {
 """What each row is, in words."""
 
 
-class Question(NamedTuple):
-    """What is asked by comparing entrant `a` with entrant `b` in a metric of the records."""
-
-    text: str
-    a: str
-    b: str
-    metric: str = "iou_box"
+def _asked(text: str, a: str, b: str, metric: str = "iou_box") -> Question:
+    return Question(text, a, b, metric)
 
 
 QUESTIONS = (
-    Question("Does adaptation help?", "phase1", "base"),
-    Question("Does it beat Otsu's threshold of the change?", "phase1", "otsu_box"),
-    Question("Does fusion beat the better-fed single encoder?", "phase3", "phase1"),
-    Question("And at equal work?", "phase3", "first"),
-    Question("Does the gate beat half and half?", "phase3", "average"),
-    Question("Does fusion beat one encoder on the composite?", "phase3", "composite"),
-    Question("Does fusion beat one encoder on differences?", "phase3", "difference"),
-    Question("Does fusion beat one encoder on all six bands?", "phase3", "stacked"),
-    Question("Are adapters better than LoRA?", "phase1", "lora"),
-    Question("Does fusion help on flat ground?", "phase3", "first", "iou_flat"),
-    Question("Does alignment need labels?", "phase2", "aligned_free"),
-    Question("Does fusion need labels in phase 2?", "phase3", "aligned_free_gate"),
-    Question("Is VV with heights better than VH with slope?", "phase1", "phase2"),
-    Question("Does training on loose boxes help with loose boxes?", "phase1", "tight", "iou_jitter"),
-    Question("Does it cost where boxes say nothing?", "phase1", "tight", "iou_full"),
-    Question("Does looking closer help?", "phase1", "chip"),
-    Question("Does it help small objects?", "phase1", "chip", "iou_small"),
-    Question("Do two scales help?", "two_scales", "phase1"),
-    Question("Does fusion beat U-Net?", "phase3", "unet"),
-    Question("Does fusion beat SegFormer?", "phase3", "segformer"),
-    Question("Does fusion beat a U-Net that is told the boxes?", "phase3", "box_unet"),
-    Question("Is U-Net better when told the boxes?", "box_unet", "unet"),
-    Question("Do drawn shapes help U-Net?", "unet_shapes", "unet"),
-    Question("Do they help SegFormer?", "segformer_shapes", "segformer"),
-    Question("Do they help a U-Net that is told the boxes?", "box_unet_shapes", "box_unet"),
-    Question("Does fusion beat U-Net that saw drawn shapes too?", "phase3", "unet_shapes"),
-    Question("Does it beat such a SegFormer?", "phase3", "segformer_shapes"),
-    Question("Does it beat such a U-Net that is told the boxes?", "phase3", "box_unet_shapes"),
+    _asked("Does adaptation help?", "phase1", "base"),
+    _asked("Does it beat Otsu's threshold of the change?", "phase1", "otsu_box"),
+    _asked("Does fusion beat the better-fed single encoder?", "phase3", "phase1"),
+    _asked("And at equal work?", "phase3", "first"),
+    _asked("Does the gate beat half and half?", "phase3", "average"),
+    _asked("Does fusion beat one encoder on the composite?", "phase3", "composite"),
+    _asked("Does fusion beat one encoder on differences?", "phase3", "difference"),
+    _asked("Does fusion beat one encoder on all six bands?", "phase3", "stacked"),
+    _asked("Are adapters better than LoRA?", "phase1", "lora"),
+    _asked("Does fusion help on flat ground?", "phase3", "first", "iou_flat"),
+    _asked("Does alignment need labels?", "phase2", "aligned_free"),
+    _asked("Does fusion need labels in phase 2?", "phase3", "aligned_free_gate"),
+    _asked("Is VV with heights better than VH with slope?", "phase1", "phase2"),
+    _asked("Does training on loose boxes help with loose boxes?", "phase1", "tight", "iou_jitter"),
+    _asked("Does it cost where boxes say nothing?", "phase1", "tight", "iou_full"),
+    _asked("Does looking closer help?", "phase1", "chip"),
+    _asked("Does it help small objects?", "phase1", "chip", "iou_small"),
+    _asked("Do two scales help?", "two_scales", "phase1"),
+    _asked("Does fusion beat U-Net?", "phase3", "unet"),
+    _asked("Does fusion beat SegFormer?", "phase3", "segformer"),
+    _asked("Does fusion beat a U-Net that is told the boxes?", "phase3", "box_unet"),
+    _asked("Is U-Net better when told the boxes?", "box_unet", "unet"),
+    _asked("Do drawn shapes help U-Net?", "unet_shapes", "unet"),
+    _asked("Do they help SegFormer?", "segformer_shapes", "segformer"),
+    _asked("Do they help a U-Net that is told the boxes?", "box_unet_shapes", "box_unet"),
+    _asked("Does fusion beat U-Net that saw drawn shapes too?", "phase3", "unet_shapes"),
+    _asked("Does it beat such a SegFormer?", "phase3", "segformer_shapes"),
+    _asked("Does it beat such a U-Net that is told the boxes?", "phase3", "box_unet_shapes"),
 )
 """Comparisons of the table; more is better in every metric."""
 

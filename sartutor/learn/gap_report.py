@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from sartutor.learn.gap_rows import ENCODERS, MEANINGS, QUESTIONS, TRAINERS
 from sartutor.learn.gap_table import EXPERIMENT, SEARCH, SEARCH_SEED, WHOLE
-from sartutor.learn.record_tables import PLANNED_SEEDS, difference, interval, mean, table, values, verdict
+from sartutor.learn.record_tables import (
+    PLANNED_SEEDS,
+    answers,
+    difference,
+    interval,
+    mean,
+    searched,
+    table,
+    values,
+    verdict,
+)
 from sartutor.learn.records import read_records
 from sartutor.learn.runner import Records, of_row
 from sartutor.sim.gaps import FIRST, GAPS, OWN_NAMES
@@ -25,27 +34,23 @@ def gaps(folder: Path) -> list[str]:
         return [*parts, "No row has been run yet."]
     seeds = sorted({record["seed"] for record in known})
     parts += [f"Seeds so far: {', '.join(map(str, seeds))} of {PLANNED_SEEDS.start} to {PLANNED_SEEDS[-1]}."]
-    parts += ["### One gap of each kind", _scores(known), "### What was asked of gaps", _answers(known)]
+    parts += [
+        "### One gap of each kind",
+        _scores(known),
+        "### What was asked of gaps",
+        answers(known, QUESTIONS),
+    ]
     return [*parts, *_whole(read_records(folder, WHOLE))]
 
 
 def _searched(known: Records) -> list[str]:
-    """The score on validation chips of the sources at every learning rate."""
-    found = {record["configuration"]: record["values"]["val_score"] for record in known}
-    rates = sorted({name.rpartition("-rate")[2] for name in found}, key=float)
-    rows = []
-    for trainer in TRAINERS:
-        mine = [found.get(f"{trainer}-rate{rate}", math.nan) for rate in rates]
-        best = max((value for value in mine if not math.isnan(value)), default=math.nan)
-        rows.append([f"`{trainer}`", *(_cell(value, best) for value in mine)])
-    title = f"### Learning rates of continued pretraining (mIoU on the sources, seed {SEARCH_SEED})"
-    return [title, table(("row", *rates), rows)] if rates else []
-
-
-def _cell(value: float, best: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
+    """The score on validation at every learning rate."""
+    found = searched(known, TRAINERS, "val_score")
+    return (
+        [f"### Learning rates of continued pretraining (mIoU on the sources, seed {SEARCH_SEED})", found]
+        if found
+        else []
+    )
 
 
 def _scores(known: Records) -> str:
@@ -60,16 +65,6 @@ def _scores(known: Records) -> str:
         cost = f"{mean(of, 'encoder_cpu_seconds'):.0f}" if values(of, "encoder_cpu_seconds") else "-"
         rows.append([f"`{name}`", str(len(of)), *scores, *sizes, cost])
     return table(("row", "seeds", *columns.values(), "M active", "M in all", "CPU s"), rows)
-
-
-def _answers(known: Records) -> str:
-    rows = []
-    for question in QUESTIONS:
-        found = difference(known, question.a, question.b, question.metric)
-        pair = f"`{question.a}` less `{question.b}`"
-        seeds = str(found.seeds if found else 0)
-        rows.append([question.text, pair, f"`{question.metric}`", seeds, verdict(found)])
-    return table(("question", "comparison", "metric", "seeds", "difference"), rows)
 
 
 def _whole(known: Records) -> list[str]:

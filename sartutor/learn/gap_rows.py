@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from sartutor.learn.moe import Mixture
+from sartutor.learn.record_tables import Question
 
 AGREEMENT, WEAKER = 0.7588, 0.632
 """Shares of right labels in pretraining: the mean of arXiv 2603.12008, and its OpenEarthMap-SAR part."""
@@ -86,38 +87,33 @@ MEANINGS = {
 """What each row is, in words."""
 
 
-class Question(NamedTuple):
-    """What is asked by comparing row `a` with row `b` in a metric of the records."""
-
-    text: str
-    a: str
-    b: str
-    metric: str = "miou"
+def _asked(text: str, a: str, b: str, metric: str = "miou") -> Question:
+    return Question(text, a, b, metric)
 
 
 QUESTIONS = (
-    Question("Does pretraining on many domains help?", "dense", "plain"),
-    Question("Does it help more than masked pretraining alone?", "dense", "masked"),
-    Question("Does masked pretraining help?", "masked", "plain"),
-    Question("Are experts better than one layer?", "moe", "dense"),
-    Question("Is the whole better than one layer?", "all", "dense"),
-    Question("Does the balance loss help?", "balance", "moe"),
-    Question("Do descriptors help?", "descriptors", "moe"),
-    Question("Do descriptors help beside the balance loss?", "all", "balance"),
-    Question("Does the balance loss help beside descriptors?", "all", "descriptors"),
-    Question("Does the router need the task's gradient?", "all", "normalised"),
-    Question("Is the gate of 1 better than 6 pi?", "all", "unnormalised"),
-    Question("Are six experts better than three?", "all", "three"),
-    Question("Are twelve better than six?", "twelve", "all"),
-    Question("Is one chosen better than two?", "all", "two_chosen"),
-    Question("Is one chosen better than three?", "all", "three_chosen"),
-    Question("Does entropy alone do for another polarisation?", "entropy", "balance", "miou_VV2F"),
-    Question("Does ENL alone do for complex values?", "enl", "balance", "miou_C(r)2R"),
-    Question("Does roughness alone do for another region?", "roughness", "balance", "miou_N2S"),
-    Question("Do wrong labels cost?", "true_labels", "all"),
-    Question("Do more wrong labels cost more?", "all", "weaker"),
-    Question("Do wrong labels cost a dense encoder?", "dense_true_labels", "dense"),
-    Question("Do more wrong labels cost it more?", "dense", "dense_weaker"),
+    _asked("Does pretraining on many domains help?", "dense", "plain"),
+    _asked("Does it help more than masked pretraining alone?", "dense", "masked"),
+    _asked("Does masked pretraining help?", "masked", "plain"),
+    _asked("Are experts better than one layer?", "moe", "dense"),
+    _asked("Is the whole better than one layer?", "all", "dense"),
+    _asked("Does the balance loss help?", "balance", "moe"),
+    _asked("Do descriptors help?", "descriptors", "moe"),
+    _asked("Do descriptors help beside the balance loss?", "all", "balance"),
+    _asked("Does the balance loss help beside descriptors?", "all", "descriptors"),
+    _asked("Does the router need the task's gradient?", "all", "normalised"),
+    _asked("Is the gate of 1 better than 6 pi?", "all", "unnormalised"),
+    _asked("Are six experts better than three?", "all", "three"),
+    _asked("Are twelve better than six?", "twelve", "all"),
+    _asked("Is one chosen better than two?", "all", "two_chosen"),
+    _asked("Is one chosen better than three?", "all", "three_chosen"),
+    _asked("Does entropy alone do for another polarisation?", "entropy", "balance", "miou_VV2F"),
+    _asked("Does ENL alone do for complex values?", "enl", "balance", "miou_C(r)2R"),
+    _asked("Does roughness alone do for another region?", "roughness", "balance", "miou_N2S"),
+    _asked("Do wrong labels cost?", "true_labels", "all"),
+    _asked("Do more wrong labels cost more?", "all", "weaker"),
+    _asked("Do wrong labels cost a dense encoder?", "dense_true_labels", "dense"),
+    _asked("Do more wrong labels cost it more?", "dense", "dense_weaker"),
 )
 """Comparisons of the table; more is better in every metric."""
 

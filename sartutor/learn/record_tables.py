@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from sartutor.errors import DataError
 from sartutor.learn.records import mean_interval
@@ -11,6 +12,15 @@ from sartutor.learn.runner import Difference, Records, paired_difference
 
 PLANNED_SEEDS = range(1, 6)
 """Seeds of a complete table; with fewer, verdicts stand "so far"."""
+
+
+class Question(NamedTuple):
+    """What is asked by comparing row `a` with row `b` in a metric of the records; more is better."""
+
+    text: str
+    a: str
+    b: str
+    metric: str
 
 
 def values(known: Records, metric: str) -> list[float]:
@@ -59,3 +69,35 @@ def verdict(found: Difference | None) -> str:
         return "not run yet"
     so_far = "" if found.seeds >= len(PLANNED_SEEDS) else " so far"
     return f"{said(found)}: {found.verdict}{so_far}"
+
+
+def answers(known: Records, questions: Iterable[Question]) -> str:
+    """A table of what the records say to each question."""
+    rows = []
+    for question in questions:
+        found = difference(known, question.a, question.b, question.metric)
+        pair = f"`{question.a}` less `{question.b}`"
+        seeds = str(found.seeds if found else 0)
+        rows.append([question.text, pair, f"`{question.metric}`", seeds, verdict(found)])
+    return table(("question", "comparison", "metric", "seeds", "difference"), rows)
+
+
+def searched(known: Records, trainers: Iterable[str], metric: str) -> str | None:
+    """A table of a search of learning rates, the best of each trainer in bold; None where there are no records.
+
+    Configurations are named `<trainer>-rate<learning rate>`.
+    """
+    found = {record["configuration"]: record["values"][metric] for record in known}
+    rates = sorted({name.rpartition("-rate")[2] for name in found}, key=float)
+    rows = []
+    for trainer in trainers:
+        mine = [found.get(f"{trainer}-rate{rate}", math.nan) for rate in rates]
+        best = max((value for value in mine if not math.isnan(value)), default=math.nan)
+        rows.append([f"`{trainer}`", *(_in_bold(value, best) for value in mine)])
+    return table(("trainer", *rates), rows) if rates else None
+
+
+def _in_bold(value: float, best: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
