@@ -771,6 +771,28 @@ GAP_LESSONS = {
 """Sizes of the notebook on domain generalisation by preset."""
 
 
+@dataclass(frozen=True)
+class Mask2FormerSize:
+    """Mask2Former (arXiv 2112.01527) on the maps of an encoder: layers, queries, and points at which masks are judged.
+
+    `decoder_layers` counts the answer before the first layer too, as transformers does.
+    """
+
+    heads: int
+    encoder_layers: int
+    decoder_layers: int
+    queries: int
+    points: int
+
+
+MASK2FORMER_SIZES = {
+    "smoke": Mask2FormerSize(4, 1, 2, 10, 128),
+    "laptop": Mask2FormerSize(4, 2, 4, 20, 1024),
+    "paper": Mask2FormerSize(8, 6, 10, 100, 12544),
+}
+"""Sizes of Mask2Former by preset; those of the paper are the defaults of the publication."""
+
+
 LOOP_RECIPES = {
     "smoke": ADAPT_RECIPES["smoke"],
     # some 40 s of two cores

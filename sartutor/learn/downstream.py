@@ -6,7 +6,7 @@ An encoder is any module with `features` and `widths`, with random weights or fr
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -95,7 +95,8 @@ def train_model(
 
 def schedule_of(recipe: DownstreamRecipe) -> Schedule:
     """AdamW with betas (.9, .999), warm-up and cosine, as both papers fine-tune."""
-    return Schedule.of(recipe, recipe.check_every, betas=(0.9, 0.999), layer_decay=recipe.layer_decay)
+    schedule = Schedule.of(recipe, recipe.check_every, (0.9, 0.999))
+    return replace(schedule, layer_decay=recipe.layer_decay)
 
 
 @torch.no_grad()

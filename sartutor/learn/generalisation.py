@@ -105,7 +105,7 @@ def continue_pretraining(
     """
     torch.manual_seed(seed)
     model = Segmenter(encoder, len(chips.classes), channels)
-    schedule = Schedule.of(recipe, recipe.save_every, betas=(0.9, 0.999))
+    schedule = Schedule.of(recipe, recipe.save_every, (0.9, 0.999))
     data = Shuffled(chips, recipe.steps * recipe.batch, seed)
 
     def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
@@ -176,7 +176,7 @@ def train_head(
     """A head on a frozen encoder's maps with the weights that do best on `val`, and its mIoU there."""
     torch.manual_seed(seed)
     head = LightHead(encoder.widths, len(train.classes), recipe.channels)
-    schedule = Schedule.of(recipe, recipe.check_every, betas=(0.9, 0.999))
+    schedule = Schedule.of(recipe, recipe.check_every, (0.9, 0.999))
     size = (train.label.shape[1], train.label.shape[2])
 
     def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:

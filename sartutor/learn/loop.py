@@ -34,6 +34,9 @@ Batch = dict[str, Tensor]
 LossOf = Callable[[nn.Module, Batch, int], Tensor]
 """Mean loss of a model on a batch at a step; `batch["index"]` (B,) holds the items' numbers in the whole run."""
 
+BETAS = (0.9, 0.98)
+"""Decay of the moments where a recipe asks for no other."""
+
 FALL = 0.1
 """What the learning rate is multiplied by at each milestone."""
 
@@ -67,15 +70,15 @@ class Schedule:
     weight_decay: float
     clip: float
     save_every: int
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[float, float] = BETAS
     milestones: tuple[int, ...] = ()
     layer_decay: float = 1.0
 
     @classmethod
-    def of(cls, recipe: Optimised, save_every: int, **more: Any) -> Schedule:
-        """The schedule that a recipe asks for; `more` are fields that not every recipe has."""
+    def of(cls, recipe: Optimised, save_every: int, betas: tuple[float, float] = BETAS) -> Schedule:
+        """The schedule that a recipe asks for, without what only some recipes have."""
         common = (recipe.steps, recipe.warmup, recipe.learning_rate, recipe.weight_decay, recipe.clip)
-        return cls(*common, save_every, **more)
+        return cls(*common, save_every, betas)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step (from 0)."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from sartutor.errors import DataError
@@ -46,17 +47,21 @@ class OwnDomain(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         sample = self._chips[index]
-        db = three_channels(sample["image"], self._name)
-        valid = sample["valid"]
-        told = np.zeros(3)
-        if bool(valid.any()):  # a chip without data has the descriptors of the mean image
-            told = self.scales.descriptors.apply(scene_descriptors(db.numpy(), valid.numpy())[None])[0]
-        return {
-            "image": self.statistics.standardise(db, valid),
-            "valid": valid,
-            "label": sample["label"],
-            "descriptors": torch.from_numpy(told).float(),
-        }
+        db, valid = three_channels(sample["image"], self._name), sample["valid"]
+        image, told = shown(db, valid, self.scales)
+        return {"image": image, "valid": valid, "label": sample["label"], "descriptors": told}
+
+
+def shown(db: Tensor, valid: Tensor, scales: Scales) -> tuple[Tensor, Tensor]:
+    """What a model of these scales is given of three channels in dB: image (3, S, S) and descriptors (3,).
+
+    `db` (3, S, S) may be anything finite where `valid` (1, S, S) is False. A chip without data has the descriptors of
+    the mean image.
+    """
+    told = np.zeros(3)
+    if bool(valid.any()):
+        told = scales.descriptors.apply(scene_descriptors(db.numpy(), valid.numpy())[None])[0]
+    return scales.statistics.standardise(db, valid), torch.from_numpy(told).float()
 
 
 class Transfer(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -333,14 +333,14 @@ def _train(
     progress: bool,
 ) -> Pretrained:
     _try(model, chips, recipe.batch)
-    schedule = Schedule.of(recipe, recipe.save_every, betas=recipe.betas, milestones=recipe.milestones)
+    schedule = Schedule.of(recipe, recipe.save_every, recipe.betas)
     began = time.perf_counter()
     fit(
         model,
         _loss,
         cast(TorchDataset[Batch], chips),
         recipe.batch,
-        schedule,
+        replace(schedule, milestones=recipe.milestones),
         out,
         header,
         device,
