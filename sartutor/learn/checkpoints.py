@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,22 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def kept_tensors(
+    path: Path | None, header: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """What is kept at `path`, or made anew, and kept, where no whole file is there; None keeps nothing."""
+    if path is None:
+        return make()
+    if path.is_file():
+        try:
+            return load_tensors(path)[0]
+        except CheckpointError:
+            path.unlink(missing_ok=True)
+    tensors = make()
+    save_tensors(path, tensors, header)
+    return tensors
 
 
 def check_place(out: Path) -> None:

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from sartutor import sim
 from sartutor.errors import CheckpointError, DataError
-from sartutor.learn.checkpoints import load_tensors, save_tensors
+from sartutor.learn.checkpoints import kept_tensors
 from sartutor.learn.weighting import BandStatistics
 from sartutor.sar import folder as own
 from sartutor.sar.layers import opened
@@ -130,16 +130,10 @@ class SimulatedChips(Dataset[Sample]):
     def _shard(self, number: int) -> dict[str, Tensor]:
         """Chips `number` * SHARD and following, from the cache or made anew where it has no whole file of them."""
         path = None if self._folder is None else self._folder / f"{number:06}.safetensors"
-        if path is not None and path.is_file():
-            try:
-                return load_tensors(path)[0]
-            except CheckpointError:
-                path.unlink(missing_ok=True)
         first = self.seed * SCENES_PER_SEED + number * SHARD
-        shard = _simulated(self.domain, range(first, first + SHARD), self.side)
-        if path is not None:
-            save_tensors(path, shard, {"kind": "chips", "domain": self.domain.name})
-        return shard
+        scenes = range(first, first + SHARD)
+        header = {"kind": "chips", "domain": self.domain.name}
+        return kept_tensors(path, header, lambda: _simulated(self.domain, scenes, self.side))
 
 
 class FolderChips(Dataset[Sample]):

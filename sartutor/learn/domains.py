@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from sartutor.errors import CheckpointError
-from sartutor.learn.checkpoints import load_tensors, save_tensors
+from sartutor.learn.checkpoints import kept_tensors
 from sartutor.learn.chips import SCENES_PER_SEED, Sample, simulator
 from sartutor.learn.weighting import BandStatistics
 from sartutor.sar.descriptors import Standardisation, descriptors
@@ -150,15 +150,7 @@ def _kept(
     """Chips from the cache, or made anew where it has no whole file of them."""
     names = hashlib.sha256(" ".join(domain.name for domain in domains).encode()).hexdigest()[:12]
     path = None if cache is None else cache / f"{names}-{side}px-{count}-{seed}-{simulator()}.safetensors"
-    if path is not None and path.is_file():
-        try:
-            return load_tensors(path)[0]
-        except CheckpointError:
-            path.unlink(missing_ok=True)
-    chips = _simulated(domains, seed, count, side)
-    if path is not None:
-        save_tensors(path, chips, {"kind": "domain chips"})
-    return chips
+    return kept_tensors(path, {"kind": "domain chips"}, lambda: _simulated(domains, seed, count, side))
 
 
 def _simulated(domains: tuple[Domain, ...], seed: int, count: int, side: int) -> dict[str, Tensor]:

@@ -179,11 +179,7 @@ class SamSimMIM(MaskedRestoration):
         mask_patch: int = MASK_PATCH,
         error: Error = "l1",
     ) -> None:
-        if len(statistics.names) != 3:
-            raise DataError(
-                f"Segment Anything's encoder takes three bands and was given {', '.join(statistics.names)}; choose "
-                "three, such as VV before, VV after and height."
-            )
+        check_three_bands("Segment Anything's encoder", statistics)
         super().__init__(statistics, rule, seed, mask_patch, error, size.patch)
         self.size = size
         sam = RadarSam(size)
@@ -223,11 +219,7 @@ class VitSimMIM(MaskedRestoration):
         mask_patch: int = MASK_PATCH,
         error: Error = "l1",
     ) -> None:
-        if len(statistics.names) != 3:
-            raise DataError(
-                f"A plain vision transformer takes three bands and was given {', '.join(statistics.names)}; choose "
-                "three."
-            )
+        check_three_bands("A plain vision transformer", statistics)
         super().__init__(statistics, rule, seed, mask_patch, error, size.patch)
         self.size = size
         self.encoder = Vit(size)
@@ -262,6 +254,15 @@ class PixelDecoder(nn.Module):
     def forward(self, map: Tensor) -> Tensor:
         pixels = self.linear(map.permute(0, 2, 3, 1))
         return functional.pixel_shuffle(pixels.permute(0, 3, 1, 2), self.stride)
+
+
+def check_three_bands(encoder: str, statistics: BandStatistics) -> None:
+    """Raise DataError where an encoder for three bands is given another number."""
+    if len(statistics.names) != 3:
+        raise DataError(
+            f"{encoder} takes three bands and was given {', '.join(statistics.names)}; choose three, such as VV "
+            "before, VV after and height."
+        )
 
 
 def mask_token(width: int) -> nn.Parameter:

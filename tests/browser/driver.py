@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 CHROMIUM_FLAGS = (
@@ -128,6 +129,24 @@ def browser() -> Iterator[Browser]:
             yield started
         finally:
             started.close()
+
+
+@contextmanager
+def opened_notebook(
+    folder: Path, name: str, env: Mapping[str, str] | None = None, base: str = "/"
+) -> Iterator[Lab]:
+    """A notebook of a folder in a JupyterLab of its own, in which nothing may go wrong.
+
+    Skips the test where there is no browser; `env` and `base` are those of `lab_server`.
+    """
+    if chromium() is None:
+        pytest.skip(
+            "no Chromium: install Debian's chromium (apt-get install chromium) or put one on the PATH"
+        )
+    with lab_server(folder, env or {}, base) as url, browser() as started:
+        lab = Lab.open(started, url, name)
+        yield lab
+    assert not lab.failures
 
 
 def copy_notebook(source: Path, folder: Path, parameters: Mapping[str, Any]) -> str:

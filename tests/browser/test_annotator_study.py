@@ -66,15 +66,9 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def lab(folder) -> Iterator[driver.Lab]:
     """The notebook, all cells run."""
-    if driver.chromium() is None:
-        pytest.skip(
-            "no Chromium: install Debian's chromium (apt-get install chromium) or put one on the PATH"
-        )
-    with driver.lab_server(folder, {}) as url, driver.browser() as browser:
-        lab = driver.Lab.open(browser, url, "study.ipynb")
+    with driver.opened_notebook(folder, "study.ipynb") as lab:
         lab.run_all()
         yield lab
-    assert not lab.failures
 
 
 def test_an_object_is_outlined_by_hand_and_prompted_and_the_pair_is_shown(lab, folder):

@@ -53,15 +53,9 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def lab(folder) -> Iterator[driver.Lab]:
     """The notebook, all cells run."""
-    if driver.chromium() is None:
-        pytest.skip(
-            "no Chromium: install Debian's chromium (apt-get install chromium) or put one on the PATH"
-        )
-    with driver.lab_server(folder, {}) as url, driver.browser() as browser:
-        lab = driver.Lab.open(browser, url, "tools.ipynb")
+    with driver.opened_notebook(folder, "tools.ipynb") as lab:
         lab.run_all()
         yield lab
-    assert not lab.failures
 
 
 def page(lab: driver.Lab, name: str) -> driver.AnnotatorPage:
