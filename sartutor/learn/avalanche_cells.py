@@ -70,9 +70,10 @@ def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str,
     `iou_box` and the like are means over objects, each in its own tight box; `iou_small`, `iou_flat` and their kin
     those of one class at prompt "box". Data and trained models are kept in `work`; it may be deleted.
     """
+    pairs = six_bands(row, seed, work)
     data = benchmark(row, seed, work)
     answer, about = entrant(row, seed, data, work, device)
-    scores = {prompt: score_images(answer, data, "test", prompt, seed) for prompt in PROMPTS}
+    scores = {prompt: score_images(answer, data, "test", prompt, seed, terrain=pairs) for prompt in PROMPTS}
     values = dict(about)
     for prompt, found in scores.items():
         values |= short_summary(found, prompt)
@@ -87,10 +88,15 @@ def validation_iou(row: Row, seed: int, work: Path, device: str = "auto") -> dic
 
 def benchmark(row: Row, seed: int, work: Path) -> Dataset:
     """The scenes of a seed with the bands that a row is given."""
-    pairs = write_benchmark(work / f"avalanche-{seed}", seed, row.data, progress=False)
+    pairs = six_bands(row, seed, work)
     if row.entrant.input == "pairs":
         return pairs
     return write_single(pairs, row.entrant.input, work / f"avalanche-{seed}-{row.entrant.input}")
+
+
+def six_bands(row: Row, seed: int, work: Path) -> Dataset:
+    """The scenes of a seed with all of their bands."""
+    return write_benchmark(work / f"avalanche-{seed}", seed, row.data, progress=False)
 
 
 def entrant(row: Row, seed: int, data: Dataset, work: Path, device: str) -> tuple[Answer, dict[str, float]]:

@@ -159,26 +159,39 @@ def score_images(
     prompt: str,
     seed: int = 0,
     least_pixels: int = LEAST_PIXELS,
+    terrain: Dataset | None = None,
 ) -> list[ImageScore]:
     """Ask any method about the images of a split and score its answers, with a row for every object.
 
+    `terrain` has the slope of the same images where `folder` has none.
+
     Raises DataError for a folder without objects, and a split or prompt that does not exist.
     """
-    return [score(question, answer) for question in questions(folder, split, prompt, seed, least_pixels)]
+    asked = questions(folder, split, prompt, seed, least_pixels, terrain)
+    return [score(question, answer) for question in asked]
 
 
 def questions(
-    folder: Dataset, split: str, prompt: str, seed: int = 0, least_pixels: int = LEAST_PIXELS
+    folder: Dataset,
+    split: str,
+    prompt: str,
+    seed: int = 0,
+    least_pixels: int = LEAST_PIXELS,
+    terrain: Dataset | None = None,
 ) -> Iterator[Question]:
-    """The images of a split with their boxes: `evaluation_boxes`, or the whole image where nothing is labelled."""
+    """The images of a split with their boxes: `evaluation_boxes`, or the whole image where nothing is labelled.
+
+    `terrain` has the slope of the same images where `folder` has none.
+    """
     refuse_no_objects(folder)
-    slope = _slope_band(folder)
+    slope = _slope_band(terrain or folder)
     for id in folder.ids(split):
         scene, labels = folder.scene(id), folder.mask(id)
         known = (labels != IGNORE) & scene.valid
         truth = (labels == 1) & known
         boxes = evaluation_boxes(truth, prompt, seed) or [full_box(scene.grid.shape)]
-        steepness = None if slope is None else np.asarray(scene.band(slope), np.float64)
+        ground = scene if terrain is None else terrain.scene(id)
+        steepness = None if slope is None else np.asarray(ground.band(slope), np.float64)
         parts = object_parts(truth, least_pixels, steepness)
         yield Question(id, scene, tuple(boxes), truth, known, tuple(parts))
 

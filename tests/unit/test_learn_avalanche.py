@@ -23,6 +23,7 @@ from sartutor.learn.avalanche_table import (
     search_table,
     shortened,
 )
+from sartutor.learn.evaluate import questions
 from sartutor.learn.models import load_model
 from sartutor.learn.records import read_records, record_path, write_record
 from sartutor.learn.report import report
@@ -164,6 +165,17 @@ def test_three_bands_of_the_benchmark_have_its_labels_and_splits(tmp_path):
         assert not single.secondary
         id = pairs.ids("train")[0]
         assert np.array_equal(single.mask(id), pairs.mask(id))
+        slopes = [
+            [
+                part.slope
+                for question in questions(single, "train", "box", terrain=terrain)
+                for part in question.parts
+            ]
+            for terrain in (None, pairs)
+        ]
+        own = [part.slope for question in questions(pairs, "train", "box") for part in question.parts]
+        assert set(slopes[0]) == {None}
+        assert slopes[1] == own != []
 
 
 def test_the_report_says_what_records_say(tmp_path):
