@@ -215,6 +215,34 @@ def segment(
     typer.echo(f"{report['mask']} written in {report['seconds']:.1f} s")
 
 
+@app.command("map")
+def map_scene(
+    scenes: Annotated[
+        list[Path], typer.Argument(metavar="SCENE.tif...", help="Raster files: the bands of one scene.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Map to write: GeoTIFF on the scene's grid, classes from 0, 255 no data.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="generalist_dense, generalist_moe, or the path of such a checkpoint.")
+    ] = "generalist_moe",
+    overlap: Annotated[int, typer.Option(min=0, help="Pixels that neighbouring windows share.")] = 32,
+    device: DeviceOption = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Map the land cover of a whole scene, however large, window by window."""
+    from sartutor.learn.whole_scene import map_files
+
+    report = map_files(scenes, model, out, overlap, device, sys.stderr.isatty())
+    if as_json:
+        return _print_json(report)
+    for note in report["notes"]:
+        typer.echo(note, err=True)
+    for name, pixels in report["pixels"].items():
+        typer.echo(f"{name:<12}{pixels:>14,} px")
+    typer.echo(f"{report['map']} written in {report['seconds']:.1f} s")
+
+
 @app.command()
 def pretrain(
     folder: Annotated[Path, typer.Argument(help="A folder of your own data; its training split is used.")],
