@@ -679,11 +679,8 @@ class ContinuedRecipe:
 
 
 @dataclass(frozen=True)
-class HeadRecipe:
-    """Training of a head of `channels` on a frozen encoder, with `train` labelled chips of one domain.
-
-    Every `check_every` steps it is scored on `val` chips of that domain; `test` chips of others judge it.
-    """
+class HeadTraining:
+    """Training of a head of `channels` on maps of an encoder; every `check_every` steps it is scored on validation."""
 
     channels: int
     steps: int
@@ -693,6 +690,12 @@ class HeadRecipe:
     weight_decay: float
     clip: float
     check_every: int
+
+
+@dataclass(frozen=True)
+class HeadRecipe(HeadTraining):
+    """The same with `train` labelled chips of one domain and `val` others of it; `test` chips of others judge it."""
+
     train: int
     val: int
     test: int
@@ -791,6 +794,23 @@ MASK2FORMER_SIZES = {
     "paper": Mask2FormerSize(8, 6, 10, 100, 12544),
 }
 """Sizes of Mask2Former by preset; those of the paper are the defaults of the publication."""
+
+
+TRANSFER_RECIPES = {
+    "light": {
+        "smoke": HeadTraining(16, 4, 1, 4, 1e-3, 0.05, 5.0, 2),
+        "laptop": HeadTraining(64, 400, 40, 8, 3e-3, 0.05, 5.0, 50),
+        "paper": HeadTraining(256, 40_000, 0, 2, 1e-4, 0.05, 5.0, 2_000),
+    },
+    # gradients are clipped as in the released code of arXiv 2112.01527
+    "mask2former": {
+        "smoke": HeadTraining(32, 4, 1, 4, 1e-3, 0.05, 0.01, 2),
+        "laptop": HeadTraining(64, 300, 30, 4, 1e-3, 0.05, 0.01, 50),
+        # arXiv 2603.12008, but for the course of the learning rate
+        "paper": HeadTraining(256, 40_000, 0, 2, 1e-4, 0.05, 0.01, 2_000),
+    },
+}
+"""Training of each head on a folder of your own data, by preset."""
 
 
 LOOP_RECIPES = {

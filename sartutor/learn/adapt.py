@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from sartutor.errors import CheckpointError, DataError, SarTutorError
-from sartutor.learn.checkpoints import check_place, load_tensors, refuse_other_run, save_tensors, state_path
+from sartutor.learn.checkpoints import check_place, is_done, load_tensors, save_tensors
 from sartutor.learn.curves import read_curve
 from sartutor.learn.device import pick_device
 from sartutor.learn.embeddings import EmbeddingCache
@@ -296,7 +296,7 @@ class _Job:
         if phase == 3:
             model.begin_fusion()
         model.train_phase(phase)
-        if not _is_done(part, header):
+        if not is_done(part, header):
             self._fit(model, phase, part, header)
         model.load_state_dict(load_tensors(part)[0])
         curve = read_curve(part)
@@ -342,14 +342,6 @@ class _Job:
     def _validation(self, kept: KeptEmbeddings | None) -> ValidationLoss:
         samples = self._samples("val", self.recipe.validation)
         return ValidationLoss(samples, self.recipe.batch, kept, pick_device(self.device))
-
-
-def _is_done(part: Path, header: dict[str, Any]) -> bool:
-    """Whether a phase has been run to its end; CheckpointError where another run has left its part there."""
-    if not part.exists() or state_path(part).exists():
-        return False
-    refuse_other_run(part, load_tensors(part)[1], header)
-    return True
 
 
 def _finish(start: Start, out: Path, header: dict[str, Any], phases: Sequence[int]) -> None:

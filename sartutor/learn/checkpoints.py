@@ -97,6 +97,14 @@ def is_complete(path: Path, steps: int) -> bool:
     return path.exists() and load_tensors(path)[1].get("step") == steps and not state_path(path).exists()
 
 
+def is_done(out: Path, header: Mapping[str, Any]) -> bool:
+    """Whether the run of `header` has come to its end; CheckpointError where another run has left its checkpoint."""
+    if not out.exists() or state_path(out).exists():
+        return False
+    refuse_other_run(out, load_tensors(out)[1], header)
+    return True
+
+
 def export_half(trained: Path, out: Path) -> None:
     """Write the float16 copy of a float32 checkpoint that the package carries.
 

@@ -27,12 +27,12 @@ from sartutor.learn.gap_rows import Encoder
 from sartutor.learn.generalisation import (
     FrozenEncoder,
     KeptMaps,
-    LightHead,
     Segmenter,
     confusions,
     continue_pretraining,
     train_head,
 )
+from sartutor.learn.heads import Head
 from sartutor.learn.metrics import mean_iou
 from sartutor.learn.moe import balance_loss, parameter_counts
 from sartutor.learn.pretrain import load_pretrained, pretrain
@@ -79,7 +79,7 @@ class Mapper(NamedTuple):
     """What maps land cover after it has learned on a source, and its mIoU on validation chips there."""
 
     encoder: FrozenEncoder
-    head: LightHead
+    head: Head
     val_score: float
 
 

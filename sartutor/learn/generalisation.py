@@ -6,27 +6,26 @@ layers being mixtures of experts; then it is frozen, and for each source domain 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from sartutor.learn.checkpoints import is_done, load_tensors
 from sartutor.learn.chips import Chips, Sample, Shuffled
+from sartutor.learn.curves import read_curve
 from sartutor.learn.domains import DomainChips
-from sartutor.learn.loop import Batch, Schedule, Validation, Watch, fit
+from sartutor.learn.heads import Head, build_head
+from sartutor.learn.loop import Batch, LossOf, Schedule, Validation, Watch, fit
 from sartutor.learn.metrics import confusion_matrix, mean_iou
 from sartutor.learn.moe import balance_loss, mixtures
 from sartutor.learn.vit import Encoded, Vit
-from sartutor.presets import ContinuedRecipe, HeadRecipe
-from sartutor.sar.folder import IGNORE
-
-SHUFFLE = 4
-"""Side of the square of pixels that the head gives for each token, before they are resized to all of its pixels."""
+from sartutor.presets import ContinuedRecipe, HeadTraining, Mask2FormerSize
 
 BATCH = 16
 """Chips that are encoded at once where nothing is learned."""
@@ -40,30 +39,18 @@ class FrozenEncoder(Protocol):
 
     def encode(self, image: Tensor, descriptors: Tensor | None = None) -> Encoded: ...
 
-
-class LightHead(nn.Module):
-    """Class scores from maps of one size, token by token: two linear layers, a pixel shuffle, bilinear resizing."""
-
-    def __init__(self, widths: Sequence[int], classes: int, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(sum(widths))
-        self.hidden = nn.Linear(sum(widths), channels)
-        self.scores = nn.Linear(channels, classes * SHUFFLE**2)
-
-    def forward(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, classes, *size) of stacked maps (B, sum of widths, g, g)."""
-        tokens = self.norm(maps.permute(0, 2, 3, 1))
-        scores = self.scores(functional.gelu(self.hidden(tokens))).permute(0, 3, 1, 2)
-        return functional.interpolate(functional.pixel_shuffle(scores, SHUFFLE), size, mode="bilinear")
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 class Segmenter(nn.Module):
-    """A transformer and a light head, trained together."""
+    """A transformer and a head: light, or Mask2Former of the size `decoder`."""
 
-    def __init__(self, encoder: Vit, classes: int, channels: int) -> None:
+    def __init__(
+        self, encoder: Vit, classes: int, channels: int, decoder: Mask2FormerSize | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = LightHead(encoder.widths, classes, channels)
+        self.head = build_head(encoder.widths, classes, channels, decoder)
 
     def forward(self, image: Tensor, descriptors: Tensor) -> tuple[Tensor, Encoded]:
         """Logits (B, classes, S, S) of images (B, 3, S, S), and what the encoder made of them."""
@@ -71,15 +58,10 @@ class Segmenter(nn.Module):
         return self.head(torch.cat(found.maps, 1), (image.shape[2], image.shape[3])), found
 
 
-def segmentation_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Mean cross-entropy over labelled pixels, of logits (B, classes, H, W) and labels (B, H, W)."""
-    return functional.cross_entropy(logits.float(), label, ignore_index=IGNORE)
-
-
 def mixture_loss(model: Segmenter, batch: Batch) -> Tensor:
     """L = L_seg + lambda x the sum of all mixtures' balance losses (arXiv 2603.12008)."""
-    logits, found = model(batch["image"], batch["descriptors"])
-    loss = segmentation_loss(logits, batch["label"])
+    found = model.encoder.encode(batch["image"], batch["descriptors"])
+    loss = model.head.loss(torch.cat(found.maps, 1), batch["label"])
     layers = mixtures(model.encoder)
     for layer, routing in zip(layers, found.routings, strict=True):
         loss = loss + layer.mixture.balance * balance_loss(routing)
@@ -146,7 +128,9 @@ class KeptMaps(Dataset[Sample]):
 @torch.no_grad()
 def encoded_maps(encoder: FrozenEncoder, sample: Sample) -> Tensor:
     """Stacked maps (B, D, g, g) of a batch of chips, on the CPU."""
-    return torch.cat(encoder.encode(sample["image"], sample["descriptors"]).maps, 1).float().cpu()
+    device = next(encoder.parameters()).device
+    found = encoder.encode(sample["image"].to(device), sample["descriptors"].to(device))
+    return torch.cat(found.maps, 1).float().cpu()
 
 
 class Turns(Dataset[Sample]):
@@ -168,47 +152,112 @@ def train_head(
     encoder: FrozenEncoder,
     train: KeptMaps,
     val: KeptMaps,
-    recipe: HeadRecipe,
+    recipe: HeadTraining,
     seed: int,
     out: Path,
     device: str = "auto",
-) -> tuple[LightHead, float]:
-    """A head on a frozen encoder's maps with the weights that do best on `val`, and its mIoU there."""
+) -> tuple[Head, float]:
+    """A light head on a frozen encoder's maps with the weights that do best on `val`, and its mIoU there."""
     torch.manual_seed(seed)
-    head = LightHead(encoder.widths, len(train.classes), recipe.channels)
-    schedule = Schedule.of(recipe, recipe.check_every, (0.9, 0.999))
-    size = (train.label.shape[1], train.label.shape[2])
+    head = build_head(encoder.widths, len(train.classes), recipe.channels)
+    return head, fit_head(head, train, val, recipe, seed, out, {"kind": "head"}, device, progress=False)
+
+
+def fit_head(
+    head: Head,
+    train: KeptMaps,
+    val: KeptMaps,
+    recipe: HeadTraining,
+    seed: int,
+    out: Path,
+    header: dict[str, Any],
+    device: str = "auto",
+    progress: bool = True,
+) -> float:
+    """Train a head, in place, on a frozen encoder's maps until it does best on `val`; its mIoU there.
+
+    `out` becomes the checkpoint, whose `header` says what is trained; an interrupted run goes on, one that is done is
+    read. Raises what `fit` raises.
+    """
 
     def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
-        return segmentation_loss(model(batch["maps"], size), batch["label"])
+        return cast(Head, model).loss(batch["maps"], batch["label"])
 
-    def worse(model: nn.Module) -> float:
-        return -mean_iou(confusions(cast(LightHead, model), val).sum(0))
+    data = Turns(train, recipe.steps * recipe.batch, seed)
+    judged = partial(confusions, head, val)
+    return _fit_best(head, loss_of, data, judged, recipe, seed, out, header, device, progress)
 
-    curve = fit(
-        head,
-        loss_of,
-        cast("Dataset[Batch]", Turns(train, recipe.steps * recipe.batch, seed)),
-        recipe.batch,
-        schedule,
-        out,
-        {"kind": "head", "recipe": asdict(recipe), "seed": seed},
-        device,
-        seed=seed,
-        validation=Validation(recipe.check_every, recipe.steps, worse),
-        progress=False,
-    )
-    return head.eval(), -min(loss for _, loss in curve.validation)
+
+def fit_updates(
+    model: Segmenter,
+    train: Chips,
+    val: Chips,
+    recipe: HeadTraining,
+    seed: int,
+    out: Path,
+    header: dict[str, Any],
+    device: str = "auto",
+    progress: bool = True,
+) -> float:
+    """As `fit_head`, of a head and all that learns of its encoder together; chips are flipped and encoded anew.
+
+    With low-rank updates (`sartutor.learn.sam.lora`) in the place of the adapters that arXiv 2603.12008 marks by "*".
+    Those (arXiv 2504.06220) look at high and low frequencies of the tokens apart and mix several adapters by a router.
+    """
+
+    def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
+        assert isinstance(model, Segmenter)
+        maps = model.encoder.encode(batch["image"], batch["descriptors"]).maps
+        return model.head.loss(torch.cat(maps, 1), batch["label"])
+
+    data = Shuffled(train, recipe.steps * recipe.batch, seed)
+    judged = partial(confusions, model.head, val, model.encoder)
+    return _fit_best(model, loss_of, data, judged, recipe, seed, out, header, device, progress)
+
+
+def _fit_best(
+    model: nn.Module,
+    loss_of: LossOf,
+    data: Dataset[Sample],
+    judged: Callable[[], Tensor],
+    recipe: HeadTraining,
+    seed: int,
+    out: Path,
+    header: dict[str, Any],
+    device: str,
+    progress: bool,
+) -> float:
+    """Train a model until the confusion matrices that `judged` gives are best; leaves it there, and gives its mIoU."""
+    header = {**header, "recipe": asdict(recipe), "seed": seed}
+    if is_done(out, header):
+        model.load_state_dict(load_tensors(out)[0])
+    else:
+        fit(
+            model,
+            loss_of,
+            data,
+            recipe.batch,
+            Schedule.of(recipe, recipe.check_every, (0.9, 0.999)),
+            out,
+            header,
+            device,
+            seed=seed,
+            validation=Validation(recipe.check_every, recipe.steps, lambda _: -mean_iou(judged().sum(0))),
+            progress=progress,
+        )
+    model.eval()
+    return -min(loss for _, loss in read_curve(out).validation)
 
 
 @torch.no_grad()
-def confusions(head: LightHead, data: KeptMaps) -> Tensor:
-    """Confusion matrix of each chip (chips, classes, classes)."""
+def confusions(head: Head, data: KeptMaps | Chips, encoder: FrozenEncoder | None = None) -> Tensor:
+    """Confusion matrix of each chip (chips, classes, classes), of kept maps or of chips that `encoder` encodes."""
     device = next(head.parameters()).device
     found = []
-    for sample in DataLoader(data, BATCH):
+    for sample in _batches(data):
+        maps = sample["maps"] if encoder is None else encoded_maps(encoder, sample)
         size = (sample["label"].shape[1], sample["label"].shape[2])
-        guess = head(sample["maps"].to(device), size).argmax(1).cpu()
+        guess = head(maps.to(device), size).argmax(1).cpu()
         found += [
             confusion_matrix(mine, true, len(data.classes))
             for mine, true in zip(guess, sample["label"], strict=True)
@@ -216,5 +265,5 @@ def confusions(head: LightHead, data: KeptMaps) -> Tensor:
     return torch.stack(found)
 
 
-def _batches(chips: Chips) -> DataLoader[Sample]:
+def _batches(chips: KeptMaps | Chips) -> DataLoader[Sample]:
     return DataLoader(cast("Dataset[Sample]", chips), BATCH)

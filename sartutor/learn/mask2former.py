@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartutor.errors import SarTutorError
+from sartutor.learn.heads import Head
 from sartutor.presets import Mask2FormerSize
 from sartutor.sar.folder import IGNORE
 
@@ -55,7 +56,7 @@ class Said(NamedTuple):
     masks: Tensor
 
 
-class Mask2FormerHead(nn.Module):
+class Mask2FormerHead(Head):
     """Class scores from stacked maps of one size by queries, each of which finds a mask and says what it is.
 
     `channels` is the width of queries and maps, a multiple of 32.

@@ -13,15 +13,14 @@ from sartutor.learn.gap_rows import ENCODERS, MEANINGS, QUESTIONS, TRAINERS, tra
 from sartutor.learn.gap_table import best_mixture, chosen_rates, fill, main_table, search_table, whole_table
 from sartutor.learn.generalisation import (
     KeptMaps,
-    LightHead,
     Segmenter,
     Turns,
     confusions,
     continue_pretraining,
     mixture_loss,
-    segmentation_loss,
     train_head,
 )
+from sartutor.learn.heads import LightHead, segmentation_loss
 from sartutor.learn.metrics import mean_iou
 from sartutor.learn.moe import Mixture, balance_loss
 from sartutor.learn.records import read_records

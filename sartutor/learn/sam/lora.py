@@ -1,14 +1,16 @@
-"""LoRA (arXiv 2106.09685) by peft: low-rank updates of a frozen encoder's weights, to compare adapters with."""
+"""LoRA (arXiv 2106.09685) by peft: low-rank updates of a frozen encoder's weights."""
 
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import nn
 
 from sartutor.errors import SarTutorError
 from sartutor.learn.sam.encoder import ImageEncoder
+
+Trunk = TypeVar("Trunk", bound=nn.Module)
 
 Tuning = Literal["adapters", "lora"]
 """How a branch makes the trunk its own: by adapters beside the weights, or by low-rank updates of them."""
@@ -31,7 +33,7 @@ class LowRankUpdates(nn.ModuleList):
     encoder: ImageEncoder
 
     def __init__(self, encoder: ImageEncoder) -> None:
-        updated = _with_updates(encoder)
+        updated = with_updates(encoder)
         layers = [updated.get_submodule(f"blocks.{i}.attn.qkv") for i in range(len(encoder.blocks))]
         pairs = (("down", "lora_A.default"), ("up", "lora_B.default"))
         super().__init__(
@@ -45,8 +47,13 @@ class LowRankUpdates(nn.ModuleList):
         return self.encoder
 
 
-def _with_updates(encoder: ImageEncoder) -> ImageEncoder:
-    """New modules around the same weights, and peft's updates among them."""
+def with_updates(encoder: Trunk) -> Trunk:
+    """The encoder with updates of rank 4 of its blocks' queries, keys and values, which are all that learns of it.
+
+    These are new modules around the same weights, which no longer learn: the encoder given goes on without updates.
+
+    SarTutorError where peft is not installed.
+    """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
