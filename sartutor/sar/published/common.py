@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from tqdm import tqdm
 
 from sartutor.errors import DataError
-from sartutor.sar.coordinates import apply_affine, transform_points
 from sartutor.sar.folder import Dataset, DatasetWriter, Description, Entry
+from sartutor.sar.ground import shared_ground
 from sartutor.sar.layers import check_same_grid, layers_of, read_layers
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.splits import SHARES, group_split
@@ -23,16 +21,11 @@ from sartutor.sar.splits import SHARES, group_split
 SAME_PLACE = "same_place"
 """Split of images that show ground of another split: never learned from, never in the score of the held-out place."""
 
-SHARED_SHARE = 0.01
-"""Share of the smaller image's ground from which on two images show the same place; rounding stays below it."""
-
 OBJECT = {"background": (0,), "object": (1,)}
 """Labels of what is written: one kind of object."""
 
 IGNORED = 255
 """Value in mask files of pixels that nobody labelled."""
-
-_DEGREES = CRS.from_epsg(4326)
 
 Content = tuple[Scene, NDArray[Any] | None]
 """An image and its mask, None where there are no masks."""
@@ -80,31 +73,18 @@ def write(plan: Plan, out: Path, progress: bool) -> Dataset:
 def kept_apart(entries: Sequence[Entry], grids: Sequence[Grid]) -> list[Entry]:
     """The entries, but training and validation images that show ground of another split move to `SAME_PLACE`.
 
-    A test image stays and a training image yields to one of validation. Ground is compared by outlines in degrees;
-    images without a coordinate reference system are taken to lie apart.
+    A test image stays and a training image yields to one of validation.
     """
-    placed = [index for index, grid in enumerate(grids) if grid.crs is not None]
-    outlines = np.array([_outline(grids[index]) for index in placed], dtype=object)
-    tree = shapely.STRtree(outlines)
     result = list(entries)
-    for one, other in tree.query(outlines, predicate="intersects").T.tolist():
-        entry, rival = entries[placed[one]], entries[placed[other]]
-        if _rank(entry) < _rank(rival) and _share_ground(outlines[one], outlines[other]):
-            result[placed[one]] = Entry(entry.id, SAME_PLACE, f"{entry.block} & {rival.block}")
+    for one, other in shared_ground(grids, grids):
+        entry, rival = entries[one], entries[other]
+        if _rank(entry) < _rank(rival):
+            result[one] = Entry(entry.id, SAME_PLACE, f"{entry.block} & {rival.block}")
     return result
 
 
 def _rank(entry: Entry) -> int:
     return {"train": 0, "val": 1}.get(entry.split, 2)
-
-
-def _outline(grid: Grid) -> shapely.Polygon:
-    corners = np.array([(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], float)
-    return shapely.Polygon(transform_points(apply_affine(grid.transform, corners), grid.crs, _DEGREES))
-
-
-def _share_ground(one: shapely.Polygon, other: shapely.Polygon) -> bool:
-    return float(one.intersection(other).area) > SHARED_SHARE * min(one.area, other.area)
 
 
 def by_place(
