@@ -385,6 +385,46 @@ def adapt(
         _print_adapted(made, as_json)
 
 
+@app.command()
+def generalise(
+    source: Annotated[Path, typer.Argument(help="A folder of your own data with splits train and val.")],
+    targets: Annotated[
+        list[Path], typer.Argument(metavar="TARGET...", help="Folders with the same classes, to be asked on.")
+    ],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write: NAME.safetensors.")],
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="generalist_dense, generalist_moe, or the path of such a checkpoint or of a pretrained vit."
+        ),
+    ] = "generalist_moe",
+    head: Annotated[str, typer.Option(help="light or mask2former.")] = "light",
+    tuning: Annotated[
+        str, typer.Option(help="What the encoder learns: nothing (frozen), or lora: low-rank updates.")
+    ] = "frozen",
+    preset: PresetOption = "laptop",
+    report: Annotated[Path | None, typer.Option(help="Report to write: NAME.json.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and the order of chips.")] = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Learn the land cover of a folder and ask on others, taken by other radars; it goes on where it was stopped."""
+    from sartutor.learn import generalise as generalising
+    from sartutor.learn.checkpoints import refuse_complete
+    from sartutor.learn.distributed import is_first
+
+    refuse_complete(out)
+    settings = {"size": preset, "seed": seed, "device": device, "report": report}
+    bar = sys.stderr.isatty()
+    found = generalising.generalise(source, targets, out, encoder, head, tuning, **settings, progress=bar)  # type: ignore[arg-type]
+    if not is_first():
+        return
+    if as_json:
+        return _print_json(found)
+    typer.echo(generalising.as_table(found))
+    typer.echo(f"{out} written in {found['seconds']:.0f} s")
+
+
 def _numbers(text: str) -> list[int]:
     """Whole numbers between commas."""
     try:

@@ -6,7 +6,6 @@ labelled or hold no data are in no object and count nowhere.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
-from sartutor.errors import DataError, OutputError
+from sartutor.errors import DataError
 from sartutor.learn.device import pick_device
 from sartutor.learn.models import SamModel, load_model
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
@@ -30,7 +29,7 @@ from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.sam.samples import refuse_no_objects
 from sartutor.learn.scores import ImageScore, ObjectScore, box_counts, count, summary
 from sartutor.sar.boxes import Box, Mask, evaluation_boxes, full_box, refuse_unknown_prompt
-from sartutor.sar.files import check_writable, replacing
+from sartutor.sar.files import check_report, write_report
 from sartutor.sar.folder import IGNORE, Dataset, open_dataset
 from sartutor.sar.resize import refuse_complex
 from sartutor.sar.scene import Grid, Scene
@@ -101,7 +100,7 @@ def evaluate(
     """
     start = time.perf_counter()
     if report is not None:
-        _check_report(report)
+        check_report(report)
     refuse_unknown_prompt(prompt)
     data = open_dataset(folder)
     refuse_no_objects(data)
@@ -121,7 +120,7 @@ def evaluate(
     found = {**about, "least_pixels": least_pixels, **sums.pop("model"), "baselines": sums}
     found["seconds"] = round(time.perf_counter() - start, 3)
     if report is not None:
-        _write(report, found)
+        write_report(report, found)
     return found
 
 
@@ -268,15 +267,3 @@ def _slope_band(folder: Dataset) -> str | None:
     return next(
         (band.name for band in bands if band.units == "degree" and "slope" in band.name.lower()), None
     )
-
-
-def _check_report(path: Path) -> None:
-    """Find out before the work, not after it, that a report has no place. Raises OutputError."""
-    if path.suffix.lower() != ".json":
-        raise OutputError(f"{path}: the report is JSON; choose a name that ends in .json.")
-    check_writable(path)
-
-
-def _write(path: Path, report: dict[str, Any]) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")

@@ -1,4 +1,7 @@
-"""Checkpoints of encoders that were pretrained by segmentation of many domains, with the head they learned with."""
+"""Checkpoints of encoders that were pretrained by segmentation of many domains, with the head they learned with.
+
+So are those of encoders with a head for a folder of your own (`sartutor.learn.generalise`).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from sartutor.learn.domains import Scales
 from sartutor.learn.generalisation import Segmenter
 from sartutor.learn.moe import Mixture
 from sartutor.learn.vit import build_vit
-from sartutor.presets import VIT_SIZES
+from sartutor.presets import VIT_SIZES, Mask2FormerSize
 
 KIND = "generalist"
 
@@ -80,7 +83,9 @@ def _model(about: Mapping[str, Any]) -> Segmenter:
     vit = build_vit(VIT_SIZES[about["architecture"]], 0)
     if about["mixture"] is not None:
         vit.mix(Mixture(**{**about["mixture"], "descriptors": tuple(about["mixture"]["descriptors"])}))
-    return Segmenter(vit, len(about["classes"]), about["channels"])
+    decoder = about.get("decoder")
+    size = None if decoder is None else Mask2FormerSize(**decoder)
+    return Segmenter(vit, len(about["classes"]), about["channels"], size)
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Gaps between folders of your own data: a head learns on one of them and is asked on another.
+"""Folders of your own data as domains, and what must hold between one that is learned from and one that is asked.
 
 Public data sets enter the benchmark this way: a folder a domain, with one list of classes in every `dataset.yaml`.
 """
@@ -6,7 +6,6 @@ Public data sets enter the benchmark this way: a folder a domain, with one list 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,19 +15,18 @@ from torch.utils.data import Dataset
 from sartutor.errors import DataError
 from sartutor.learn.chips import FolderChips, Sample
 from sartutor.learn.domains import Scales, scene_descriptors
-from sartutor.learn.generalisation import FrozenEncoder, KeptMaps, confusions, train_head
-from sartutor.learn.metrics import mean_iou
 from sartutor.learn.sam.inputs import three_channels
 from sartutor.learn.weighting import BandStatistics
-from sartutor.presets import HeadRecipe
 from sartutor.sar import folder as own
+from sartutor.sar.ground import shared_ground
+from sartutor.sar.layers import layers_of
 from sartutor.sar.radiometry import RADAR_UNITS
 
 
 class OwnDomain(Dataset[Sample]):
     """Chips of one split of a folder in the scales of an encoder: three channels of decibels, labels, descriptors.
 
-    One band fills three channels, two (a, b) become a, b, (a + b) / 2, three stay in their order.
+    The primary bands are shown: one fills three channels, two (a, b) become a, b, (a + b) / 2, three stay in order.
 
     Raises DataError for a split without images, images smaller than a chip, a folder without classes, and bands that
     are not calibrated backscatter.
@@ -36,7 +34,7 @@ class OwnDomain(Dataset[Sample]):
 
     def __init__(self, folder: own.Dataset, split: str, side: int, scales: Scales) -> None:
         _check(folder)
-        names = folder.description.band_names
+        names = folder.primary
         decibels = BandStatistics(names, (0.0,) * len(names), (1.0,) * len(names), (True,) * len(names))
         self._chips = FolderChips(folder, split, side, statistics=decibels)
         self.classes, self.scales, self.statistics = self._chips.classes, scales, scales.statistics
@@ -64,45 +62,6 @@ def shown(db: Tensor, valid: Tensor, scales: Scales) -> tuple[Tensor, Tensor]:
     return scales.statistics.standardise(db, valid), torch.from_numpy(told).float()
 
 
-class Transfer(NamedTuple):
-    """mIoU of a head on its own domain and on the target, and the classes that the target's labels lack."""
-
-    own: float
-    target: float
-    missing: tuple[str, ...]
-
-
-def transfer(
-    encoder: FrozenEncoder,
-    source: own.Dataset,
-    target: own.Dataset,
-    side: int,
-    scales: Scales,
-    recipe: HeadRecipe,
-    seed: int,
-    out: Path,
-    device: str = "auto",
-) -> Transfer:
-    """Train a head on the splits train and val of `source`, score it on its other split and on that of `target`.
-
-    A class that the target lacks is left out of its mean where the head does not call it either. Raises DataError where
-    the folders have other classes, and what `OwnDomain` raises.
-    """
-    check_taxonomy(source, target)
-    train, val, test, asked = (
-        KeptMaps(encoder, OwnDomain(folder, split, side, scales))
-        for folder, split in (
-            (source, "train"),
-            (source, "val"),
-            (source, judging_split(source)),
-            (target, judging_split(target)),
-        )
-    )
-    head, _ = train_head(encoder, train, val, recipe, seed, out, device)
-    own_score, score = (mean_iou(confusions(head, kept).sum(0)) for kept in (test, asked))
-    return Transfer(own_score, score, missing_classes(asked))
-
-
 def check_taxonomy(source: own.Dataset, target: own.Dataset) -> None:
     """Raise DataError unless two folders name the same classes in the same order."""
     a, b = source.description.classes, target.description.classes
@@ -113,10 +72,47 @@ def check_taxonomy(source: own.Dataset, target: own.Dataset) -> None:
         )
 
 
-def missing_classes(data: KeptMaps) -> tuple[str, ...]:
-    """Classes that no label has."""
-    there = set(data.label.unique().tolist())
-    return tuple(name for code, name in enumerate(data.classes) if code not in there)
+def missing_classes(folder: own.Dataset, split: str) -> tuple[str, ...]:
+    """Classes that no label of a split has."""
+    there: set[int] = set()
+    for id in folder.ids(split):
+        there |= set(np.unique(folder.mask(id)).tolist())
+    return tuple(name for code, name in enumerate(folder.description.classes) if code not in there)
+
+
+def refuse_missing(folder: own.Dataset, split: str, every: bool = False) -> None:
+    """Raise DataError where a folder has no classes, or a split no label at all, or not of `every` class."""
+    _check(folder)
+    missing = missing_classes(folder, split)
+    if len(missing) == len(folder.description.classes):
+        raise DataError(
+            f"No pixel of split {split!r} of {folder.folder} has a label; add masks that show some."
+        )
+    if missing and every:
+        raise DataError(
+            f"No label of split {split!r} of {folder.folder} is {missing[0]}, so that it cannot be learned; add images "
+            "that show it, or take it out of `labels` in every dataset.yaml."
+        )
+
+
+def refuse_shared(source: own.Dataset, target: own.Dataset) -> None:
+    """Raise DataError where a target is the source, or judged by ground that the source's training or validation shows.
+
+    Images without a coordinate reference system are taken to lie apart.
+    """
+    if source.folder.resolve() == target.folder.resolve():
+        raise DataError(f"{target.folder} is the source itself; name another folder to ask on.")
+    learned = [id for split in ("train", "val") for id in source.ids(split)]
+    judging = target.ids(judging_split(target))
+    grids = (
+        [layers_of(_image(folder, id))[1] for id in ids]
+        for folder, ids in ((target, judging), (source, learned))
+    )
+    for one, other in shared_ground(*grids):
+        raise DataError(
+            f"{_image(target, judging[one])} shows ground of {_image(source, learned[other])}, which is learned from; "
+            "leave one of them out of its splits.csv."
+        )
 
 
 def judging_split(folder: own.Dataset) -> str:
@@ -133,8 +129,12 @@ def _check(folder: own.Dataset) -> None:
     if not folder.description.classes:
         raise DataError(f"{folder.folder} has no classes; list them under `labels` in its dataset.yaml.")
     for band in folder.description.bands:
-        if band.units not in RADAR_UNITS and band.units != "complex":
+        if band.name in folder.primary and band.units not in (*RADAR_UNITS, "complex"):
             raise DataError(
                 f"{folder.folder}: band {band.name} is in {band.units!r} and an encoder of many domains takes "
-                "calibrated backscatter; calibrate it to db or power, or leave it out of dataset.yaml."
+                "calibrated backscatter; calibrate it to db or power, or list others as `primary` in its dataset.yaml."
             )
+
+
+def _image(folder: own.Dataset, id: str) -> Path:
+    return folder.folder / "images" / f"{id}.tif"

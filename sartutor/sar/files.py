@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from sartutor.errors import OutputError
 
@@ -51,3 +53,16 @@ def check_writable(path: Path) -> None:
         reason = error.strerror
     if reason:
         raise OutputError(f"cannot write {path} ({reason}); choose a folder that can be written to.")
+
+
+def check_report(path: Path) -> None:
+    """Find out before the work, not after it, that a report has no place. Raises OutputError."""
+    if path.suffix.lower() != ".json":
+        raise OutputError(f"{path}: the report is JSON; choose a name that ends in .json.")
+    check_writable(path)
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON. Raises OutputError where it cannot be written."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")

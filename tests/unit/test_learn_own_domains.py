@@ -1,19 +1,24 @@
-"""Folders of your own data as domains: their scale, descriptors and classes, and a head carried from one to another."""
+"""Folders of your own data as domains: their scale, descriptors and classes, and which go together."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from test_learn_generalisation import HEAD
+from affine import Affine
 
 from sartutor.errors import DataError
 from sartutor.learn.domains import DomainChips, scene_descriptors
-from sartutor.learn.generalisation import KeptMaps
-from sartutor.learn.own_domains import OwnDomain, check_taxonomy, judging_split, missing_classes, transfer
-from sartutor.learn.vit import build_vit
-from sartutor.presets import VIT_SIZES
-from sartutor.sar.folder import BandRule, DatasetWriter, Description, Entry, open_dataset
+from sartutor.learn.own_domains import (
+    OwnDomain,
+    check_taxonomy,
+    judging_split,
+    missing_classes,
+    refuse_missing,
+    refuse_shared,
+)
+from sartutor.sar.folder import BandRule, DatasetWriter, Description, Entry, open_dataset, write_labels
+from sartutor.sar.scene import Band
 from sartutor.sim.gaps import POLARISATIONS
 from sartutor.sim.landcover import Domain, landcover_scene
 
@@ -21,16 +26,19 @@ CLASSES = tuple("abcdefg")
 
 
 def own_folder(
-    path, bands=("VV",), splits=("train", "val", "coast"), units="power", classes=CLASSES, first=0
+    path, bands=("VV",), splits=("train", "val", "coast"), units="power", classes=CLASSES, first=0, side=64
 ):
-    """A folder of simulated images of 64 px, one a split, seven classes."""
+    """A folder of simulated images, one a split, seven classes; every scene lies at a place of its own."""
     rules = tuple(BandRule(name=name, units=units) for name in bands)
     labels = {name: (code,) for code, name in enumerate(classes)}
     writer = DatasetWriter(path, Description(bands=rules, labels=labels))
     for place, name in enumerate(splits):
         polarisation = "full" if len(bands) == 3 else "+".join(bands)
-        scene, mask = landcover_scene(first + place, Domain("plains", polarisation, None, "gaofen3", "C"), 64)
-        writer.write(name, scene, mask)
+        scene, mask = landcover_scene(
+            first + place, Domain("plains", polarisation, None, "gaofen3", "C"), side
+        )
+        away = scene.grid.transform @ Affine.translation(1000 * (first + place), 0)
+        writer.write(name, replace(scene, grid=replace(scene.grid, transform=away)), mask)
     writer.finish([Entry(name, name, name) for name in splits])
     return open_dataset(path)
 
@@ -60,15 +68,49 @@ def test_two_bands_become_three_channels_and_three_stay(tmp_path, scales):
     assert not torch.allclose(three[2], (three[0] + three[1]) / 2, atol=1e-2)
 
 
-def test_a_head_learns_on_one_folder_and_is_asked_on_another(tmp_path, scales):
-    source, target = own_folder(tmp_path / "a"), own_folder(tmp_path / "b", ("HV",), ("test",), first=9)
-    vit = build_vit(VIT_SIZES["smoke"], 0).eval()
-    found = transfer(vit, source, target, 64, scales, HEAD, 0, tmp_path / "head.safetensors", "cpu")
-    assert 0 < found.target < 1
-    assert 0 < found.own < 1
-    kept = KeptMaps(vit, OwnDomain(target, "test", 64, scales))
-    there = set(np.unique(kept.label))
-    assert found.missing == missing_classes(kept) == tuple(c for i, c in enumerate(CLASSES) if i not in there)
+def test_primary_bands_alone_are_shown_and_checked(tmp_path, scales):
+    rules = (BandRule(name="VV", units="power"), BandRule(name="slope", units="degree"))
+    labels = {name: (code,) for code, name in enumerate(CLASSES)}
+    writer = DatasetWriter(tmp_path, Description(bands=rules, labels=labels, primary=("VV",)))
+    scene, mask = landcover_scene(0, POLARISATIONS["VV"], 64)
+    slope = Band("slope", "degree")
+    both = replace(scene, pixels=np.concatenate([scene.pixels] * 2), bands=(*scene.bands, slope))
+    writer.write("train", both, mask)
+    writer.finish([Entry("train", "train", "train")])
+    alone = OwnDomain(own_folder(tmp_path / "alone", splits=("train",)), "train", 64, scales)[0]["image"]
+    assert torch.equal(OwnDomain(open_dataset(tmp_path), "train", 64, scales)[0]["image"], alone)
+
+
+def test_missing_classes_are_those_without_a_label(tmp_path):
+    folder = own_folder(tmp_path)
+    there = set(np.unique(folder.mask("coast")))
+    assert missing_classes(folder, "coast") == tuple(c for i, c in enumerate(CLASSES) if i not in there)
+
+
+def test_a_split_without_any_label_and_a_training_without_a_class_are_refused(tmp_path):
+    folder = own_folder(tmp_path, splits=("train", "val"))
+    write_labels(np.zeros((64, 64), np.uint8), folder.scene("val").grid, tmp_path / "masks" / "val.tif")
+    refuse_missing(folder, "val")
+    with pytest.raises(DataError, match=r"No label of split 'val' of .* is b, so that it cannot be learned"):
+        refuse_missing(folder, "val", every=True)
+    (tmp_path / "dataset.yaml").write_text(
+        (tmp_path / "dataset.yaml").read_text().replace("- 0\n", "- 99\n") + "ignore: 0\n"
+    )
+    with pytest.raises(DataError, match=r"No pixel of split 'val' of .* has a label; add masks"):
+        refuse_missing(open_dataset(tmp_path), "val")
+
+
+def test_a_target_that_shows_ground_of_the_training_is_refused(tmp_path):
+    source = own_folder(tmp_path / "a")
+    refuse_shared(source, own_folder(tmp_path / "b", ("HV",), ("test",), first=9))
+    with pytest.raises(
+        DataError, match=r"test.tif shows ground of .*val.tif, which is learned from; leave one"
+    ):
+        refuse_shared(source, own_folder(tmp_path / "c", ("HV",), ("test",), first=1))
+    # where the source itself is asked, the target may be too
+    refuse_shared(source, own_folder(tmp_path / "d", ("HV",), ("test",), first=2))
+    with pytest.raises(DataError, match="is the source itself"):
+        refuse_shared(source, source)
 
 
 def test_the_split_that_judges_is_no_part_of_training(tmp_path):

@@ -63,3 +63,13 @@ def with_updates(encoder: Trunk) -> Trunk:
     shared = {id(weight): weight for weight in encoder.parameters()}
     config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["qkv"])
     return inject_adapter_in_model(config, copy.deepcopy(encoder, shared))
+
+
+def merged(encoder: Trunk) -> Trunk:
+    """The encoder with its updates as part of the weights, W + B A: new modules and weights, without peft's."""
+    plain = copy.deepcopy(encoder)
+    for name, layer in list(plain.named_modules()):
+        if hasattr(layer, "get_base_layer"):
+            layer.merge()
+            plain.set_submodule(name, layer.get_base_layer())
+    return plain

@@ -1,0 +1,257 @@
+"""Domain generalisation with folders of your own: a head learns on one of them and is asked on the others.
+
+As in arXiv 2603.12008 the encoder was pretrained on many domains and stays as it is, or gets low-rank updates with the
+head. What comes out is a generalist for the classes of the folders.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sartutor.errors import CheckpointError, SarTutorError
+from sartutor.learn.checkpoints import check_place, file_digest, load_tensors, save_tensors
+from sartutor.learn.curves import curve_path
+from sartutor.learn.device import pick_device
+from sartutor.learn.domains import Scales
+from sartutor.learn.generalisation import KeptMaps, Segmenter, confusions, fit_head, fit_updates
+from sartutor.learn.generalists import KIND, load_generalist
+from sartutor.learn.metrics import class_iou, mean_iou
+from sartutor.learn.own_domains import (
+    OwnDomain,
+    check_taxonomy,
+    judging_split,
+    missing_classes,
+    refuse_missing,
+    refuse_shared,
+)
+from sartutor.learn.pretrain import load_pretrained
+from sartutor.learn.sam.lora import merged, with_updates
+from sartutor.learn.simmim import VitSimMIM
+from sartutor.learn.vit import Vit
+from sartutor.presets import MASK2FORMER_SIZES, TRANSFER_RECIPES, preset
+from sartutor.sar.descriptors import NAMES, Standardisation
+from sartutor.sar.files import check_report, write_report
+from sartutor.sar.folder import Dataset, open_dataset
+
+TUNINGS = ("frozen", "lora")
+"""What becomes of the encoder: nothing, or low-rank updates that learn with the head."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The encoder to begin with: its weights, how chips are shown to it, and what its checkpoint says of it."""
+
+    encoder: Vit
+    scales: Scales
+    about: Mapping[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that makes one head, beside its source."""
+
+    start: Start
+    head: str
+    tuning: str
+    size: str
+    seed: int
+    device: str
+    progress: bool
+
+    def __post_init__(self) -> None:
+        """SarTutorError for a choice that does not exist."""
+        for name, value, known in (
+            ("head", self.head, tuple(TRANSFER_RECIPES)),
+            ("tuning", self.tuning, TUNINGS),
+        ):
+            if value not in known:
+                raise SarTutorError(f"There is no {name} {value!r}; use one of {', '.join(known)}.")
+        preset(self.size)
+        pick_device(self.device)
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of a chip in pixels."""
+        return self.start.encoder.size.image_size
+
+    def chips(self, folder: Dataset, split: str) -> OwnDomain:
+        return OwnDomain(folder, split, self.side, self.start.scales)
+
+    def header(self, source: Dataset) -> dict[str, Any]:
+        """What the checkpoint says of itself, but for its training."""
+        about = self.start.about
+        return {
+            "kind": KIND,
+            "architecture": about["architecture"],
+            "mixture": about.get("mixture"),
+            "scales": self.start.scales.to_json(),
+            "classes": list(source.description.classes),
+            "channels": TRANSFER_RECIPES[self.head][self.size].channels,
+            "decoder": None if self.head == "light" else asdict(MASK2FORMER_SIZES[self.size]),
+            "tuning": self.tuning,
+            "source": str(source.folder),
+            "preset": self.size,
+            "parent": self.start.digest,
+        }
+
+
+def generalise(
+    source: str | Path,
+    targets: Sequence[str | Path],
+    out: Path,
+    encoder: str | Path = "generalist_moe",
+    head: str = "light",
+    tuning: str = "frozen",
+    *,
+    size: str = "laptop",
+    seed: int = 0,
+    device: str = "auto",
+    report: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train a head on the splits train and val of a folder, write it with its encoder, and ask it on other folders.
+
+    An interrupted run goes on. Where the encoder is frozen, the maps of all chips of the source are kept in memory: a
+    tenth of a megabyte each with the embedded encoders, 4 MB with ViT-L.
+
+    Args:
+        source: a folder of your own data with splits train and val; a third one is asked too.
+        targets: folders with the same classes, asked on their first split that is neither train nor val, or else val.
+        out: checkpoint, a generalist.
+        encoder: generalist by name or path, or a checkpoint of `sartutor pretrain --backbone vit`.
+        head: light or mask2former.
+        tuning: frozen, or lora: low-rank updates learn with the head, and are part of the weights in `out`.
+        size: name of a preset.
+        seed: of weights and the order of chips.
+        device: auto, cpu, cuda, ...
+        report: JSON file to write.
+        progress: show a bar.
+
+    Returns:
+        The choices; of `source` the `validation` mIoU, and in `asked` for each folder its `miou` pooled over all
+        pixels, its `iou` by class, and the classes `missing` from its labels; `seconds`.
+
+    Raises SarTutorError for choices that do not exist, DataError for folders that do not go together, CheckpointError
+    for the encoder or a state beside `out` that does not fit, OutputError where nothing can be written.
+    """
+    began = time.perf_counter()
+    check_place(out)
+    if report is not None:
+        check_report(report)
+    job = Job(load_start(encoder), head, tuning, size, seed, device, progress)
+    here, there = open_dataset(source), [open_dataset(target) for target in targets]
+    check_folders(here, there)
+    part = out.with_name(f"{out.stem}.head.safetensors")
+    model, score = learn(job, here, part)
+    own = [here] if judging_split(here) != "val" else []
+    found = {
+        **{"out": str(out), "encoder": str(encoder), "head": head, "tuning": tuning},
+        **{"preset": size, "seed": seed},
+        "source": {"folder": str(here.folder), "validation": score},
+        "asked": [asked(job, model, folder) for folder in (*own, *there)],
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    save_tensors(out, model.state_dict(), {**job.header(here), "seed": seed, "val_miou": score})
+    for path in (part, curve_path(part)):
+        path.unlink(missing_ok=True)
+    if report is not None:
+        write_report(report, found)
+    return found
+
+
+def load_start(name_or_path: str | Path) -> Start:
+    """The encoder of a generalist, or of masked pretraining of a plain transformer on backscatter.
+
+    Raises CheckpointError for any other file.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".safetensors" and load_tensors(path)[1].get("kind") == "simmim":
+        return _masked_start(path)
+    known = load_generalist(name_or_path)
+    return Start(known.model.encoder, known.scales, known.about, known.digest)
+
+
+def _masked_start(path: Path) -> Start:
+    """Channels as in its pretraining; it has no experts, and needs no descriptors."""
+    model = load_pretrained(path)
+    if not isinstance(model, VitSimMIM) or not all(model.statistics.radar):
+        raise CheckpointError(
+            f"{path} is no plain transformer pretrained on backscatter alone; make one with `sartutor pretrain "
+            "--method simmim --backbone vit`."
+        )
+    plain = Standardisation((0.0,) * len(NAMES), (1.0,) * len(NAMES))
+    return Start(model.encoder, Scales(model.statistics, plain), load_tensors(path)[1], file_digest(path))
+
+
+def check_folders(source: Dataset, targets: Sequence[Dataset]) -> None:
+    """Raise DataError unless a head can learn on a folder and be asked on others, without having seen what it is asked.
+
+    They must name the same classes; the training shows them all; and no target shows ground that was learned from.
+    """
+    refuse_missing(source, "train", every=True)
+    refuse_missing(source, "val")
+    for target in targets:
+        check_taxonomy(source, target)
+        refuse_missing(target, judging_split(target))
+        refuse_shared(source, target)
+
+
+def learn(job: Job, source: Dataset, part: Path) -> tuple[Segmenter, float]:
+    """The encoder with a head that learned on a folder, and its mIoU on validation; `part` keeps what it learned."""
+    header, recipe = job.header(source), TRANSFER_RECIPES[job.head][job.size]
+    decoder = None if job.head == "light" else MASK2FORMER_SIZES[job.size]
+    frozen = job.tuning == "frozen"
+    torch.manual_seed(job.seed)
+    encoder = job.start.encoder if frozen else with_updates(job.start.encoder)
+    model = Segmenter(encoder, len(header["classes"]), recipe.channels, decoder).to(pick_device(job.device))
+    train, val = job.chips(source, "train"), job.chips(source, "val")
+    rest = (recipe, job.seed, part, header, job.device, job.progress)
+    if frozen:
+        score = fit_head(model.head, KeptMaps(encoder, train), KeptMaps(encoder, val), *rest)
+    else:
+        score = fit_updates(model, train, val, *rest)
+        model.encoder = merged(model.encoder)
+    return model, score
+
+
+def asked(job: Job, model: Segmenter, folder: Dataset) -> dict[str, Any]:
+    """What a model scores on the split of a folder that judges."""
+    split = judging_split(folder)
+    table = confusions(model.head, job.chips(folder, split), model.encoder).sum(0)
+    return {
+        "folder": str(folder.folder),
+        "split": split,
+        "miou": mean_iou(table),
+        "iou": _by_class(table, folder.description.classes),
+        "missing": list(missing_classes(folder, split)),
+    }
+
+
+def _by_class(table: Tensor, classes: Sequence[str]) -> dict[str, float | None]:
+    """IoU of each class; None for one that is neither labelled nor called."""
+    each = class_iou(table).tolist()
+    return {name: None if score != score else score for name, score in zip(classes, each, strict=True)}
+
+
+def as_table(report: Mapping[str, Any]) -> str:
+    """A report as lines of text, a folder a line."""
+    rows = {f"{Path(row['folder']).name} ({row['split']})": row for row in report["asked"]}
+    width = max((*map(len, rows), len("validation")))
+    classes = next(iter(rows.values()))["iou"]
+    lines = [f"{'':{width}}   mIoU" + "".join(f"  {name:>8}" for name in classes)]
+    lines.append(f"{'validation':{width}}  {report['source']['validation']:.3f}")
+    for name, row in rows.items():
+        each = ("" if score is None else f"{score:.3f}" for score in row["iou"].values())
+        parts = (f"  {text:>{max(8, len(title))}}" for title, text in zip(classes, each, strict=True))
+        lines.append(f"{name:{width}}  {row['miou']:.3f}" + "".join(parts))
+        if row["missing"]:
+            lines.append(f"{'':{width}}  not labelled here: {', '.join(row['missing'])}")
+    return "\n".join(lines)
