@@ -813,6 +813,68 @@ TRANSFER_RECIPES = {
 """Training of each head on a folder of your own data, by preset."""
 
 
+@dataclass(frozen=True)
+class MixtureRun:
+    """Continued pretraining of a mixture of experts: the transformer's size, steps, and images of a step."""
+
+    size: str
+    steps: int
+    batch: int
+
+
+MIXTURE_RUNS = {
+    "smoke": MixtureRun(
+        "smoke", GENERALIST_RECIPES["smoke"].continued.steps, GENERALIST_RECIPES["smoke"].continued.batch
+    ),
+    "laptop": MixtureRun(
+        "laptop", GENERALIST_RECIPES["laptop"].continued.steps, GENERALIST_RECIPES["laptop"].continued.batch
+    ),
+    # arXiv 2603.12008: 18 epochs of 200,000 images, batch 4 on each of 16 GPUs; taken for ViT-S too (assumed)
+    "paper": MixtureRun("dinov2_s", 56_250, 64),
+}
+"""Sizes of continued pretraining with experts by preset, for estimates of what it costs."""
+
+
+@dataclass(frozen=True)
+class ScalingLesson:
+    """What the notebook on scaling up works with.
+
+    `shared` is pretrained by one process and by two, and cut off after `cut` steps. `data` is the folder whose commands
+    run at the preset `commands`. `head` learns land cover on `train` and `val` scenes of `side` pixels, and maps one of
+    `whole` pixels. `repeats` are the steps that are timed.
+    """
+
+    shared: PretrainRecipe
+    cut: int
+    data: BenchmarkSizes
+    commands: str
+    head: HeadRecipe
+    side: int
+    whole: int
+    repeats: int
+
+
+SCALING_LESSONS = {
+    "smoke": ScalingLesson(
+        PretrainRecipe("smoke", 6, 4, 1e-3, (0.9, 0.999), 0.05, 2, (), 5.0, 2), 5,
+        BenchmarkSizes(256, 2, 1, 2), "smoke",
+        HeadRecipe(64, 4, 1, 4, 1e-3, 0.05, 5.0, 2, 1, 1, 1), 256, 320, 1,
+    ),
+    # the live runs take some two minutes of two cores
+    "laptop": ScalingLesson(
+        PretrainRecipe("smoke", 60, 8, 1e-3, (0.9, 0.999), 0.05, 6, (), 5.0, 20), 47,
+        BenchmarkSizes(256, 8, 4, 8), "smoke",
+        HeadRecipe(64, 150, 15, 8, 3e-3, 0.05, 5.0, 25, 6, 2, 1), 512, 1536, 5,
+    ),
+    "paper": ScalingLesson(
+        PretrainRecipe("smoke", 400, 32, 1e-3, (0.9, 0.999), 0.05, 40, (), 5.0, 100), 250,
+        BENCHMARK_SIZES["laptop"], "laptop",
+        HeadRecipe(64, 600, 60, 16, 3e-3, 0.05, 5.0, 50, 24, 8, 1), 512, 8192, 20,
+    ),
+}  # fmt: skip
+"""Sizes of the notebook on scaling up by preset."""
+
+
 LOOP_RECIPES = {
     "smoke": ADAPT_RECIPES["smoke"],
     # some 40 s of two cores

@@ -5,6 +5,7 @@ A model on PyTorch's device "meta" has no numbers, so that the papers' sizes are
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,11 +15,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from sartutor.learn.mixmae import CELL, MixMAE, mix
-from sartutor.learn.pretrain import build_model
+from sartutor.learn.moe import Mixture
+from sartutor.learn.pretrain import Model, build_model
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.model import RadarSam
+from sartutor.learn.vit import build_vit
 from sartutor.learn.weighting import BandStatistics, WeightRule
-from sartutor.presets import SAM_SIZES
+from sartutor.presets import SAM_SIZES, VIT_SIZES
 
 META = torch.device("meta")
 
@@ -84,11 +87,16 @@ def hours(operations: float, peak: float, utilisation: float, devices: int = 1) 
     return operations / (peak * utilisation * devices) / 3600
 
 
-def pretraining_cost(method: str, backbone: str, size: str, bands: int) -> Cost:
-    """The cost of a chip in masked pretraining, of as many bands; names are those of `sartutor.learn.pretrain`."""
+def pretraining_model(method: str, backbone: str, size: str, bands: int) -> Model:
+    """A fresh model of masked pretraining, of as many bands; names are those of `sartutor.learn.pretrain`."""
     names = tuple(f"band {number}" for number in range(bands))
     statistics = BandStatistics(names, (0.0,) * bands, (1.0,) * bands, (True,) * bands)
-    model = build_model(method, backbone, size, statistics, WeightRule(), 0).to(META)
+    return build_model(method, backbone, size, statistics, WeightRule(), 0)
+
+
+def pretraining_cost(method: str, backbone: str, size: str, bands: int) -> Cost:
+    """The cost of a chip in masked pretraining; arguments are those of `pretraining_model`."""
+    model = pretraining_model(method, backbone, size, bands).to(META)
     side = model.size.image_size
     chips = torch.empty(2, len(model.statistics.names), side, side, device=META)
     if isinstance(model, MixMAE):
@@ -109,6 +117,21 @@ def adaptation_cost(size: str) -> Cost:
     found = counted(model, lambda: model.encode(images)[0])
     frozen = sum(p.numel() for p in model.base.parameters() if not p.requires_grad)
     return found._replace(parameters=found.parameters + frozen)
+
+
+def mixture_cost(size: str, experts: int) -> Cost:
+    """The cost of an image in continued pretraining of a transformer of that size whose layers are `experts` experts.
+
+    A token is computed by one of them, so that the operations are those of the transformer without experts.
+    """
+    vit = build_vit(VIT_SIZES[size], 0)
+    mixed = copy.deepcopy(vit)
+    mixed.mix(Mixture(experts=experts, chosen=1))
+    parameters = sum(parameter.numel() for parameter in mixed.parameters())
+    image = torch.empty(1, 3, *(vit.size.image_size,) * 2, device=META)
+    dense = vit.to(META)
+    found = counted(dense, lambda: torch.cat(dense.features(image), 1))
+    return found._replace(parameters=parameters, trained=parameters)
 
 
 def _mixed(model: MixMAE, chips: Tensor) -> Tensor:

@@ -86,6 +86,12 @@ def test_adapters_train_a_small_part():
     assert found.step < 3 * found.forward
 
 
+def test_experts_cost_memory_and_no_operations():
+    one, six = mixture_cost("smoke", 1), mixture_cost("smoke", 6)
+    assert six.step == one.step
+    assert six.parameters > 2 * one.parameters
+
+
 def test_estimates():
     assert hours(3600e12, 1e12, 1.0) == 1
     assert hours(3600e12, 1e12, 0.25, 8) == 0.5
