@@ -135,7 +135,10 @@ def mirror(
 @app.command()
 def convert(
     name: Annotated[
-        str, typer.Argument(help="avalcd, bigearthnet-v1, bigearthnet-v2, sen12-flood, sen1floods11.")
+        str,
+        typer.Argument(
+            help="avalcd, bigearthnet-v1, bigearthnet-v2, crossearth-sar-benchmarks, sen12-flood, sen1floods11."
+        ),
     ],
     source: Annotated[Path, typer.Argument(help="The unpacked original; it is only read.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: images/, masks/, splits.csv, dataset.yaml.")],
@@ -145,12 +148,17 @@ def convert(
     val: Annotated[
         list[str] | None, typer.Option(metavar="PLACE", help="Use for validation; repeat it.")
     ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Where images and labels are, for crossearth-sar-benchmarks."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a published data set as a folder of your own data, split by place; it goes on where it was stopped."""
     from sartutor.sar import published
 
-    made = published.convert(name, source, out, test=test or (), val=val or (), progress=sys.stderr.isatty())
+    bar = sys.stderr.isatty()
+    made = published.convert(name, source, out, test=test or (), val=val or (), layout=layout, progress=bar)
     counts = {split: len(made.ids(split)) for split in made.splits}
     if as_json:
         return _print_json({"folder": str(made.folder), "images": counts})

@@ -19,7 +19,7 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import yaml
@@ -56,11 +56,16 @@ Name = Annotated[str, StringConstraints(min_length=1)]
 Range = tuple[FiniteFloat, FiniteFloat]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """What is read from YAML: without entries that mean nothing."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
-class BandRule(_Strict):
+Described = TypeVar("Described", bound=Strict)
+
+
+class BandRule(Strict):
     """One band of the images: its name, units, and the values that become 0 and 1 (None: from the training split)."""
 
     name: Name
@@ -74,7 +79,7 @@ class BandRule(_Strict):
         return self
 
 
-class Description(_Strict):
+class Description(Strict):
     """The content of dataset.yaml.
 
     `labels` maps a meaning to the values that stand for it in mask files: background and object, or the classes of
@@ -297,7 +302,7 @@ def open_dataset(folder: str | Path) -> Dataset:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the one that holds dataset.yaml.")
-    description = _read_description(folder / "dataset.yaml")
+    description = read_description(folder / "dataset.yaml", Description)
     entries = read_splits(folder / "splits.csv")
     kinds = ["images"] if description.labels is None else ["images", "masks"]
     for kind in kinds:
@@ -350,7 +355,7 @@ class DatasetWriter:
         self.folder = Path(folder)
         self.description = description
         path = self.folder / "dataset.yaml"
-        if path.exists() and _read_description(path) != description:
+        if path.exists() and read_description(path, Description) != description:
             raise DataError(f"{path} describes another data set; choose an empty folder.")
         try:
             (self.folder / "images").mkdir(parents=True, exist_ok=True)
@@ -428,9 +433,10 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path} cannot be read as text; save it as UTF-8.") from error
 
 
-def _read_description(path: Path) -> Description:
+def read_description(path: Path, kind: type[Described]) -> Described:
+    """The content of a YAML file as a model; DataError where it is not as it should be."""
     try:
-        return Description.model_validate(yaml.safe_load(_read_text(path)))
+        return kind.model_validate(yaml.safe_load(_read_text(path)))
     except yaml.YAMLError as error:
         raise DataError(f"{path} is not YAML ({' '.join(str(error).split())}); correct it.") from error
     except ValidationError as error:

@@ -78,7 +78,7 @@ def test_unknown_names_sources_and_places_are_refused(flood_chips, tmp_path):
         quiet("sen1floods11", flood_chips, tmp_path / "out", test=["Atlantis"])
     with pytest.raises(DataError, match="name it once"):
         quiet("sen1floods11", flood_chips, tmp_path / "out", test=["Ghana"], val=["Ghana"])
-    assert len(NAMES) == 5
+    assert len(NAMES) == 6
 
 
 def test_a_conversion_continues_and_splits_are_changed_without_writing_images_again(flood_chips, tmp_path):
@@ -423,3 +423,112 @@ def test_images_that_were_not_downloaded_are_passed_over(floods, tmp_path):
     dataset = quiet("sen12-flood", floods, tmp_path / "out", test=["0140"])
     assert {dataset.block(entry.id) for entry in dataset.entries} == {"0001", "0140"}
     assert open_dataset(tmp_path / "out").splits == dataset.splits
+
+
+# CrossEarth-SAR
+
+LAYOUT = """
+bands: [{name: VV, units: dn}]
+level_db: -40
+labels: {water: [1], forest: [2, 3]}
+ignore: 0
+splits:
+  train: {images: a/img, labels: a/lab}
+  test: {images: b/img, labels: b/lab}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """Nine training images and one for testing, three bands alike and no place; and a layout file."""
+    for folder, count in (("a", 9), ("b", 1)):
+        for part in ("img", "lab"):
+            (tmp_path / "suite" / folder / part).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.full((3, 8, 10), 10 + number, np.uint8)
+            pixels[:, 0, 0] = 0
+            label = np.resize(np.arange(4, dtype=np.uint8), (8, 10))
+            for part, values, ending in (("img", pixels, "tif"), ("lab", label[None], "png")):
+                path = tmp_path / "suite" / folder / part / f"{number}.{ending}"
+                write(
+                    path,
+                    values,
+                    crs=None,
+                    transform=Affine.identity(),
+                    driver="PNG" if ending == "png" else "GTiff",
+                )
+    (tmp_path / "layout.yaml").write_text(LAYOUT)
+    return tmp_path / "suite"
+
+
+def crossearth(suite, out, layout=LAYOUT, **places):
+    (suite.parent / "layout.yaml").write_text(layout)
+    return quiet("crossearth-sar-benchmarks", suite, out, layout=suite.parent / "layout.yaml", **places)
+
+
+def test_a_layout_file_says_where_images_and_labels_are(suite, tmp_path):
+    dataset = crossearth(suite, tmp_path / "out")
+    dataset.check(progress=False)
+    assert {split: len(dataset.ids(split)) for split in dataset.splits} == {"train": 8, "val": 1, "test": 1}
+    scene, mask = dataset.scene("test_0"), dataset.mask("test_0")
+    assert [(band.name, band.units) for band in scene.bands] == [("VV", "power")]
+    assert 10 * np.log10(scene.pixels[0, 3, 4]) == pytest.approx(20 * np.log10(10) - 40)
+    assert not scene.valid[0, 0]
+    assert scene.valid.sum() == 79
+    assert np.array_equal(mask, np.resize([IGNORE, 0, 1, 1], (8, 10)))
+    assert dataset.description.classes == ("water", "forest")
+
+
+def test_digital_numbers_without_a_level_stay_what_they_are(suite, tmp_path):
+    dataset = crossearth(suite, tmp_path / "out", LAYOUT.replace("level_db: -40\n", ""))
+    assert dataset.scene("test_0").bands[0].units == "dn"
+    assert dataset.scene("test_0").pixels[0, 3, 4] == 10
+
+
+def test_a_named_validation_is_not_drawn(suite, tmp_path):
+    layout = LAYOUT.replace("  test:", "  val:")
+    assert splits(crossearth(suite, tmp_path / "out", layout))["val_0"] == "val"
+    assert len(open_dataset(tmp_path / "out").ids("train")) == 9
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("a/img", "a/images", "images is no folder; correct the layout"),
+        ("b/lab", "a/img", r"img/0.tif has 3 bands; turn its colours into one number"),
+        ("forest: [2, 3]", "forest: [2]", "0.png holds the value 3, which the layout lists nowhere"),
+        ("labels: {water: [1], forest: [2, 3]}\n", "", "labels are missing; name the classes"),
+        ("units: dn", "units: db", "level_db is given and a band is not in dn"),
+        ("train:", "training:", "no image in split|has the layout"),
+        ("[{name: VV, units: dn}]", "[{name: A, units: dn}, {name: B, units: dn}, {name: C, units: dn}, "
+         "{name: D, units: dn}]", "has 3 bands and the layout names 4"),
+        ("splits:", "parts:", "layout.yaml"),
+    ],
+)  # fmt: skip
+def test_layouts_that_do_not_fit(suite, tmp_path, old, new, words):
+    with pytest.raises(DataError, match=words):
+        crossearth(suite, tmp_path / "out", LAYOUT.replace(old, new)).ids("train")
+
+
+def test_labels_that_are_missing_or_of_another_size(suite, tmp_path):
+    write(
+        suite / "b" / "lab" / "0.png",
+        np.ones((1, 4, 4), np.uint8),
+        crs=None,
+        transform=Affine.identity(),
+        driver="PNG",
+    )
+    with pytest.raises(DataError, match=r"0.png has 4 x 4 px and .*0.tif 8 x 10; give both the same size"):
+        crossearth(suite, tmp_path / "out")
+    (suite / "a" / "lab" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"3.tif has no label of that name in .*lab"):
+        crossearth(suite, tmp_path / "other")
+
+
+def test_a_layout_is_for_the_set_without_one(suite, flood_chips, tmp_path):
+    with pytest.raises(DataError, match="is not known here; say in a YAML file"):
+        quiet("crossearth-sar-benchmarks", suite, tmp_path / "out")
+    with pytest.raises(DataError, match="has no places to hold out"):
+        crossearth(suite, tmp_path / "out", test=["a"])
+    with pytest.raises(DataError, match="is known; leave out the layout file"):
+        quiet("sen1floods11", flood_chips, tmp_path / "out", layout=tmp_path / "layout.yaml")
