@@ -19,9 +19,6 @@ DATA = "synthetic"  # synthetic | sample | path of a raster of your own, 1-3 cal
 # We bring in the tools. `sartutor.learn.costs` counts, `sartutor.learn.whole_scene` maps, `sartutor.lab.scaling` draws.
 
 # %%
-import contextlib
-import io
-import json
 import os
 import shutil
 import subprocess
@@ -31,10 +28,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rasterio
 import torch
 
-from sartutor import cli
 from sartutor.lab import data, plots, scaling
 from sartutor.lab.checks import check
 from sartutor.learn import costs
@@ -146,6 +141,11 @@ if __name__ == "__main__":
     if is_first():
         print(made.seconds)
 """)
+
+# %% [markdown]
+# Both share the cores, so each gets half of the threads.
+
+# %%
 torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 two = work / "two.safetensors"
 threads = str(max(1, torch.get_num_threads() // 2))
@@ -420,6 +420,15 @@ print(f"of a scene of 25,000 x 17,000 px it would be {counting.most / (25_000 * 
 
 
 # %%
+import contextlib
+import io
+import json
+
+import rasterio
+
+from sartutor import cli
+
+
 def command(*words):
     """Run `sartutor ...` here, without starting Python again, and read what `--json` prints."""
     said = io.StringIO()
@@ -429,6 +438,10 @@ def command(*words):
     return json.loads(said.getvalue())
 
 
+# %% [markdown]
+# We map the scene with it and read the file back.
+
+# %%
 report = command("map", path, "--model", mapper, "--out", work / "map.tif")
 with rasterio.open(work / "map.tif") as file:
     written = file.read(1)

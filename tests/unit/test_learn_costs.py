@@ -11,6 +11,7 @@ from sartutor.learn.costs import (
     hours,
     kept_bytes,
     memory_bytes,
+    mixture_cost,
     pretraining_cost,
 )
 from sartutor.learn.pretrain import build_model
