@@ -519,7 +519,7 @@ data.write_numbers("11", PRESET, example.key, SEED, numbers)
 
 # %% [markdown]
 # **Next:** run this notebook with `DATA = "sample"`, then with an image of your own. [03](03_sentinel1_preparation.ipynb) shows how to
-# prepare it.
+# prepare it. [12 · Scaling up](12_scaling_up.ipynb) takes all of this to larger machines.
 #
 # ## References
 #
