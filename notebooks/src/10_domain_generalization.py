@@ -373,13 +373,13 @@ for line in experts.gap_answers(known):
 # For comparison, what the publication reports (mean mIoU over its single gaps, in percent): no experts 59.4, experts 61.1, with descriptors 61.6, with balance loss 62.2, with both 62.4; three experts instead of six 60.9, two chosen instead of one 61.7.
 # Their steps are one or two points. Look at the intervals above before you look for that order here.
 #
-# **With your own data** a folder is a domain. Two folders whose `dataset.yaml` name the same classes are a gap; this line trains a head on one and asks it on the other:
+# **With your own data** a folder is a domain. Folders whose `dataset.yaml` name the same classes make a gap; this command trains a head on the first and asks it on the others:
 #
-# ```python
-# from sartutor.learn.own_domains import transfer
-# from sartutor.sar.folder import open_dataset
-# transfer(moe.model.encoder, open_dataset("here"), open_dataset("there"), 128, moe.scales, lesson.head, SEED, Path("head.safetensors"))
 # ```
+# sartutor generalise HERE THERE --encoder generalist_moe --out cover.safetensors
+# ```
+#
+# `--head mask2former` takes the publication's head, `--tuning lora` lets low-rank updates of the encoder learn with it, and `sartutor map SCENE.tif --model cover.safetensors --out map.tif` maps a whole scene.
 #
 # ## Where it fails: when descriptors mislead
 #
