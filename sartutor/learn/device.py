@@ -47,6 +47,21 @@ def denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in the calling thread alone; put back afterwards.
+
+    What is small gains little by a second thread, and waits for it where another program, such as the browser that
+    shows the result, has the other core.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @cache
 def keep_freed_memory() -> None:
     """Keep up to 512 MiB that tensors no longer need for those to come, where the C library is glibc; process-wide.

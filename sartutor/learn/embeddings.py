@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -26,14 +27,15 @@ class EmbeddingCache:
     """Least recently used embeddings in memory as float16, and in `folder` too where one is given.
 
     Memory and folder are each held under `max_bytes`. A damaged file in the folder is dropped and made anew; a folder
-    that cannot be written to is done without. Threads may share a cache: one embedding is made at a time, and what is
-    in memory is never waited for.
+    that cannot be written to is done without. Nobody waits for a file to be written, but for `wait` and the end of the
+    program. Threads may share a cache: one embedding is made at a time, and what is in memory is never waited for.
     """
 
     def __init__(self, folder: Path | None = None, max_bytes: int = 512 * 2**20) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self._memory: OrderedDict[str, Embedding] = OrderedDict()
         self._looking, self._making = Lock(), Lock()
+        self._writer = ThreadPoolExecutor(1, "embeddings")
 
     def get(self, key: str, make: Callable[[], Embedding]) -> Embedding:
         """The embedding of `key`, made by `make()` where it is not known yet; float32."""
@@ -42,6 +44,10 @@ class EmbeddingCache:
             with self._making:
                 found = self._known(key) or self._remember(key, self._read(key) or self._write(key, make()))
         return tuple(part.float() for part in found)
+
+    def wait(self) -> None:
+        """Until all that was made lies in the folder."""
+        self._writer.submit(lambda: None).result()
 
     def __contains__(self, key: str) -> bool:
         return key in self._memory or (self.folder is not None and self._path(key).exists())
@@ -81,11 +87,14 @@ class EmbeddingCache:
     def _write(self, key: str, embedding: Embedding) -> Embedding:
         halves = tuple(part.detach().to(torch.float16) for part in embedding)
         if self.folder is not None:
-            numbered = {str(i): part for i, part in enumerate(halves)}
-            with suppress(OutputError, OSError):
-                save_tensors(self._path(key), numbered, {"kind": "embedding"})
-                self._shrink(self.folder)
+            self._writer.submit(self._save, self.folder, key, halves)
         return halves
+
+    def _save(self, folder: Path, key: str, embedding: Embedding) -> None:
+        numbered = {str(i): part for i, part in enumerate(embedding)}
+        with suppress(OutputError, OSError):
+            save_tensors(self._path(key), numbered, {"kind": "embedding"})
+            self._shrink(folder)
 
     def _shrink(self, folder: Path) -> None:
         """Remove the files used longest ago until the folder is small enough; the last one stays."""

@@ -256,8 +256,10 @@ def test_an_embedding_is_made_once_a_window_and_anew_when_content_changes(model,
 def test_embeddings_survive_in_a_folder_and_a_damaged_file_is_made_anew(model, scene, monkeypatch, tmp_path):
     calls = counting(model, monkeypatch)
     polygon = pixel_polygon((60, 80, 120, 130), scene.grid)
-    Predictor(model, scene, EmbeddingCache(tmp_path)).segment(polygon)
-    Predictor(model, scene, EmbeddingCache(tmp_path)).segment(polygon)
+    for _ in range(2):
+        cache = EmbeddingCache(tmp_path)
+        Predictor(model, scene, cache).segment(polygon)
+        cache.wait()
     assert len(calls) == 1
     (stored,) = tmp_path.iterdir()
     stored.write_bytes(stored.read_bytes()[:100])
@@ -270,6 +272,7 @@ def test_the_cache_forgets_the_oldest_when_it_is_full(model, scene, tmp_path):
     predictor = Predictor(model, scene, cache)
     for x in (0, 60, 120, 180):
         predictor.segment(pixel_polygon((x, 80, x + 20, 100), scene.grid))
+    cache.wait()
     assert 1 <= len(cache) <= 2
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 8_000_000
     newest = scene.read(Window(150, 50, 80, 80)).digest()

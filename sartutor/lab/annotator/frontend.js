@@ -36,7 +36,7 @@ function listen(root, model) {
   };
 }
 
-// The share `swipe` of the map's width shows the upper picture; it follows the map as that moves.
+// The share `swipe` of the map's width shows the upper picture; while two are compared it follows the map as that moves.
 function swipe(root, model) {
   let frame = 0;
   const cut = () => {
@@ -57,8 +57,17 @@ function swipe(root, model) {
     handle.style.left = `${line - around.left}px`;
     handle.hidden = upper.style.opacity === "0" || !upper.getAttribute("src");
   };
-  cut();
-  return () => cancelAnimationFrame(frame);
+  const begin = () => {
+    cancelAnimationFrame(frame);
+    if (model.get("comparing")) cut();
+    else root.querySelector(".sartutor-line")?.remove();
+  };
+  model.on("change:comparing", begin);
+  begin();
+  return () => {
+    model.off("change:comparing", begin);
+    cancelAnimationFrame(frame);
+  };
 }
 
 // The chosen object's shape has a strong line. No shape is made anew for that, and the map's tools, which put styles back

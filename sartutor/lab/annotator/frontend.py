@@ -13,7 +13,7 @@ SOURCE = files(__package__).joinpath("frontend.js")
 
 
 class Frontend(anywidget.AnyWidget):
-    """Hears keys, cuts the upper picture at `swipe`, a share of the map's width, and marks one shape.
+    """Hears keys, cuts the upper picture at `swipe`, a share of its width, while `comparing`, and marks one shape.
 
     `chosen` is the number of the shape of the draw control `control` that is drawn with a strong line. `heard` are the
     names of the keys that are wanted, `tools` drawing tools by key, which stay in the browser. Arrows, Enter and Escape
@@ -24,6 +24,7 @@ class Frontend(anywidget.AnyWidget):
     heard = traitlets.List(traitlets.Unicode()).tag(sync=True)
     tools = traitlets.Dict().tag(sync=True)
     drafting = traitlets.Bool(False).tag(sync=True)
+    comparing = traitlets.Bool(False).tag(sync=True)
     swipe = traitlets.Float(1.0).tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
     control = traitlets.Instance(Widget).tag(sync=True, **widget_serialization)

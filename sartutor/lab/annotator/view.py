@@ -356,7 +356,7 @@ class Annotator:
         self.panel.on_adjust(lambda name, value: self.attempt(lambda: self.adjust(name, value)))
         self.panel.model.observe(lambda change: self.attempt(lambda: self._on_model(change["new"])), "value")
         self.panel.mode.observe(lambda change: self.click_mode(change["owner"].index), "value")
-        self.backdrop.compare.observe(lambda _: self._refresh(), "value")
+        self.backdrop.compare.observe(lambda _: self._on_compare(), "value")
         self.backdrop.opacity.observe(lambda change: self.masks.fade(change["new"]), "value")
         widgets.jslink((self.backdrop.swipe, "value"), (self.frontend, "swipe"))
         for button, act in (
@@ -377,6 +377,10 @@ class Annotator:
 
     def _on_drawn(self, data: list[drawing.Feature]) -> None:
         self._carry_out(self.sent.changes(self.session.objects, data))
+
+    def _on_compare(self) -> None:
+        self.frontend.comparing = bool(self.backdrop.compare.value)
+        self._refresh()
 
     def _look_closer(self) -> None:
         """Where the map stopped moving, a large scene is shown as sharp as the map is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from shapely.geometry import Polygon
 from torch import Tensor
 
 from sartutor.errors import DataError, GeometryError
-from sartutor.learn.device import keep_freed_memory
+from sartutor.learn.device import keep_freed_memory, one_thread
 from sartutor.learn.embeddings import EmbeddingCache, embedding_key
 from sartutor.learn.models import SamModel
 from sartutor.learn.sam.clicks import corrected
@@ -33,6 +34,9 @@ SMALLEST_BOX = 1.0
 
 MOST_PIXELS = 36_000_000
 """Most pixels of a window, as 6,000 x 6,000: they are read, and probabilities made of them, at once."""
+
+FEW_TOKENS = 1024
+"""Up to so many tokens a model computes in one thread (`one_thread`)."""
 
 PromptPoint = tuple[float, float, bool]
 """x and y of a click, and whether it lies inside the object."""
@@ -129,7 +133,8 @@ class Predictor:
     @torch.inference_mode()
     def embed(self, window: Window) -> None:
         """Make the embedding of a window beforehand, where it is not known yet."""
-        self._embed(self.source.read(window))
+        with self._threads():
+            self._embed(self.source.read(window))
 
     def segment_points(
         self, points: Sequence[PromptPoint], crs: CRS | None = None, threshold: float = 0.5
@@ -235,7 +240,7 @@ class Predictor:
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Probabilities (K, rows, columns of the window) and predicted IoU (K,) of all masks."""
         frame = Frame(piece.grid.shape, self.model.sam.size.image_size)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads():
             boxes, points = prompt_tensors(frame, window, prompt.box, prompt.clicks, self.model.device)
             logits, quality = self.model.sam.decode(self._embed(piece), boxes, points)
             logits, quality = logits[:, : self.model.answers], quality[0, : self.model.answers]
@@ -248,6 +253,10 @@ class Predictor:
         frame = Frame(piece.grid.shape, self.model.sam.size.image_size)
         seen = self.model.images(piece)
         return frame.back(seen.reshape(-1, 3, frame.side, frame.side).mean(0)).numpy()
+
+    def _threads(self) -> AbstractContextManager[None]:
+        size = self.model.sam.size
+        return one_thread() if (size.image_size // size.patch) ** 2 <= FEW_TOKENS else nullcontext()
 
     def _embed(self, piece: Scene) -> Embedding:
         key = embedding_key(piece.digest(), self.model.digest)
