@@ -315,7 +315,7 @@ print(
 )
 
 # %% [markdown]
-# The head takes the place of the generalist's own, and the result is a checkpoint that the command `sartutor map` takes.
+# The head takes the place of the generalist's own, and the result is a checkpoint that the command `sartutor map` takes. (For folders of your own the command `sartutor generalise` does these steps.)
 
 # %%
 from sartutor.learn.checkpoints import save_tensors
@@ -588,7 +588,7 @@ for name in others:
     print(f"{name:13} predicted {guess:.3f} s, measured {took:.3f} s: {took / guess:.1f} times as long")
 
 # %% [markdown]
-# That is how far such an estimate goes: to within a small factor. Windows and many small layers use a machine worse than a few large ones. Keep that factor in mind for what follows.
+# That is how far such an estimate goes: not to the percent, but to within a small factor. Swin's windows and many small layers use this machine worse than a few large products. Keep that factor in mind for what follows.
 #
 # **All of it is estimated.** Peaks are those that makers state for dense bfloat16 products; 20 to 40 % of it is assumed to be used; memory counts weights, optimizer and half of float32's activations, checkpointing off. Phase 1 of adaptation is counted to its last step,
 # though it usually stops early. Of the mixture's experts one computes for a token. A red dot means that a step's images do not fit on so many GPUs. The price is yours to enter.
@@ -618,13 +618,13 @@ rented.map(lambda value: float(f"{value:.2g}"))
 # %% [markdown]
 # ## Where it fails
 #
-# **The seam that averages cannot hide.** A map without seams is not a right map. A model that was trained on whole chips has learned what chips look like: in simulated chips, say, where in the chip things tend to lie. The embedded generalist was trained on chips that were
-# simulated one by one; on windows cut from a large scene it is at a loss, whatever the overlap.
+# **What no overlap mends.** A map without seams is not a right map. A model knows what it has been trained on. The embedded generalist has seen many radars, but no Sentinel-1, and only chips that were simulated one by one,
+# each with its own small world; windows cut from a large scene look different. The head above has learned from such windows. Both map the same scene:
 
 # %%
 if truth is not None:
     foreign = generalist_answer(load_generalist("generalist_dense"), torch.device("cpu"))
-    for name, ask in (("trained on windows of large scenes", answer), ("trained on single chips", foreign)):
+    for name, ask in (("head trained on such windows", answer), ("embedded generalist", foreign)):
         codes = class_map(scene, ask, 128).compute()
         right = float((codes == truth)[codes != 255].mean())
         numbers[f"right {name}"] = right
