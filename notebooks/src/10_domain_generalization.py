@@ -270,9 +270,9 @@ pi = torch.tensor([[0.7]], requires_grad=True)
 for gate in ("normalised", "unnormalised", "kept"):
     value = gates(pi, 6, gate)
     slope = torch.autograd.grad(value.sum(), pi, allow_unused=True)[0]
-    numbers[f"router_gradient_{gate}"] = router_gradient(gate)
+    numbers[f"router_gradient_{gate}"] = learns = router_gradient(gate)
     print(
-        f"{gate:13} g(0.7) = {value.item():.2f}, dg/dpi = {float(slope):.2f}, router's gradient {numbers[f'router_gradient_{gate}']:.4f}"
+        f"{gate:13} g(0.7) = {value.item():.2f}, dg/dpi = {float(slope):.2f}, router's gradient {learns:.4f}"
     )
 assert numbers["router_gradient_normalised"] < 1e-6 < numbers["router_gradient_kept"]
 

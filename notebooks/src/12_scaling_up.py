@@ -618,7 +618,7 @@ rented.map(lambda value: float(f"{value:.2g}"))
 # %% [markdown]
 # ## Where it fails
 #
-# **What no overlap mends.** A map without seams is not a right map. A model knows what it has been trained on. The embedded generalist has seen many radars, but no Sentinel-1, and only chips that were simulated one by one,
+# **What no overlap mends.** A map without seams is not a right map. A model knows what it has been trained on. The embedded generalist has seen 167 domains, but only chips that were simulated one by one,
 # each with its own small world; windows cut from a large scene look different. The head above has learned from such windows. Both map the same scene:
 
 # %%
