@@ -422,9 +422,8 @@ def generalise(
     from sartutor.learn.distributed import is_first
 
     refuse_complete(out)
-    settings = {"size": preset, "seed": seed, "device": device, "report": report}
-    bar = sys.stderr.isatty()
-    found = generalising.generalise(source, targets, out, encoder, head, tuning, **settings, progress=bar)  # type: ignore[arg-type]
+    choices = generalising.Choices(encoder, head, tuning, preset, seed, device)
+    found = generalising.generalise(source, targets, out, choices, report, sys.stderr.isatty())
     if not is_first():
         return
     if as_json:

@@ -35,13 +35,55 @@ from sartutor.learn.pretrain import load_pretrained
 from sartutor.learn.sam.lora import merged, with_updates
 from sartutor.learn.simmim import VitSimMIM
 from sartutor.learn.vit import Vit
-from sartutor.presets import MASK2FORMER_SIZES, TRANSFER_RECIPES, preset
+from sartutor.presets import MASK2FORMER_SIZES, TRANSFER_RECIPES, HeadTraining, Mask2FormerSize, preset
 from sartutor.sar.descriptors import NAMES, Standardisation
 from sartutor.sar.files import check_report, write_report
 from sartutor.sar.folder import Dataset, open_dataset
 
 TUNINGS = ("frozen", "lora")
 """What becomes of the encoder: nothing, or low-rank updates that learn with the head."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a head is made.
+
+    Args:
+        encoder: generalist by name or path, or a checkpoint of `sartutor pretrain --backbone vit`.
+        head: light or mask2former.
+        tuning: frozen, or lora: low-rank updates learn with the head, and end as part of the weights.
+        size: name of a preset.
+        seed: of weights and the order of chips.
+        device: auto, cpu, cuda, ...
+
+    Raises SarTutorError for one that does not exist.
+    """
+
+    encoder: str | Path = "generalist_moe"
+    head: str = "light"
+    tuning: str = "frozen"
+    size: str = "laptop"
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("head", self.head, tuple(TRANSFER_RECIPES)),
+            ("tuning", self.tuning, TUNINGS),
+        ):
+            if value not in known:
+                raise SarTutorError(f"There is no {name} {value!r}; use one of {', '.join(known)}.")
+        preset(self.size)
+        pick_device(self.device)
+
+    @property
+    def recipe(self) -> HeadTraining:
+        return TRANSFER_RECIPES[self.head][self.size]
+
+    @property
+    def decoder(self) -> Mask2FormerSize | None:
+        """Size of Mask2Former; None for a light head."""
+        return None if self.head == "light" else MASK2FORMER_SIZES[self.size]
 
 
 @dataclass(frozen=True)
@@ -53,67 +95,16 @@ class Start:
     about: Mapping[str, Any]
     digest: str
 
-
-@dataclass(frozen=True)
-class Job:
-    """All that makes one head, beside its source."""
-
-    start: Start
-    head: str
-    tuning: str
-    size: str
-    seed: int
-    device: str
-    progress: bool
-
-    def __post_init__(self) -> None:
-        """SarTutorError for a choice that does not exist."""
-        for name, value, known in (
-            ("head", self.head, tuple(TRANSFER_RECIPES)),
-            ("tuning", self.tuning, TUNINGS),
-        ):
-            if value not in known:
-                raise SarTutorError(f"There is no {name} {value!r}; use one of {', '.join(known)}.")
-        preset(self.size)
-        pick_device(self.device)
-
-    @property
-    def side(self) -> int:
-        """Rows and columns of a chip in pixels."""
-        return self.start.encoder.size.image_size
-
     def chips(self, folder: Dataset, split: str) -> OwnDomain:
-        return OwnDomain(folder, split, self.side, self.start.scales)
-
-    def header(self, source: Dataset) -> dict[str, Any]:
-        """What the checkpoint says of itself, but for its training."""
-        about = self.start.about
-        return {
-            "kind": KIND,
-            "architecture": about["architecture"],
-            "mixture": about.get("mixture"),
-            "scales": self.start.scales.to_json(),
-            "classes": list(source.description.classes),
-            "channels": TRANSFER_RECIPES[self.head][self.size].channels,
-            "decoder": None if self.head == "light" else asdict(MASK2FORMER_SIZES[self.size]),
-            "tuning": self.tuning,
-            "source": str(source.folder),
-            "preset": self.size,
-            "parent": self.start.digest,
-        }
+        """A split of a folder as this encoder sees it."""
+        return OwnDomain(folder, split, self.encoder.size.image_size, self.scales)
 
 
 def generalise(
     source: str | Path,
     targets: Sequence[str | Path],
     out: Path,
-    encoder: str | Path = "generalist_moe",
-    head: str = "light",
-    tuning: str = "frozen",
-    *,
-    size: str = "laptop",
-    seed: int = 0,
-    device: str = "auto",
+    choices: Choices | None = None,
     report: Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -126,12 +117,7 @@ def generalise(
         source: a folder of your own data with splits train and val; a third one is asked too.
         targets: folders with the same classes, asked on their first split that is neither train nor val, or else val.
         out: checkpoint, a generalist.
-        encoder: generalist by name or path, or a checkpoint of `sartutor pretrain --backbone vit`.
-        head: light or mask2former.
-        tuning: frozen, or lora: low-rank updates learn with the head, and are part of the weights in `out`.
-        size: name of a preset.
-        seed: of weights and the order of chips.
-        device: auto, cpu, cuda, ...
+        choices: None takes the defaults.
         report: JSON file to write.
         progress: show a bar.
 
@@ -139,32 +125,50 @@ def generalise(
         The choices; of `source` the `validation` mIoU, and in `asked` for each folder its `miou` pooled over all
         pixels, its `iou` by class, and the classes `missing` from its labels; `seconds`.
 
-    Raises SarTutorError for choices that do not exist, DataError for folders that do not go together, CheckpointError
-    for the encoder or a state beside `out` that does not fit, OutputError where nothing can be written.
+    Raises DataError for folders that do not go together, CheckpointError for an encoder or a state beside `out` that
+    does not fit, OutputError where nothing can be written.
     """
     began = time.perf_counter()
     check_place(out)
     if report is not None:
         check_report(report)
-    job = Job(load_start(encoder), head, tuning, size, seed, device, progress)
+    choices = choices or Choices()
+    start = load_start(choices.encoder)
     here, there = open_dataset(source), [open_dataset(target) for target in targets]
     check_folders(here, there)
     part = out.with_name(f"{out.stem}.head.safetensors")
-    model, score = learn(job, here, part)
+    model, score = learn(choices, start, here, part, progress)
     own = [here] if judging_split(here) != "val" else []
     found = {
-        **{"out": str(out), "encoder": str(encoder), "head": head, "tuning": tuning},
-        **{"preset": size, "seed": seed},
+        **{"out": str(out), **asdict(choices), "encoder": str(choices.encoder)},
         "source": {"folder": str(here.folder), "validation": score},
-        "asked": [asked(job, model, folder) for folder in (*own, *there)],
+        "asked": [asked(model, start, folder) for folder in (*own, *there)],
         "seconds": round(time.perf_counter() - began, 3),
     }
-    save_tensors(out, model.state_dict(), {**job.header(here), "seed": seed, "val_miou": score})
+    save_tensors(out, model.state_dict(), {**header_of(choices, start, here), "val_miou": score})
     for path in (part, curve_path(part)):
         path.unlink(missing_ok=True)
     if report is not None:
         write_report(report, found)
     return found
+
+
+def header_of(choices: Choices, start: Start, source: Dataset) -> dict[str, Any]:
+    """What the checkpoint says of itself, but for its score."""
+    return {
+        "kind": KIND,
+        "architecture": start.about["architecture"],
+        "mixture": start.about.get("mixture"),
+        "scales": start.scales.to_json(),
+        "classes": list(source.description.classes),
+        "channels": choices.recipe.channels,
+        "decoder": None if choices.decoder is None else asdict(choices.decoder),
+        "tuning": choices.tuning,
+        "source": str(source.folder),
+        "preset": choices.size,
+        "seed": choices.seed,
+        "parent": start.digest,
+    }
 
 
 def load_start(name_or_path: str | Path) -> Start:
@@ -204,28 +208,29 @@ def check_folders(source: Dataset, targets: Sequence[Dataset]) -> None:
         refuse_shared(source, target)
 
 
-def learn(job: Job, source: Dataset, part: Path) -> tuple[Segmenter, float]:
+def learn(
+    choices: Choices, start: Start, source: Dataset, part: Path, progress: bool
+) -> tuple[Segmenter, float]:
     """The encoder with a head that learned on a folder, and its mIoU on validation; `part` keeps what it learned."""
-    header, recipe = job.header(source), TRANSFER_RECIPES[job.head][job.size]
-    decoder = None if job.head == "light" else MASK2FORMER_SIZES[job.size]
-    frozen = job.tuning == "frozen"
-    torch.manual_seed(job.seed)
-    encoder = job.start.encoder if frozen else with_updates(job.start.encoder)
-    model = Segmenter(encoder, len(header["classes"]), recipe.channels, decoder).to(pick_device(job.device))
-    train, val = job.chips(source, "train"), job.chips(source, "val")
-    rest = (recipe, job.seed, part, header, job.device, job.progress)
+    recipe, header = choices.recipe, header_of(choices, start, source)
+    frozen = choices.tuning == "frozen"
+    torch.manual_seed(choices.seed)
+    encoder = start.encoder if frozen else with_updates(start.encoder)
+    model = Segmenter(encoder, len(source.description.classes), recipe.channels, choices.decoder)
+    model.to(pick_device(choices.device))
+    train, val = (start.chips(source, split) for split in ("train", "val"))
+    rest = (recipe, choices.seed, part, header, choices.device, progress)
     if frozen:
-        score = fit_head(model.head, KeptMaps(encoder, train), KeptMaps(encoder, val), *rest)
-    else:
-        score = fit_updates(model, train, val, *rest)
-        model.encoder = merged(model.encoder)
+        return model, fit_head(model.head, KeptMaps(encoder, train), KeptMaps(encoder, val), *rest)
+    score = fit_updates(model, train, val, *rest)
+    model.encoder = merged(model.encoder)
     return model, score
 
 
-def asked(job: Job, model: Segmenter, folder: Dataset) -> dict[str, Any]:
+def asked(model: Segmenter, start: Start, folder: Dataset) -> dict[str, Any]:
     """What a model scores on the split of a folder that judges."""
     split = judging_split(folder)
-    table = confusions(model.head, job.chips(folder, split), model.encoder).sum(0)
+    table = confusions(model.head, start.chips(folder, split), model.encoder).sum(0)
     return {
         "folder": str(folder.folder),
         "split": split,

@@ -13,7 +13,7 @@ from sartutor.learn import generalise as generalising
 from sartutor.learn.checkpoints import load_tensors, save_tensors, state_path
 from sartutor.learn.domains import DomainChips
 from sartutor.learn.generalisation import KeptMaps, Segmenter, confusions
-from sartutor.learn.generalise import generalise, load_start
+from sartutor.learn.generalise import Choices, generalise, load_start
 from sartutor.learn.generalists import generalist_header, load_generalist
 from sartutor.learn.metrics import mean_iou
 from sartutor.learn.moe import Mixture
@@ -126,7 +126,7 @@ def test_a_pretrained_transformer_is_an_encoder_too(folders, tmp_path):
 
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(folders, encoder, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
-    settings = {"encoder": encoder, "size": "smoke", "device": "cpu", "progress": False}
+    settings = {"choices": Choices(encoder, size="smoke", device="cpu"), "progress": False}
     expected = generalise(folders[0], folders[1:], whole, **settings)
     monkeypatch.setattr(generalising, "asked", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -193,8 +193,6 @@ def test_without_the_library_of_a_head(folders, encoder, tmp_path, monkeypatch):
 
     monkeypatch.delitem(sys.modules, "sartutor.learn.mask2former", raising=False)
     monkeypatch.setitem(sys.modules, "transformers", None)
+    choices = Choices(encoder, "mask2former", size="smoke", device="cpu")
     with pytest.raises(SarTutorError, match="needs transformers"):
-        generalise(
-            folders[0], folders[1:], tmp_path / "a.safetensors", encoder, "mask2former",
-            size="smoke", device="cpu", progress=False,
-        )  # fmt: skip
+        generalise(folders[0], folders[1:], tmp_path / "a.safetensors", choices, progress=False)
