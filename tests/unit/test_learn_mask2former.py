@@ -155,3 +155,15 @@ def test_without_transformers_one_sentence_says_how_to_get_it(monkeypatch):
         SarTutorError, match=r"needs transformers; install it with: pip install .sartutor\[paper"
     ):
         importlib.import_module("sartutor.learn.mask2former")
+
+
+def test_half_precision_gives_nearly_the_same_loss():
+    model, label = head(), quarters()
+    found = []
+    for mixed in (False, True):
+        torch.manual_seed(4)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            found.append(model.loss(maps(), label))
+    found[1].backward()
+    assert found[1].item() == pytest.approx(found[0].item(), rel=0.05)
+    assert found[1].dtype == torch.float32
