@@ -20,6 +20,7 @@ from sartutor.learn.weighting import BandStatistics
 from sartutor.sar import folder as own
 from sartutor.sar.ground import shared_ground
 from sartutor.sar.layers import layers_of
+from sartutor.sar.published.common import SAME_PLACE
 from sartutor.sar.radiometry import RADAR_UNITS
 
 
@@ -116,8 +117,11 @@ def refuse_shared(source: own.Dataset, target: own.Dataset) -> None:
 
 
 def judging_split(folder: own.Dataset) -> str:
-    """The split that judges: the first that is neither train nor val, or else val. DataError where there is none."""
-    names = [name for name in folder.splits if name != "train"]
+    """The split that judges: the first that is neither train nor val, or else val. DataError where there is none.
+
+    Images that a converter set aside, since they show ground of another split, judge nothing.
+    """
+    names = [name for name in folder.splits if name not in ("train", SAME_PLACE)]
     if not names:
         raise DataError(
             f"{folder.folder} has no split to judge by; name one in its splits.csv, as in `test`."

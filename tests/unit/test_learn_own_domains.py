@@ -18,6 +18,7 @@ from sartutor.learn.own_domains import (
     refuse_shared,
 )
 from sartutor.sar.folder import BandRule, DatasetWriter, Description, Entry, open_dataset, write_labels
+from sartutor.sar.published.common import SAME_PLACE
 from sartutor.sar.scene import Band
 from sartutor.sim.gaps import POLARISATIONS
 from sartutor.sim.landcover import Domain, landcover_scene
@@ -116,6 +117,7 @@ def test_a_target_that_shows_ground_of_the_training_is_refused(tmp_path):
 def test_the_split_that_judges_is_no_part_of_training(tmp_path):
     assert judging_split(own_folder(tmp_path / "a")) == "coast"
     assert judging_split(own_folder(tmp_path / "b", splits=("train", "val"))) == "val"
+    assert judging_split(own_folder(tmp_path / "d", splits=(SAME_PLACE, "val", "test"))) == "test"
     with pytest.raises(DataError, match="no split to judge by"):
         judging_split(own_folder(tmp_path / "c", splits=("train",)))
 
