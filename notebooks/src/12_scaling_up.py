@@ -76,7 +76,7 @@ print(
 for job in trainings:
     if job.preset == presets[-1]:
         ratio = job.cost.step / job.cost.forward
-        print(f"{job.command:38} {job.model:24} a step is {ratio:.2f} forward passes")
+        print(f"{job.command:24} {job.model:24} a step is {ratio:.2f} forward passes")
 numbers["adaptation_step_over_forward"] = next(
     job.cost.step / job.cost.forward for job in trainings if job.command.startswith("adapt")
 )
@@ -87,11 +87,13 @@ numbers["adaptation_step_over_forward"] = next(
 # All that follows works on a folder: `images/`, `masks/`, `splits.csv`, `dataset.yaml`. Here it is simulated: pairs of Sentinel-1 images with avalanche debris, heights and slope. Put your own in its place and nothing else changes.
 
 # %%
+from sartutor.sar.folder import open_dataset
 from sartutor.sim.benchmark import write_benchmark
 
 folder = write_benchmark(work / "avalanches", 40 + SEED, lesson.data, progress=False).folder
-print((folder / "dataset.yaml").read_text()[:420])
 print(*sorted(path.name for path in folder.iterdir()), sep="  ")
+for band in open_dataset(folder).description.bands:
+    print(f"{band.name:6} in {band.units:7} from {band.range[0]:g} to {band.range[1]:g}")
 
 # %% [markdown]
 # ## 3 · One process, two processes
@@ -127,7 +129,7 @@ print(
 
 # %%
 script = work / "train.py"
-script.write_text("""
+_ = script.write_text("""
 import sys
 from pathlib import Path
 from sartutor.learn.distributed import is_first
@@ -148,13 +150,13 @@ if __name__ == "__main__":
 # %%
 torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 two = work / "two.safetensors"
-threads = str(max(1, torch.get_num_threads() // 2))
+settings = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // 2)), "USE_LIBUV": "0"}  # for Windows
 began = time.perf_counter()
 done = subprocess.run(
     [*torchrun, script, folder, two, PRESET],
     capture_output=True,
     text=True,
-    env={**os.environ, "OMP_NUM_THREADS": threads},
+    env={**os.environ, **settings},
 )
 assert done.returncode == 0, done.stderr[-2000:]
 seconds_two, loss_two = float(done.stdout.split()[-1]), read_curve(two).loss
@@ -185,7 +187,7 @@ assert max(apart.values()) < 0.02
 scaling.draw_curves({"one process": loss_alone, "two processes": loss_two, "cut off and resumed": loss_cut})
 
 # %% [markdown]
-# The curves lie on each other. How closely? Sums in another order round differently, a few parts in ten million; where products are rounded to bfloat16 it is a few in a thousand.
+# The curves lie on each other. How closely? Sums in another order round differently, a few parts in a million; where products are rounded to bfloat16, as on CPUs and GPUs that are fast with it, it is up to a few in a thousand.
 
 # %%
 for name, value in apart.items():
@@ -200,7 +202,7 @@ except Exception as error:
     print(error)
 
 # %% [markdown]
-# On this machine two processes gain nothing: PyTorch used all cores before, and now they talk to each other as well. On GPUs it is different, since each process has a chip of its own. Then what counts is how the time of a step compares with
+# On a laptop two processes gain nothing, or next to it: PyTorch used all cores before, and now they talk to each other as well. On GPUs it is different, since each process has a chip of its own. Then what counts is how the time of a step compares with
 # the time of exchanging the gradients, 4 bytes for every trained parameter. Adapters have few of them; that is one more reason to like them.
 #
 # On a cluster with SLURM the same command stands in a script, here two nodes of four GPUs. If the time limit ends the job, submit it again: it goes on.
@@ -218,9 +220,9 @@ except Exception as error:
 # A model in training holds its weights, a gradient for each, and two running means of AdamW: 16 bytes for a parameter in float32. That is the small part. The backward pass needs what the forward pass computed, the **activations**, for every image of the
 # batch. Three ways to keep less:
 #
-# - **bfloat16**: products are rounded to 16 bits. Half the bytes, and on GPUs several times the speed. On a CPU without such instructions it is slower.
+# - **bfloat16**: products are rounded to 16 bits. Half the bytes for what is rounded (softmax and norms are not), and on GPUs several times the speed. On a CPU without such instructions it is slower.
 # - **checkpointing**: keep only what enters each block, and compute the block again when the backward pass arrives. About a third more computing.
-# - **kept embeddings**: where an encoder is frozen, encode each image once and keep the result. Nothing is kept for a backward pass, and the second look costs nothing.
+# - **kept embeddings**: where an encoder is frozen, encode each image once and keep the result. Nothing is kept for a backward pass, and the second look costs next to nothing.
 #
 # The first two, on the image encoder of the small Segment Anything:
 
@@ -497,7 +499,7 @@ print(f"25,000 x 17,000 px: about {scene_hours:.1f} h on this machine (estimate)
 # %% [markdown]
 # ## 6 · Your own folder, from end to end
 #
-# Four commands lead from images to a score. Here with the preset *smoke* or little more, to see that they fit together: the encoder is pretrained without labels, Segment Anything adapted from it, and both the adapted model and the one that comes with the package
+# Three commands lead from images to a score. Here with the preset *smoke* or little more, to see that they fit together: the encoder is pretrained without labels, Segment Anything adapted from it, and both the adapted model and the one that comes with the package
 # are asked about the test images.
 #
 # ```bash
@@ -590,7 +592,7 @@ for name in others:
 # %% [markdown]
 # That is how far such an estimate goes: not to the percent, but to within a small factor. Swin's windows and many small layers use this machine worse than a few large products. Keep that factor in mind for what follows.
 #
-# **All of it is estimated.** Peaks are those that makers state for dense bfloat16 products; 20 to 40 % of it is assumed to be used; memory counts weights, optimizer and half of float32's activations, checkpointing off. Phase 1 of adaptation is counted to its last step,
+# **All of it is estimated.** Peaks are those that makers state for dense bfloat16 products; 20 to 40 % of it is assumed to be used; memory counts weights, optimizer and three quarters of float32's activations (compare section 4), checkpointing off. Phase 1 of adaptation is counted to its last step,
 # though it usually stops early. Of the mixture's experts one computes for a token. A red dot means that a step's images do not fit on so many GPUs. The price is yours to enter.
 
 # %%
@@ -613,7 +615,7 @@ for job in trainings:
 columns = ["command", "model", "hours from", "to", "GB of weights", "GB an image", "GPUs for the batch"]
 rented = pd.DataFrame(rows, columns=columns).set_index(["command", "model"])
 numbers["hours_h100"] = {f"{command}, {model}": [fast, slow] for command, model, fast, slow, *_ in rows}
-rented.map(lambda value: float(f"{value:.2g}"))
+rented.map(lambda value: "none" if pd.isna(value) else f"{value:.2g}")
 
 # %% [markdown]
 # ## Where it fails

@@ -84,7 +84,7 @@ def _pretraining(preset: str) -> list[Job]:
         (method, backbone), one = name.split("-"), recipes[preset]
         side = MIXMAE_SIZES[one.size].image_size if method == "mixmae" else _side(backbone, one.size)
         cost = pretraining_cost(method, backbone, one.size, BANDS if backbone == "swin" else 3)
-        command = f"pretrain --method {method} --backbone {backbone}"
+        command = f"pretrain {method} {backbone}"
         found.append(Job(command, preset, f"{backbone} {one.size}", side, one.steps, one.batch, cost))
     return found
 
@@ -93,7 +93,7 @@ def _adaptation(preset: str) -> Job:
     one = ADAPT_RECIPES[preset]
     cost, steps = adaptation_cost(one.size), one.phases[0].steps
     side = _side("sam", one.size)
-    return Job("adapt --phases 1", preset, f"sam {one.size}", side, steps, one.batch, cost)
+    return Job("adapt, phase 1", preset, f"sam {one.size}", side, steps, one.batch, cost)
 
 
 def _mixture(preset: str) -> Job:
@@ -109,7 +109,7 @@ def _side(backbone: str, size: str) -> int:
 
 
 def preset_table(of: Sequence[Job]) -> pd.DataFrame:
-    """Sizes of trainings: parameters in millions, operations of an image in 10^9, of all in 10^15."""
+    """Sizes of trainings: parameters in millions, operations of an image in 10^9, of all in 10^12."""
     columns = {
         "command": [job.command for job in of],
         "preset": [job.preset for job in of],
@@ -120,9 +120,14 @@ def preset_table(of: Sequence[Job]) -> pd.DataFrame:
         "parameters (M)": [round(job.cost.parameters / 1e6, 2) for job in of],
         "trained (M)": [round(job.cost.trained / 1e6, 2) for job in of],
         "GFLOP an image": [round(job.cost.step / 1e9, 2) for job in of],
-        "PFLOP in all": [float(f"{job.operations / 1e15:.3g}") for job in of],
+        "TFLOP in all": [_rounded(job.operations / 1e12) for job in of],
     }
     return pd.DataFrame(columns).sort_values(["command", "parameters (M)"]).set_index(["command", "preset"])
+
+
+def _rounded(value: float) -> str:
+    """A number with three digits that count, and with commas where it is large."""
+    return f"{value:.3g}" if value < 1000 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def devices_needed(cost: Cost, batch: int, memory: float) -> int | None:

@@ -73,10 +73,11 @@ def kept_bytes(forward: Callable[[], Tensor]) -> tuple[Tensor, int]:
     return out, sum(found.values())
 
 
-def memory_bytes(cost: Cost, items: float, share: float = 0.5) -> float:
+def memory_bytes(cost: Cost, items: float, share: float = 0.75) -> float:
     """An estimate of what a GPU holds for so many items a step: weights, optimizer and activations.
 
-    `share` is what is left of float32's activations: half in bfloat16. Buffers of libraries come on top.
+    `share` is what is left of float32's activations in mixed bfloat16, in which softmax, norms and residuals stay in
+    float32. Buffers of libraries come on top.
     """
     frozen = cost.parameters - cost.trained
     return STATE_BYTES * cost.trained + FROZEN_BYTES * frozen + share * items * cost.kept

@@ -32,9 +32,9 @@ def test_the_table_says_what_the_recipes_say(smoke):
     assert len(table) == len(PRETRAIN_RECIPES) + 2
     for name, recipes in PRETRAIN_RECIPES.items():
         method, backbone = name.split("-")
-        row = table.loc[f"pretrain --method {method} --backbone {backbone}", "smoke"]
+        row = table.loc[f"pretrain {method} {backbone}", "smoke"]
         assert (row["steps"], row["batch"]) == (recipes["smoke"].steps, recipes["smoke"].batch)
-    adapted = table.loc["adapt --phases 1", "smoke"]
+    adapted = table.loc["adapt, phase 1", "smoke"]
     assert adapted["steps"] == ADAPT_RECIPES["smoke"].phases[0].steps
     assert adapted["trained (M)"] < adapted["parameters (M)"]
 

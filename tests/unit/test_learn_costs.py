@@ -98,5 +98,5 @@ def test_estimates():
     assert hours(3600e12, 1e12, 0.25, 8) == 0.5
     cost = counted(layers(), lambda: layers()(torch.zeros(1, 8)))
     assert memory_bytes(cost, 0) == 16 * cost.parameters
-    assert memory_bytes(cost, 10) - memory_bytes(cost, 0) == 5 * cost.kept
+    assert memory_bytes(cost, 10, 0.5) - memory_bytes(cost, 0) == 5 * cost.kept
     assert memory_bytes(cost._replace(trained=0), 0) == 4 * cost.parameters
