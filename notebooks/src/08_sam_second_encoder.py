@@ -335,7 +335,9 @@ strength = [
 ]
 axes = plots.panels(1)[0]
 axes.bar(range(1, len(strength) + 1), strength, color=plots.BLUE)
-axes.set(xlabel="block (1 = nearest to the image)", ylabel="norm of the gradient", title="adapters, step 2")
+_ = axes.set(
+    xlabel="block (1 = nearest to the image)", ylabel="norm of the gradient", title="adapters, step 2"
+)
 
 # %% [markdown]
 # ## 5 · Without labels

@@ -215,9 +215,7 @@ def depth_explorer(
     kept = {(name, i): way(image) for name, way in ways.items() for i, image in enumerate(images)}
     depths = list(next(iter(kept.values())))
     controls: dict[str, widgets.Widget] = {
-        "depth": widgets.SelectionSlider(
-            options=depths, value=depths[-1], description="after", continuous_update=False
-        ),
+        "depth": slider(depths, depths[-1], "after"),
         "number": slider(list(range(len(images))), 0, "scene"),
     }
     if len(ways) > 1:

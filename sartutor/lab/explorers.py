@@ -55,7 +55,9 @@ def explorer(draw: Callable[..., Figure], **controls: widgets.Widget) -> widgets
     return widgets.VBox([row, picture])
 
 
-def slider(values: list[float] | list[int], start: float, name: str) -> widgets.SelectionSlider:
+def slider(
+    values: list[float] | list[int] | list[str], start: float | str, name: str
+) -> widgets.SelectionSlider:
     """A slider over given values that redraws when it is let go."""
     return widgets.SelectionSlider(
         options=values,
