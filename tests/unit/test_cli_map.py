@@ -48,3 +48,14 @@ def test_bad_input_is_one_line(scene, tmp_path, capsys, words, said):
     assert "\n" not in complaint
     assert said in complaint
     assert not (tmp_path / "map.tif").exists()
+
+
+def test_a_damaged_scene_or_a_full_folder_leaves_no_map(scene, tmp_path, capsys):
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(scene.read_bytes()[:60_000])
+    for words in ((cut, "--out", tmp_path / "map.tif"), (scene, "--out", "/dev/null/map.tif")):
+        assert run(*words) == 2
+        complaint = capsys.readouterr().err.strip()
+        assert complaint.startswith("sartutor: ")
+        assert "\n" not in complaint
+    assert list(tmp_path.iterdir()) == [cut]
