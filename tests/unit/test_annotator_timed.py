@@ -72,6 +72,20 @@ def test_a_trial_begins_with_an_empty_map_at_the_object_in_the_circle(tmp_path):
     assert timed.study.done == []
 
 
+def test_undo_brings_nothing_back_from_another_trial(tmp_path):
+    timed = study(tmp_path)
+    annotator = timed.annotator
+    do(timed)
+    timed.begin.click()
+    assert annotator.panel.undo.disabled
+    annotator.undo()
+    assert annotator.session.objects == ()
+    annotator.draw(annotator.placement.to_map(SQUARE, annotating.UTM))
+    assert not annotator.panel.undo.disabled
+    annotator.undo()
+    assert annotator.session.objects == ()
+
+
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     first = study(tmp_path)
     do(first)

@@ -50,6 +50,7 @@ class Session:
     _objects: dict[int, Annotation] = field(default_factory=dict, init=False, repr=False)
     _steps: list[Step] = field(default_factory=list, init=False, repr=False)
     _done: int = field(default=0, init=False, repr=False)
+    _settled: int = field(default=0, init=False, repr=False)
     _next: int = field(default=1, init=False, repr=False)
     _last: float = field(default_factory=lambda: time.monotonic(), init=False, repr=False)
 
@@ -121,7 +122,7 @@ class Session:
     @property
     def can_undo(self) -> bool:
         """Whether there is a step to take back."""
-        return self.held_by is None and self._done > 0
+        return self.held_by is None and self._done > self._settled
 
     @property
     def can_redo(self) -> bool:
@@ -212,6 +213,10 @@ class Session:
         self._put(self._steps[self._done].before)
         self._save()
         return True
+
+    def settle(self) -> None:
+        """What was done so far is not taken back any more."""
+        self._settled = self._done
 
     def redo(self) -> bool:
         """Repeat the step taken back last; False when there is none."""

@@ -90,7 +90,7 @@ class TimedStudy:
         shape = self._around(self.objects[trial.object - 1])
         middle = (shape.centroid.y, shape.centroid.x)
         annotator.marks = (ipyleaflet.CircleMarker(location=middle, **MARK),)
-        annotator.clear()
+        annotator.start_over()
         west, south, east, north = shape.bounds
         wide, high = AROUND / 2 * (east - west), AROUND / 2 * (north - south)
         annotator.map.center = middle
@@ -111,7 +111,7 @@ class TimedStudy:
         together = int(np.count_nonzero(mask | truth))
         self.study.end(round(int(np.count_nonzero(mask & truth)) / together, 4))
         self.annotator.marks = ()
-        self.annotator.clear()
+        self.annotator.start_over()
         self.annotator.status.say(labels.PAUSED if self.study.trial else labels.ALL_DONE)
         self._announce()
 

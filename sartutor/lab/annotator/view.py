@@ -247,9 +247,11 @@ class Annotator:
         """Delete object `id`; the one chosen in the list when None."""
         self._carry_out(Changes(deleted=[self.chosen().id if id is None else id]))
 
-    def clear(self) -> None:
-        """Delete all objects."""
+    def start_over(self) -> None:
+        """Delete all objects, for good: no undo brings them back."""
         self._keep(deleted=[one.id for one in self.session.objects])
+        self.session.settle()
+        self._refresh()
 
     def export(self, stem: Path | str | None = None, endings: Sequence[str] | None = None) -> list[Path]:
         """Write the objects; `stem` is folder and name without an ending, `endings` are those of `export.WRITERS`.
