@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform_geom
@@ -277,6 +278,21 @@ def test_the_cache_forgets_the_oldest_when_it_is_full(model, scene, tmp_path):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 8_000_000
     newest = scene.read(Window(150, 50, 80, 80)).digest()
     assert embedding_key(newest, model.digest) in cache
+
+
+def test_a_small_model_computes_in_one_thread_and_leaves_the_others_as_they_were(model, scene, monkeypatch):
+    encode, threads = model.sam.encode, []
+    monkeypatch.setattr(
+        model.sam, "encode", lambda image: threads.append(torch.get_num_threads()) or encode(image)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Predictor(model, scene).segment(pixel_polygon((60, 80, 120, 130), scene.grid))
+        assert threads == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_keys_differ_by_content_and_by_model():
