@@ -202,7 +202,7 @@ except Exception as error:
     print(error)
 
 # %% [markdown]
-# On a laptop two processes gain nothing, or next to it: PyTorch used all cores before, and now they talk to each other as well. On GPUs it is different, since each process has a chip of its own. Then what counts is how the time of a step compares with
+# Whatever the clock says this once (other programs disturb it), two processes on the same cores have nothing to gain: PyTorch used all cores before, and now they talk to each other as well. On GPUs it is different, since each process has a chip of its own. Then what counts is how the time of a step compares with
 # the time of exchanging the gradients, 4 bytes for every trained parameter. Adapters have few of them; that is one more reason to like them.
 #
 # On a cluster with SLURM the same command stands in a script, here two nodes of four GPUs. If the time limit ends the job, submit it again: it goes on.
@@ -599,7 +599,7 @@ for name in others:
 scaling.rent_explorer([job for job in trainings if job.preset == presets[-1]])
 
 # %% [markdown]
-# As a table, for one H100 and all of the range:
+# As a table, for one H100 and all of the range. *Images a second* is what disks and readers must deliver at the upper end; where that is thousands, they decide and not the GPU.
 
 # %%
 gpu = scaling.GPUS["H100 SXM, 80 GB"]
@@ -607,12 +607,23 @@ rows = []
 for job in trainings:
     if job.preset == presets[-1]:
         slow, fast = (costs.hours(job.operations, gpu.peak, share) for share in scaling.UTILISATION)
+        rate = job.steps * job.batch / (3600 * fast)
         image_gb = (costs.memory_bytes(job.cost, 1) - costs.memory_bytes(job.cost, 0)) / 1e9
         needed = scaling.devices_needed(job.cost, job.batch, gpu.memory)
         rows.append(
-            (job.command, job.model, fast, slow, costs.memory_bytes(job.cost, 0) / 1e9, image_gb, needed)
+            (
+                job.command,
+                job.model,
+                fast,
+                slow,
+                rate,
+                costs.memory_bytes(job.cost, 0) / 1e9,
+                image_gb,
+                needed,
+            )
         )
-columns = ["command", "model", "hours from", "to", "GB of weights", "GB an image", "GPUs for the batch"]
+columns = ["command", "model", "hours from", "to", "images a second"]
+columns += ["GB of weights", "GB an image", "GPUs for the batch"]
 rented = pd.DataFrame(rows, columns=columns).set_index(["command", "model"])
 numbers["hours_h100"] = {f"{command}, {model}": [fast, slow] for command, model, fast, slow, *_ in rows}
 rented.map(lambda value: "none" if pd.isna(value) else f"{value:.2g}")
