@@ -593,7 +593,7 @@ for name in others:
 # That is how far such an estimate goes: not to the percent, but to within a small factor. Swin's windows and many small layers use this machine worse than a few large products. Keep that factor in mind for what follows.
 #
 # **All of it is estimated.** Peaks are those that makers state for dense bfloat16 products; 20 to 40 % of it is assumed to be used; memory counts weights, optimizer and three quarters of float32's activations (compare section 4), checkpointing off. Phase 1 of adaptation is counted to its last step,
-# though it usually stops early. Of the mixture's experts one computes for a token. A red dot means that a step's images do not fit on so many GPUs. The price is yours to enter.
+# though it usually stops early. Of the mixture's experts one computes for a token. A red dot means that a step's images do not fit on so many GPUs, or cannot be shared evenly by them. The price is yours to enter.
 
 # %%
 scaling.rent_explorer([job for job in trainings if job.preset == presets[-1]])

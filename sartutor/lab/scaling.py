@@ -166,11 +166,10 @@ def draw_rent(of: Sequence[Job], gpu: str, devices: int, utilisation: float, pri
     for place, job in enumerate(of):
         most, least = (hours(job.operations, one.peak, share, devices) for share in UTILISATION)
         mean = hours(job.operations, one.peak, utilisation, devices)
-        needed = devices_needed(job.cost, job.batch, one.memory)
-        fits = needed is not None and needed <= devices
-        text = f"{_duration(mean)}{_money(mean * devices * price)}, {_fits(needed, devices)}"
+        obstacle = _obstacle(job, devices, one.memory)
+        text = f"{_duration(mean)}{_money(mean * devices * price)}{obstacle and f', but {obstacle}'}"
         axes.plot([least, most], [place, place], color=plots.BLUE, linewidth=5, alpha=0.4)
-        axes.plot(mean, place, "o", color=plots.BLUE if fits else plots.RED)
+        axes.plot(mean, place, "o", color=plots.RED if obstacle else plots.BLUE)
         axes.annotate(text, (max(most, mean), place), (10, 0), textcoords="offset points", va="center")
         said.append(f"{job.command}, {job.model}: {text}")
     axes.set_yticks(range(len(of)), [f"{job.command}\n{job.model}, {job.side} px" for job in of])
@@ -197,13 +196,17 @@ def _duration(hour: float) -> str:
 
 
 def _money(amount: float) -> str:
-    return f", costs {amount:,.0f}" if amount else ""
+    return f", costs {_rounded(amount)}" if amount else ""
 
 
-def _fits(needed: int | None, devices: int) -> str:
+def _obstacle(job: Job, devices: int, memory: float) -> str:
+    """What keeps a training from running on so many GPUs; nothing where it can."""
+    needed = devices_needed(job.cost, job.batch, memory)
     if needed is None:
         return "not even one image fits"
-    return "fits" if needed <= devices else f"needs {needed} GPUs for its batch"
+    if needed > devices:
+        return f"needs {needed} GPUs for its batch"
+    return f"a batch of {job.batch} cannot be shared by {devices}" if job.batch % devices else ""
 
 
 def draw_memory(kept: Mapping[str, float], seconds: Mapping[str, float]) -> Figure:

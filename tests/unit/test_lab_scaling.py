@@ -61,6 +61,7 @@ def test_the_picture_of_hours_names_what_does_not_fit_and_the_price(smoke):
     assert "costs" not in draw_rent(smoke, name, 1, 0.3, 0.0).get_label()
     large = [job.__class__(**{**vars(job), "cost": job.cost._replace(kept=1e12)}) for job in smoke]
     assert "not even one image" in draw_rent(large, name, 1, 0.3, 0).get_label()
+    assert "cannot be shared by 32" in draw_rent(smoke, name, 32, 0.3, 0).get_label()
 
 
 def test_the_explorer_is_drawn_anew(smoke):
