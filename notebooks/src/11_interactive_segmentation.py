@@ -314,7 +314,7 @@ else:
 
 # %%
 from sartutor.learn.adapt import adapt
-from sartutor.learn.evaluate import sam_answer, score_images
+from sartutor.learn.evaluate import questions, sam_answer, score_images
 from sartutor.learn.scores import summary
 from sartutor.presets import LOOP_RECIPES
 from sartutor.sar.folder import open_dataset
@@ -323,9 +323,8 @@ if folder is not None:
     made = adapt(folder, folder.with_name("11-own.safetensors"), recipe=LOOP_RECIPES[PRESET], seed=SEED)
     test = open_dataset(folder)
     for name in ("sam_tiny_base", str(made.out)):
-        found = summary(score_images(sam_answer(load_model(name), test), test, "test", "box", SEED))[
-            "objects"
-        ]
+        asked = questions(test, "test", "box", SEED)
+        found = summary(score_images(sam_answer(load_model(name), test), asked))["objects"]
         numbers.setdefault("loop_iou", {})[name if name == "sam_tiny_base" else "own"] = found["iou"]
         print(
             f"{'your own model' if '/' in name else name:16} IoU {found['iou']:.2f} of {found['n']} objects"

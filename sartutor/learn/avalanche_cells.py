@@ -22,7 +22,7 @@ from sartutor.learn.adapt import Adapted, Method, adapt
 from sartutor.learn.avalanche_rows import Entrant
 from sartutor.learn.checkpoints import is_complete
 from sartutor.learn.curves import read_curve
-from sartutor.learn.evaluate import Answer, sam_answer, score_images
+from sartutor.learn.evaluate import Answer, questions, sam_answer, score_images
 from sartutor.learn.models import SamModel, load_model
 from sartutor.learn.rivals import load_rival, pretrain_rival, rival_probability, train_rival
 from sartutor.learn.runner import cpu_seconds, scene_interval
@@ -73,7 +73,10 @@ def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str,
     pairs = six_bands(row, seed, work)
     data = benchmark(row, seed, work)
     answer, about = entrant(row, seed, data, work, device)
-    scores = {prompt: score_images(answer, data, "test", prompt, seed, terrain=pairs) for prompt in PROMPTS}
+    scores = {
+        prompt: score_images(answer, questions(data, "test", prompt, seed, terrain=pairs))
+        for prompt in PROMPTS
+    }
     values = dict(about)
     for prompt, found in scores.items():
         values |= short_summary(found, prompt)

@@ -11,7 +11,7 @@ from sartutor.errors import CheckpointError
 from sartutor.learn.adapt import adapt
 from sartutor.learn.avalanche_cells import RULES, short_summary
 from sartutor.learn.checkpoints import export_half, file_digest, load_tensors
-from sartutor.learn.evaluate import Answer, sam_answer, score_images
+from sartutor.learn.evaluate import Answer, questions, sam_answer, score_images
 from sartutor.learn.models import load_model
 from sartutor.learn.record_tables import interval, table
 from sartutor.learn.records import read_records, write_record
@@ -72,7 +72,8 @@ def scores(checkpoint: Path, data: Dataset) -> dict[str, dict[str, Any]]:
     for name, answer in {**RULES, **_models(checkpoint, data)}.items():
         found[name] = {}
         for prompt in PROMPTS:
-            found[name] |= short_summary(score_images(answer, data, "test", prompt), prompt)
+            asked = questions(data, "test", prompt)
+            found[name] |= short_summary(score_images(answer, asked), prompt)
     return found
 
 

@@ -7,7 +7,7 @@ labelled or hold no data are in no object and count nowhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -151,22 +151,8 @@ def as_table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{counted}; {report['seconds']:.1f} s"])
 
 
-def score_images(
-    answer: Answer,
-    folder: Dataset,
-    split: str,
-    prompt: str,
-    seed: int = 0,
-    least_pixels: int = LEAST_PIXELS,
-    terrain: Dataset | None = None,
-) -> list[ImageScore]:
-    """Ask any method about the images of a split and score its answers, with a row for every object.
-
-    `terrain` has the slope of the same images where `folder` has none.
-
-    Raises DataError for a folder without objects, and a split or prompt that does not exist.
-    """
-    asked = questions(folder, split, prompt, seed, least_pixels, terrain)
+def score_images(answer: Answer, asked: Iterable[Question]) -> list[ImageScore]:
+    """Ask any method about images and score its answers, with a row for every object."""
     return [score(question, answer) for question in asked]
 
 
@@ -180,7 +166,8 @@ def questions(
 ) -> Iterator[Question]:
     """The images of a split with their boxes: `evaluation_boxes`, or the whole image where nothing is labelled.
 
-    `terrain` has the slope of the same images where `folder` has none.
+    `terrain` has the slope of the same images where `folder` has none. Raises DataError for a folder without objects,
+    and a split or prompt that does not exist.
     """
     refuse_no_objects(folder)
     slope = _slope_band(terrain or folder)

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from test_cli_adapt import one_line, run
 from test_learn_own_domains import CLASSES, own_folder
 
-from sartutor import cli
 from sartutor.errors import SarTutorError
 from sartutor.learn import generalise as generalising
 from sartutor.learn.checkpoints import load_tensors, save_tensors, state_path
@@ -23,18 +23,6 @@ from sartutor.learn.vit import build_vit
 from sartutor.presets import PRETRAIN_RECIPES, VIT_SIZES
 from sartutor.sar.folder import write_labels
 from sartutor.sim.gaps import POLARISATIONS
-
-
-def run(*arguments) -> int:
-    return cli.main([*map(str, arguments)])
-
-
-def one_line(capsys, *words):
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said
-    assert said.startswith("sartutor: ")
-    for word in words:
-        assert word in said
 
 
 @pytest.fixture(scope="module")

@@ -122,18 +122,18 @@ def test_objects_are_the_connected_parts_with_their_mean_slope():
 
 
 def test_a_right_answer_scores_1_and_none_0(folder):
-    perfect = summary(score_images(right(folder), folder, "test", "box"))
+    perfect = summary(score_images(right(folder), questions(folder, "test", "box")))
     for kind, number in (("objects", 2), ("images", 2)):
         assert perfect[kind]["n"] == number
         assert [perfect[kind][name] for name in ("iou", "precision", "recall", "f1")] == [1, 1, 1, 1]
     assert perfect["empty"] == {"n": 1, "false_positive_pixels": 0, "per_image": 0, "share": 0}
-    bad = summary(score_images(nothing, folder, "test", "box"))
+    bad = summary(score_images(nothing, questions(folder, "test", "box")))
     assert [bad[kind]["iou"] for kind in ("objects", "images", "pooled")] == [0, 0, 0]
     assert (bad["objects"]["precision"], bad["objects"]["hit_rate"], bad["pooled"]["precision"]) == (0, 0, 0)
 
 
 def test_images_are_averaged_pixels_pooled_and_empty_images_apart(folder):
-    found = summary(score_images(everything, folder, "test", "box"))
+    found = summary(score_images(everything, questions(folder, "test", "box")))
     shares = TRUTH.mean(), SPECK.mean()
     assert found["images"]["iou"] == pytest.approx(np.mean(shares))
     assert found["images"]["precision"] == pytest.approx(np.mean(shares))
@@ -150,13 +150,18 @@ def test_images_are_averaged_pixels_pooled_and_empty_images_apart(folder):
 
 
 def test_small_parts_are_objects_only_when_asked(folder):
-    assert summary(score_images(nothing, folder, "test", "box", least_pixels=10))["objects"]["n"] == 3
-    assert summary(score_images(nothing, folder, "test", "box", least_pixels=700))["objects"]["n"] == 1
+    assert (
+        summary(score_images(nothing, questions(folder, "test", "box", least_pixels=10)))["objects"]["n"] == 3
+    )
+    assert (
+        summary(score_images(nothing, questions(folder, "test", "box", least_pixels=700)))["objects"]["n"]
+        == 1
+    )
 
 
 def test_nothing_to_score_is_none_not_a_number(tmp_path):
     empty = write_folder(tmp_path, {"test-a": (pair(EMPTY), EMPTY)})
-    found = summary(score_images(everything, empty, "test", "box"))
+    found = summary(score_images(everything, questions(empty, "test", "box")))
     none = {"iou": None, "precision": None, "recall": None, "f1": None}
     assert found["objects"] == {"n": 0, **none, "hit_rate": None}
     assert found["images"] == {"n": 0, **none}
@@ -174,7 +179,7 @@ def test_what_is_ignored_or_has_no_data_counts_nowhere(tmp_path):
     assert (question.truth == (TRUTH & ~unknown)).all()
     assert sum(part.pixels for part in question.parts) == (TRUTH & ~unknown).sum()
     answers = [lambda scene, boxes, wrong=wrong: TRUTH ^ (wrong & unknown) for wrong in (EMPTY, ~EMPTY)]
-    first, second = (score_images(answer, holed, "test", "box") for answer in answers)
+    first, second = (score_images(answer, questions(holed, "test", "box")) for answer in answers)
     assert first == second
     assert summary(first)["pooled"]["iou"] == 1
 
@@ -182,7 +187,7 @@ def test_what_is_ignored_or_has_no_data_counts_nowhere(tmp_path):
 def test_an_image_without_a_known_pixel_is_neither_right_nor_wrong(tmp_path):
     masks = {"test-a": np.full(SHAPE, 9), "test-b": TRUTH}
     some = write_folder(tmp_path, {id: (pair(TRUTH), mask) for id, mask in masks.items()}, ignore=9)
-    found = summary(score_images(everything, some, "test", "box"))
+    found = summary(score_images(everything, questions(some, "test", "box")))
     assert (found["images"]["n"], found["empty"]["n"]) == (1, 0)
 
 
@@ -200,7 +205,7 @@ def test_boxes_are_those_of_evaluation_and_the_whole_image_where_nothing_is_labe
 
 def test_filling_the_box_is_worth_the_share_of_the_object_in_its_box(folder):
     for prompt in ("box", "jitter", "full"):
-        found = score_images(fill_boxes, folder, "test", prompt)[0].objects
+        found = score_images(fill_boxes, questions(folder, "test", prompt))[0].objects
         for part, radius in zip(found, (12, 18), strict=True):
             assert part.iou == pytest.approx(part.pixels / (2 * radius + 1) ** 2)
             assert part.hit
@@ -230,13 +235,16 @@ def test_the_slope_comes_from_the_band_of_that_name(tmp_path):
     layers = np.concatenate([pair(TRUTH), angle[None], slope[None]])
     names, units = ("VV0", "VV1", "incidence", "Slope"), ["db", "db", "degree", "degree"]
     steep = write_folder(tmp_path / "a", {"test-a": (layers, TRUTH)}, names, units)
-    left, right_ = score_images(nothing, steep, "test", "box")[0].objects
+    left, right_ = score_images(nothing, questions(steep, "test", "box"))[0].objects
     assert (left.slope, right_.slope) == (
         pytest.approx(slope[0, 30], abs=0.1),
         pytest.approx(slope[0, 90], abs=0.1),
     )
     flat = write_folder(tmp_path / "b", {"test-a": (layers[:3], TRUTH)}, names[:3], units[:3])
-    assert [part.slope for part in score_images(nothing, flat, "test", "box")[0].objects] == [None, None]
+    assert [part.slope for part in score_images(nothing, questions(flat, "test", "box"))[0].objects] == [
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -373,5 +381,5 @@ def test_objects_one_pixel_wide_on_an_awkward_grid_are_prompted(base, tmp_path):
     )
     thin = write_folder(tmp_path, {"test-a": (pair(line), line)}, place=place)
     for seed in range(3):
-        found = score_images(sam_answer(base, thin), thin, "test", "jitter", seed)
+        found = score_images(sam_answer(base, thin), questions(thin, "test", "jitter", seed))
         assert [part.pixels for part in found[0].objects] == [60]
