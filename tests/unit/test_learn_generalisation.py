@@ -1,6 +1,7 @@
 """Pretraining on many domains, heads on frozen encoders, and the cells of the benchmark of gaps."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,16 @@ from sartutor.learn import gap_cells
 from sartutor.learn.domains import DomainChips
 from sartutor.learn.gap_cells import Embedded, Row, run_cell
 from sartutor.learn.gap_rows import ENCODERS, MEANINGS, QUESTIONS, TRAINERS, trainer
-from sartutor.learn.gap_table import best_mixture, chosen_rates, fill, main_table, search_table, whole_table
+from sartutor.learn.gap_table import (
+    SEARCH,
+    SEARCH_SEED,
+    best_mixture,
+    chosen_rates,
+    fill,
+    main_table,
+    search_table,
+    whole_table,
+)
 from sartutor.learn.generalisation import (
     KeptMaps,
     Segmenter,
@@ -30,6 +40,9 @@ from sartutor.sim.gaps import FIRST, GAPS, POLARISATIONS
 
 SIZES = GAP_SIZES["smoke"]
 HEAD = HeadRecipe(32, 60, 6, 4, 1e-2, 0.05, 5.0, 20, 8, 4, 4)
+
+
+RECORDS = Path(__file__).parents[2] / "results" / "records"
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +203,12 @@ def test_filling_goes_through_search_table_and_all_gaps(monkeypatch, tmp_path):
     whole = read_records(tmp_path / "records", "gaps_all")
     assert all("miou_S2N" in record["values"] for record in whole)
     assert len(whole) == 2
+
+
+def test_every_recorded_cell_of_the_search_is_one_of_the_table_as_it_is_now():
+    known = read_records(RECORDS, SEARCH)
+    table = search_table(GAP_SIZES["laptop"])
+    done = sum(
+        table._is_done(RECORDS, name, SEARCH_SEED) for name in table.configurations
+    )  # or other settings
+    assert done == len(known) > 0
