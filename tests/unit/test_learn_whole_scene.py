@@ -1,5 +1,6 @@
 """Maps of whole scenes: the same in any blocks, no data where there is none, little memory, on the scene's own grid."""
 
+import distributed
 import numpy as np
 import pytest
 import rasterio
@@ -184,7 +185,6 @@ def test_a_map_does_not_overwrite_what_it_is_made_from(tmp_path):
 
 
 def test_workers_of_dask_distributed_compute_the_same(tmp_path):
-    distributed = pytest.importorskip("distributed")
     write_scene(scene_of(hills(300, 270)), tmp_path / "scene.tif")
     scene, answer = (
         open_scene(tmp_path / "scene.tif"),
