@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +57,15 @@ class Segmenter(nn.Module):
         found = self.encoder.encode(image, descriptors)
         return self.head(torch.cat(found.maps, 1), (image.shape[2], image.shape[3])), found
 
+    def loss(self, batch: Batch) -> tuple[Tensor, Encoded]:
+        """The head's loss on a batch, and what the encoder made of it."""
+        found = self.encoder.encode(batch["image"], batch["descriptors"])
+        return self.head.loss(torch.cat(found.maps, 1), batch["label"]), found
+
 
 def mixture_loss(model: Segmenter, batch: Batch) -> Tensor:
     """L = L_seg + lambda x the sum of all mixtures' balance losses (arXiv 2603.12008)."""
-    found = model.encoder.encode(batch["image"], batch["descriptors"])
-    loss = model.head.loss(torch.cat(found.maps, 1), batch["label"])
+    loss, found = model.loss(batch)
     layers = mixtures(model.encoder)
     for layer, routing in zip(layers, found.routings, strict=True):
         loss = loss + layer.mixture.balance * balance_loss(routing)
@@ -160,45 +164,35 @@ def train_head(
     """A light head on a frozen encoder's maps with the weights that do best on `val`, and its mIoU there."""
     torch.manual_seed(seed)
     head = build_head(encoder.widths, len(train.classes), recipe.channels)
-    return head, fit_head(head, train, val, recipe, seed, out, {"kind": "head"}, device, progress=False)
+    return head, fit_head(head, train, val, Run(recipe, seed, out, {"kind": "head"}, device, False))
 
 
-def fit_head(
-    head: Head,
-    train: KeptMaps,
-    val: KeptMaps,
-    recipe: HeadTraining,
-    seed: int,
-    out: Path,
-    header: dict[str, Any],
-    device: str = "auto",
-    progress: bool = True,
-) -> float:
+class Run(NamedTuple):
+    """How something learns with a head: `out` becomes the checkpoint, whose `header` says what is trained."""
+
+    recipe: HeadTraining
+    seed: int
+    out: Path
+    header: dict[str, Any]
+    device: str = "auto"
+    progress: bool = True
+
+
+def fit_head(head: Head, train: KeptMaps, val: KeptMaps, run: Run) -> float:
     """Train a head, in place, on a frozen encoder's maps until it does best on `val`; its mIoU there.
 
-    `out` becomes the checkpoint, whose `header` says what is trained; an interrupted run goes on, one that is done is
-    read. Raises what `fit` raises.
+    An interrupted run goes on, one that is done is read. Raises what `fit` raises.
     """
 
     def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
         return cast(Head, model).loss(batch["maps"], batch["label"])
 
-    data = Turns(train, recipe.steps * recipe.batch, seed)
+    data = Turns(train, run.recipe.steps * run.recipe.batch, run.seed)
     judged = partial(confusions, head, val)
-    return _fit_best(head, loss_of, data, judged, recipe, seed, out, header, device, progress)
+    return _fit_best(head, loss_of, data, judged, run)
 
 
-def fit_updates(
-    model: Segmenter,
-    train: Chips,
-    val: Chips,
-    recipe: HeadTraining,
-    seed: int,
-    out: Path,
-    header: dict[str, Any],
-    device: str = "auto",
-    progress: bool = True,
-) -> float:
+def fit_updates(model: Segmenter, train: Chips, val: Chips, run: Run) -> float:
     """As `fit_head`, of a head and all that learns of its encoder together; chips are flipped and encoded anew.
 
     With low-rank updates (`sartutor.learn.sam.lora`) in the place of the adapters that arXiv 2603.12008 marks by "*".
@@ -206,13 +200,11 @@ def fit_updates(
     """
 
     def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
-        assert isinstance(model, Segmenter)
-        maps = model.encoder.encode(batch["image"], batch["descriptors"]).maps
-        return model.head.loss(torch.cat(maps, 1), batch["label"])
+        return cast(Segmenter, model).loss(batch)[0]
 
-    data = Shuffled(train, recipe.steps * recipe.batch, seed)
+    data = Shuffled(train, run.recipe.steps * run.recipe.batch, run.seed)
     judged = partial(confusions, model.head, val, model.encoder)
-    return _fit_best(model, loss_of, data, judged, recipe, seed, out, header, device, progress)
+    return _fit_best(model, loss_of, data, judged, run)
 
 
 def _fit_best(
@@ -220,14 +212,10 @@ def _fit_best(
     loss_of: LossOf,
     data: Dataset[Sample],
     judged: Callable[[], Tensor],
-    recipe: HeadTraining,
-    seed: int,
-    out: Path,
-    header: dict[str, Any],
-    device: str,
-    progress: bool,
+    run: Run,
 ) -> float:
     """Train a model until the confusion matrices that `judged` gives are best; leaves it there, and gives its mIoU."""
+    recipe, seed, out, header, device, progress = run
     header = {**header, "recipe": asdict(recipe), "seed": seed}
     if is_done(out, header):
         model.load_state_dict(load_tensors(out)[0])

@@ -20,7 +20,7 @@ from sartutor.learn.checkpoints import check_place, file_digest, load_tensors, s
 from sartutor.learn.curves import curve_path
 from sartutor.learn.device import pick_device
 from sartutor.learn.domains import Scales
-from sartutor.learn.generalisation import KeptMaps, Segmenter, confusions, fit_head, fit_updates
+from sartutor.learn.generalisation import KeptMaps, Run, Segmenter, confusions, fit_head, fit_updates
 from sartutor.learn.generalists import KIND, load_generalist
 from sartutor.learn.metrics import class_iou, mean_iou
 from sartutor.learn.own_domains import (
@@ -219,10 +219,10 @@ def learn(
     model = Segmenter(encoder, len(source.description.classes), recipe.channels, choices.decoder)
     model.to(pick_device(choices.device))
     train, val = (start.chips(source, split) for split in ("train", "val"))
-    rest = (recipe, choices.seed, part, header, choices.device, progress)
+    run = Run(recipe, choices.seed, part, header, choices.device, progress)
     if frozen:
-        return model, fit_head(model.head, KeptMaps(encoder, train), KeptMaps(encoder, val), *rest)
-    score = fit_updates(model, train, val, *rest)
+        return model, fit_head(model.head, KeptMaps(encoder, train), KeptMaps(encoder, val), run)
+    score = fit_updates(model, train, val, run)
     model.encoder = merged(model.encoder)
     return model, score
 

@@ -30,7 +30,7 @@ from sartutor.learn.generalists import Generalist, load_generalist
 from sartutor.learn.own_domains import shown
 from sartutor.learn.sam.inputs import three_channels
 from sartutor.sar.files import check_writable, replacing
-from sartutor.sar.geotiff import MASK_NODATA, open_scene
+from sartutor.sar.geotiff import MASK_NODATA, open_scene, profile
 from sartutor.sar.layers import files_of
 from sartutor.sar.radiometry import RADAR_UNITS, power_to_db, to_linear
 from sartutor.sar.scene import Grid, Readable, Scene
@@ -126,7 +126,7 @@ def write_classes(
     rows = tqdm(range(classes.numblocks[0]), "rows of blocks", unit="row", disable=not progress)
     with warnings.catch_warnings(), replacing(path) as part:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(part, "w", **_profile(grid)) as file:
+        with rasterio.open(part, "w", **profile(grid, 1, "uint8", MASK_NODATA)) as file:
             file.set_band_description(1, "class")
             file.update_tags(1, **{str(code): name for code, name in enumerate(names)})
             top = 0
@@ -215,23 +215,6 @@ def _decibels(piece: Scene) -> Tensor:
         )
     ]
     return three_channels(torch.from_numpy(np.stack(bands)), piece.name)
-
-
-def _profile(grid: Grid) -> dict[str, Any]:
-    """A compressed GeoTIFF of one byte a pixel on `grid`, in tiles where it is large."""
-    return {
-        "driver": "GTiff",
-        "height": grid.height,
-        "width": grid.width,
-        "count": 1,
-        "dtype": "uint8",
-        "nodata": MASK_NODATA,
-        "crs": grid.crs,
-        "transform": grid.transform,
-        "compress": "deflate",
-        "bigtiff": "if_safer",
-        "tiled": min(grid.shape) >= 512,
-    }
 
 
 def _check(scene: Readable, side: int) -> None:

@@ -280,23 +280,28 @@ def _file_digest(path: Path, modified_ns: int, size: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
+def profile(grid: Grid, count: int, dtype: str, nodata: float) -> dict[str, Any]:
+    """A compressed GeoTIFF on `grid`, in tiles where it is large, as rasterio's options for a new file."""
+    return {
+        "driver": "GTiff",
+        "height": grid.height,
+        "width": grid.width,
+        "count": count,
+        "dtype": dtype,
+        "nodata": nodata,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "compress": "deflate",
+        "bigtiff": "if_safer",
+        "tiled": min(grid.shape) >= 512,
+    }
+
+
 def _created(memory: MemoryFile, grid: Grid, count: int, dtype: str, nodata: float) -> DatasetWriter:
-    """A compressed GeoTIFF on `grid`, in tiles where it is large, open for writing."""
+    """A file of that profile, open for writing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return memory.open(
-            driver="GTiff",
-            height=grid.height,
-            width=grid.width,
-            count=count,
-            dtype=dtype,
-            nodata=nodata,
-            crs=grid.crs,
-            transform=grid.transform,
-            compress="deflate",
-            bigtiff="if_safer",
-            tiled=min(grid.shape) >= 512,
-        )
+        return memory.open(**profile(grid, count, dtype, nodata))
 
 
 def _state_band(dataset: DatasetWriter, index: int, band: Band) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sartutor.learn.domains import DomainChips
-from sartutor.learn.generalisation import Segmenter, confusions, fit_updates, mixture_loss
+from sartutor.learn.generalisation import Run, Segmenter, confusions, fit_updates, mixture_loss
 from sartutor.learn.metrics import mean_iou
 from sartutor.learn.moe import Mixture, mixtures
 from sartutor.learn.sam.lora import merged, with_updates
@@ -42,7 +42,7 @@ def maps(encoder, chips):
 def tuned(vit, chips, tmp_path):
     torch.manual_seed(0)
     model = Segmenter(with_updates(vit), 7, RECIPE.channels)
-    score = fit_updates(model, chips, chips, RECIPE, 0, tmp_path / "x.safetensors", {}, "cpu", progress=False)
+    score = fit_updates(model, chips, chips, Run(RECIPE, 0, tmp_path / "x.safetensors", {}, "cpu", False))
     return model, score
 
 
@@ -59,7 +59,7 @@ def test_updates_and_head_learn_and_the_encoder_stays(vit, chips, tmp_path):
     assert {name.split(".")[0] for name in learning} == {"encoder", "head"}
     assert all("lora_" in name for name in learning if name.startswith("encoder"))
     untrained = mean_iou(confusions(model.head, chips, model.encoder).sum(0))
-    score = fit_updates(model, chips, chips, RECIPE, 0, tmp_path / "x.safetensors", {}, "cpu", progress=False)
+    score = fit_updates(model, chips, chips, Run(RECIPE, 0, tmp_path / "x.safetensors", {}, "cpu", False))
     assert score > untrained + 0.05
     assert score == pytest.approx(mean_iou(confusions(model.head, chips, model.encoder).sum(0)), abs=1e-6)
     assert all(torch.equal(value, before[name]) for name, value in vit.state_dict().items())
