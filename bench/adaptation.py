@@ -133,7 +133,7 @@ def decoding(model: SamModel, bf16: bool) -> float:
 
     def decode() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits, _ = sam.decode(embedding, box)
+            logits, _ = sam.decode(embedding, box, around=False)
             return functional.interpolate(logits[:, :1].float(), (side, side), mode="bilinear") > 0
 
     return 1000 * seconds(decode, MASKS)

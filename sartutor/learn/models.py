@@ -102,6 +102,16 @@ class SamModel:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device)):
             return self.sam.encode(self.images(piece)[None].to(self.device))
 
+    def decode(self, embedding: Embedding, boxes: Tensor, points: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mask logits and predicted IoU (N, K) of prompts, of the K masks that mean something; as `RadarSam.decode`.
+
+        Products are rounded to bfloat16 where that pays: in a decoder without details, whose layers are wide.
+        """
+        mixed = bf16_pays(self.device) and not self.sam.size.detail
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            logits, quality = self.sam.decode(embedding, boxes, points, around=False)
+        return logits[:, : self.answers].float(), quality[:, : self.answers].float()
+
     @property
     def has_gate(self) -> bool:
         """Whether two encoders are weighted by a gate that was learned."""

@@ -1,11 +1,15 @@
 """The two sizes of SAM: official names, batched prompts, full-resolution masks."""
 
+from dataclasses import replace
+
+import pytest
 import segment_anything
 import torch
 
+from sartutor.learn import models
 from sartutor.learn.checkpoints import file_digest, save_tensors
-from sartutor.learn.models import load_model
-from sartutor.learn.sam.model import RadarSam
+from sartutor.learn.models import SamModel, load_model
+from sartutor.learn.sam.model import NOT_COMPUTED, RadarSam
 from sartutor.presets import SAM_SIZES
 
 
@@ -53,6 +57,40 @@ def test_one_image_per_box_equals_image_by_image():
         together, _ = sam(images, boxes, none)
         alone = torch.cat([sam(images[i : i + 1], boxes[i : i + 1], none[:1])[0] for i in range(2)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("box", [(90, 100, 151, 163), (0, 0, 30, 40), (200, 10, 256, 256), (3, 2, 254, 255)])
+def test_what_is_drawn_of_a_box_alone_is_what_the_whole_image_has_there(box):
+    sam = load_model("sam_tiny_base").sam
+    x0, y0, x1, y1 = box
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        embedding, asked = sam.encode(torch.rand(1, 3, 256, 256)), torch.tensor([box]).float()
+        whole, quality = sam.decode(embedding, asked)
+        alone, same = sam.decode(embedding, asked, around=False)
+    inside = (..., slice(y0, y1), slice(x0, x1))
+    torch.testing.assert_close(alone[inside], whole[inside], rtol=1e-4, atol=1e-4)
+    assert torch.equal(quality, same)
+    assert alone.shape == whole.shape
+    far = torch.ones(256, 256, dtype=torch.bool)
+    far[max(y0 - 24, 0) : y1 + 24, max(x0 - 24, 0) : x1 + 24] = False
+    assert (alone[..., far] == NOT_COMPUTED).all()
+
+
+def test_a_decoder_without_details_answers_alike_in_bfloat16(monkeypatch):
+    torch.manual_seed(0)
+    size = replace(SAM_SIZES["vit_b"], image_size=256, depth=1, global_blocks=(0,))
+    model = SamModel("random", RadarSam(size).eval(), "random", {})
+    embedding, box = (torch.randn(1, 256, 16, 16),), torch.tensor([[90.0, 100, 151, 163]])
+    found = []
+    for pays in (False, True):
+        monkeypatch.setattr(models, "bf16_pays", lambda device, pays=pays: pays)
+        with torch.inference_mode():
+            found.append(model.decode(embedding, box, None))
+    (exact, quality), (rounded, roughly) = found
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).norm() <= 2e-2 * exact.norm()
+    assert (roughly - quality).abs().max() < 2e-2
 
 
 def test_points_details_and_contrast_in_the_box_change_the_mask():

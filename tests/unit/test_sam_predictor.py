@@ -123,9 +123,9 @@ def decoded(model, monkeypatch):
     prompts = []
     decode = model.sam.decode
 
-    def listen(embedding, boxes, points=None):
+    def listen(embedding, boxes, points=None, **rest):
         prompts.append((boxes, points))
-        return decode(embedding, boxes, points)
+        return decode(embedding, boxes, points, **rest)
 
     monkeypatch.setattr(model.sam, "decode", listen)
     return prompts

@@ -136,7 +136,7 @@ class AdaptedSam(nn.Module):
         return average_weights(tokens) if self.fusion == "average" else first_weights(tokens)
 
     def decode(
-        self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None
+        self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None, around: bool = True
     ) -> tuple[Tensor, Tensor]:
         """As `RadarSam.decode`, with the mask decoder of the phase."""
-        return self.base.decode(embedding, boxes, points)
+        return self.base.decode(embedding, boxes, points, around)

@@ -31,7 +31,7 @@ def box_contrast(image: Tensor, boxes: Tensor) -> Tensor:
     border is not on; channel 3 is 1 in the box.
     """
     side = image.shape[-1]
-    rows, cols = _extent(boxes, side)
+    rows, cols = extent(boxes, side)
     rim = boxes.new_tensor([1.0, 1.0, -1.0, -1.0]) * side / 128
     inside, within = (box_mask(each, side)[:, None, rows, cols] for each in (boxes, boxes + rim))
     contrast = image.new_zeros(len(boxes), CONTRAST_CHANNELS, side, side)
@@ -39,11 +39,12 @@ def box_contrast(image: Tensor, boxes: Tensor) -> Tensor:
     return contrast
 
 
-def _extent(boxes: Tensor, side: int) -> tuple[slice, slice]:
-    """Rows and columns that hold all boxes (N, 4): all others are 0, and need no computing."""
-    low = boxes[:, :2].amin(0).floor().clamp(0, side).int().tolist()
-    high = boxes[:, 2:].amax(0).ceil().clamp(0, side).int().tolist()
-    return slice(low[1], high[1]), slice(low[0], high[0])
+def extent(boxes: Tensor, side: int, margin: int = 0, step: int = 1) -> tuple[slice, slice]:
+    """Rows and columns, from one multiple of `step` to another, that hold all boxes (N, 4) with a margin in pixels."""
+    low = ((boxes[:, :2].amin(0) - margin) / step).floor() * step
+    high = ((boxes[:, 2:].amax(0) + margin) / step).ceil() * step
+    (left, top), (right, bottom) = (bound.clamp(0, side).int().tolist() for bound in (low, high))
+    return slice(top, bottom), slice(left, right)
 
 
 def _contrast(image: Tensor, inside: Tensor, border: Tensor) -> Tensor:

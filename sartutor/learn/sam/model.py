@@ -19,13 +19,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartutor.learn.sam.adapters import Activation, Adapters
-from sartutor.learn.sam.contrast import CONTRAST_CHANNELS, box_contrast
+from sartutor.learn.sam.contrast import CONTRAST_CHANNELS, box_contrast, extent
 from sartutor.learn.sam.encoder import ImageEncoder
 from sartutor.learn.sam.lora import LowRankUpdates, Tuning
 from sartutor.presets import SamSize
 
 Embedding = tuple[Tensor, ...]
 """An encoded image: tokens (B, C, h, w); where the size has details, the image and features at strides 1, 2 and 4."""
+
+
+Part = tuple[slice, slice]
+"""Rows and columns of an image, from one multiple of 4 px to another."""
+
+REACH = 20
+"""How far, in pixels, the convolutions of details see: 18, and 20 is a multiple of 4."""
+
+NOT_COMPUTED = -50.0
+"""Logit where none was asked for."""
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -68,10 +78,10 @@ class DetailUpscaler(nn.Module):
         self.to_full = nn.ConvTranspose2d(half, full, 2, 2)
         self.join_full = _conv(full, full)
 
-    def forward(self, tokens: Tensor, details: Sequence[Embedding]) -> Tensor:
-        """Every one of the `details` is added: features at strides 1, 2 and 4."""
+    def forward(self, tokens: Tensor, details: Sequence[Embedding], part: Part) -> Tensor:
+        """Every one of the `details` is added: features at strides 1, 2 and 4 of the `part` that is drawn."""
         full, half, quarter = zip(*details, strict=True)
-        x = self.join_quarter(_added(self.tokens(tokens), quarter))
+        x = self.join_quarter(_added(_cut(self.tokens(tokens), part, 4), quarter))
         x = self.join_half(_added(self.to_half(x), half))
         return self.join_full(_added(self.to_full(x), full))
 
@@ -81,6 +91,12 @@ def _added(x: Tensor, others: Sequence[Tensor]) -> Tensor:
     for other in others:
         x += other
     return x
+
+
+def _cut(maps: Tensor, part: Part, stride: int) -> Tensor:
+    """The part of an image that maps (B, C, H/s, W/s) at a stride of s pixels show."""
+    rows, cols = (slice(each.start // stride, each.stop // stride) for each in part)
+    return maps[..., rows, cols]
 
 
 class DetailMaskDecoder(MaskDecoder):
@@ -98,16 +114,28 @@ class DetailMaskDecoder(MaskDecoder):
         )
 
     def decode(
-        self, embedding: Embedding, contrast: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+        self,
+        embedding: Embedding,
+        contrast: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        part: Part,
     ) -> tuple[Tensor, Tensor]:
-        """Mask logits (N, 4, H, W) and quality (N, 4) of N prompts, one per embedded image or all on one image."""
+        """Mask logits (N, 4, h, w) and quality (N, 4) of N prompts, one per embedded image or all on one image.
+
+        Masks show the `part` of the image, h x w px; what lies `REACH` within it is as it would be in the whole.
+        """
         tokens, _, *details = embedding
         tokens = tokens.expand(len(sparse), -1, -1, -1)
         queries = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         queries = torch.cat([queries.expand(len(sparse), -1, -1), sparse], 1)
         answers, prompted = self.transformer(tokens + dense, image_pe.expand_as(tokens), queries)
         prompted = prompted.transpose(1, 2).reshape(tokens.shape)
-        features = self.output_upscaling(prompted, (details, self.contrast_stem(contrast)))
+        details = [_cut(maps, part, stride) for maps, stride in zip(details, (1, 2, 4), strict=True)]
+        features = self.output_upscaling(
+            prompted, (details, self.contrast_stem(_cut(contrast, part, 1))), part
+        )
         weights = torch.stack(
             [mlp(answers[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
         )
@@ -204,12 +232,13 @@ class RadarSam(nn.Module):
         return tokens, triples.mean(1), *stem(normal)
 
     def decode(
-        self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None
+        self, embedding: Embedding, boxes: Tensor, points: Tensor | None = None, around: bool = True
     ) -> tuple[Tensor, Tensor]:
         """Mask logits (N, 4, h, w) and predicted IoU (N, 4) for boxes (N, 4).
 
         Either N images were embedded, one per box, or one image serves all boxes. `points` (N, P, 3) holds x, y and
-        label (1 inside, 0 outside, -1 none) of corrections. Output 0 is the single mask, 1-3 the alternatives.
+        label (1 inside, 0 outside, -1 none) of corrections. Output 0 is the single mask, 1-3 the alternatives. A model
+        with details draws no more than the boxes, and faster, where what lies `around` them is not asked for.
         """
         prompt = None if points is None else (points[..., :2], points[..., 2])
         image_pe = self.prompt_encoder.get_dense_pe()
@@ -219,7 +248,10 @@ class RadarSam(nn.Module):
         contrast = box_contrast(embedding[1].expand(len(boxes), -1, -1, -1), boxes)
         guess = functional.avg_pool2d(contrast[:, :3].mean(1, keepdim=True), self.size.patch // 4)
         sparse, dense = self.prompt_encoder(points=prompt, boxes=boxes, masks=guess)
-        return self.mask_decoder.decode(embedding, contrast, image_pe, sparse, dense)
+        side = self.size.image_size
+        part = (slice(0, side),) * 2 if around else extent(boxes, side, REACH, 4)
+        masks, quality = self.mask_decoder.decode(embedding, contrast, image_pe, sparse, dense, part)
+        return _pasted(masks, part, side), quality
 
     def _decode_each(
         self, tokens: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
@@ -232,3 +264,10 @@ class RadarSam(nn.Module):
             for i in range(len(tokens))
         ]
         return torch.cat([masks for masks, _ in pairs]), torch.cat([quality for _, quality in pairs])
+
+
+def _pasted(masks: Tensor, part: Part, side: int) -> Tensor:
+    """Logits of a part (N, 4, h, w) on the whole image (N, 4, side, side)."""
+    rows, cols = part
+    around = (cols.start, side - cols.stop, rows.start, side - rows.stop)
+    return functional.pad(masks, around, value=NOT_COMPUTED) if any(around) else masks

@@ -47,9 +47,10 @@ class Segment:
     """One prompted object.
 
     `polygon` is as drawn, in `crs`, as are `points`; `box` its extent in pixels of the scene. `probabilities` (K, h, w)
-    and `mask` (h, w) cover `window`, which is wider than the box. Of the K = 4 masks that the decoder answers, 0 is the
-    single one and 1 to 3 are alternatives; `scores` (K,) are the model's own guesses of their IoU. `mask` is the single
-    one cut to `inside`: the polygon and valid pixels. `note` says what was done to the prompt ("" = nothing).
+    and `mask` (h, w) cover `window`, which is wider than the box; far from the box a model with details draws nothing.
+    Of the K = 4 masks that the decoder answers, 0 is the single one and 1 to 3 are alternatives; `scores` (K,) are the
+    model's own guesses of their IoU. `mask` is the single one cut to `inside`: the polygon and valid pixels. `note`
+    says what was done to the prompt ("" = nothing).
     """
 
     polygon: Polygon
@@ -242,11 +243,10 @@ class Predictor:
         frame = Frame(piece.grid.shape, self.model.sam.size.image_size)
         with torch.inference_mode(), self._threads():
             boxes, points = prompt_tensors(frame, window, prompt.box, prompt.clicks, self.model.device)
-            logits, quality = self.model.sam.decode(self._embed(piece), boxes, points)
-            logits, quality = logits[:, : self.model.answers], quality[0, : self.model.answers]
+            logits, quality = self.model.decode(self._embed(piece), boxes, points)
             full = torch.nn.functional.interpolate(logits, (frame.side, frame.side), mode="bilinear")
             probabilities = frame.back(full[0].sigmoid())
-        return probabilities.cpu().numpy(), quality.clamp(0, 1).double().cpu().numpy()
+        return probabilities.cpu().numpy(), quality[0].clamp(0, 1).double().cpu().numpy()
 
     def _image(self, piece: Scene) -> NDArray[np.float32]:
         """What the model sees of a piece, on its own pixels: (3, h, w) in [0, 1], the mean over encoders."""
