@@ -28,8 +28,13 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
     Processes average their gradients, so each divides its sum by the mean count, and the average over processes is
     the sum of all sums over the sum of all counts. In one process this is `total / count`. Nothing to count gives 0.
     """
-    count = count.detach().to(total.dtype).clone()
+    return total / mean_over_processes(count.to(total.dtype)).clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of what each process has, without gradient; in one process the value itself."""
+    value = value.detach().clone()
     if (processes := process_count()) > 1:
-        distributed.all_reduce(count)
-        count /= processes
-    return total / count.clamp_min(torch.finfo(total.dtype).tiny)
+        distributed.all_reduce(value)
+        value /= processes
+    return value

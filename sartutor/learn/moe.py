@@ -13,12 +13,15 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction, FunctionCtx
+from torch.nn import functional
 
 from sartutor.errors import DataError, SarTutorError
+from sartutor.learn.distributed import mean_over_processes
 from sartutor.sar.descriptors import NAMES
 
 GateKind = Literal["kept", "normalised", "unnormalised"]
@@ -83,9 +86,11 @@ def balance_loss(routing: Routing) -> Tensor:
     """n sum_i f_i p_i: 1 where experts are chosen and liked alike, n where one gets everything with certainty.
 
     f is the share of choices, which has no gradient, p the mean probability (arXiv 2101.03961, equation 4, without its
-    factor; arXiv 2603.12008 multiplies by lambda).
+    factor; arXiv 2603.12008 multiplies by lambda). f is that of all processes, so that the mean over these of the loss
+    is the loss of the whole batch.
     """
-    return routing.probability.shape[1] * (routing.share * routing.probability.mean(0)).sum()
+    share = mean_over_processes(routing.share)
+    return routing.probability.shape[1] * (share * routing.probability.mean(0)).sum()
 
 
 def gates(chosen: Tensor, experts: int, kind: GateKind) -> Tensor:
@@ -103,28 +108,47 @@ def gates(chosen: Tensor, experts: int, kind: GateKind) -> Tensor:
 
 
 class Groups(NamedTuple):
-    """Choices sorted by expert, and within an expert from the most probable on: their numbers `order` (choices,), how
-    many each expert has, `size` (n,), and how many of these it takes, `taken` (n,)."""
+    """Choices sorted by expert; where capacity is limited, within an expert from the most probable on.
+
+    `order` (choices,) are their numbers and `place` (choices,) where each has gone; each expert has `size` (n,) of
+    them, and takes `taken` (n,), the first ones; the others are `dropped`, bool (choices,).
+    """
 
     order: Tensor
+    place: Tensor
+    dropped: Tensor
     size: list[int]
     taken: list[int]
-
-    @property
-    def kept(self) -> Tensor:
-        """The numbers of the choices that are taken, as `order`."""
-        parts = self.order.split(self.size)
-        return torch.cat([part[:count] for part, count in zip(parts, self.taken, strict=True)])
 
 
 def grouped(probability: Tensor, expert: Tensor, experts: int, capacity: float | None) -> Groups:
     """Group choices (choices,) by expert; a full expert takes those with the largest `probability` (choices,)."""
-    order = probability.argsort(descending=True) if capacity is not None else torch.arange(len(expert))
-    order = order.to(expert.device)
+    numbers = torch.arange(len(expert), device=expert.device)
+    order = numbers if capacity is None else probability.argsort(descending=True)
     order = order[expert[order].argsort(stable=True)]
-    size = torch.bincount(expert, minlength=experts).tolist()
+    place = torch.empty_like(order).scatter(0, order, numbers)
+    counts = torch.bincount(expert, minlength=experts)
     limit = len(expert) if capacity is None else math.ceil(capacity * len(expert) / experts)
-    return Groups(order, size, [min(count, limit) for count in size])
+    dropped = place - (counts.cumsum(0) - counts)[expert] >= limit
+    size = counts.tolist()
+    return Groups(order, place, dropped, size, [min(count, limit) for count in size])
+
+
+class Permuted(torch.autograd.Function):
+    """Rows in another order, `rows[order]`; `place` leads back, and the gradient with it.
+
+    An index that names every row once needs no sum in its gradient, which autograd cannot know.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, order: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(order, place)
+        return rows.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: BackwardCFunction, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        order, place = cast("tuple[Tensor, Tensor]", ctx.saved_tensors)
+        return Permuted.apply(gradients[0], place, order), None, None
 
 
 class MixtureOfExperts(nn.Module):
@@ -158,9 +182,9 @@ class MixtureOfExperts(nn.Module):
         )
         weight = gates(chosen, self.mixture.experts, self.mixture.gate)
         out = self._computed(tokens.flatten(0, 1), weight, groups)
-        dropped = torch.ones_like(expert, dtype=torch.bool)
-        dropped.view(-1)[groups.kept] = False
-        return out.unflatten(0, tokens.shape[:2]), Routing(probability, expert, dropped)
+        return out.unflatten(0, tokens.shape[:2]), Routing(
+            probability, expert, groups.dropped.view_as(expert)
+        )
 
     def route(self, tokens: Tensor, descriptors: Tensor) -> Tensor:
         """pi (B, N, n): how much the router likes each expert for each token."""
@@ -178,11 +202,14 @@ class MixtureOfExperts(nn.Module):
 
     def _computed(self, tokens: Tensor, weight: Tensor, groups: Groups) -> Tensor:
         """Sum over the choices of each token (tokens, D) of gate times expert; a dropped choice adds nothing."""
-        chosen, kept = weight.shape[1], groups.kept
-        parts = tokens[kept // chosen].split(groups.taken)
-        said = [expert(part) for expert, part in zip(self.experts, parts, strict=True)]
-        values = torch.cat(said) * weight.flatten()[kept, None]
-        each = values.new_zeros(weight.numel(), tokens.shape[1]).index_copy(0, kept, values)
+        chosen = weight.shape[1]
+        rows = tokens.repeat_interleave(chosen, 0) if chosen > 1 else tokens
+        parts = Permuted.apply(rows, groups.order, groups.place).split(groups.size)
+        said = [
+            functional.pad(expert(part[:count]), (0, 0, 0, len(part) - count))
+            for expert, part, count in zip(self.experts, parts, groups.taken, strict=True)
+        ]
+        each = Permuted.apply(torch.cat(said), groups.place, groups.order) * weight.view(-1, 1)
         return each.unflatten(0, (-1, chosen)).sum(1)
 
 

@@ -4,13 +4,12 @@ import dataclasses
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processes import in_two_processes
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -275,17 +274,6 @@ def test_a_curve_that_is_cut_keeps_the_validations_so_far():
     assert curve.recent_loss(2) == 1.5
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_learn_loop
-from sartutor.learn import loop
-loop.bf16_pays = lambda device: False
-test_learn_loop.train_shared(Path(sys.argv[1]))
-"""
-
-
 def train_shared(out: Path) -> None:
     fit(linear(), Squared(dropout=0), Line(), 4, SCHEDULE, out, {}, "cpu", progress=False)
 
@@ -295,11 +283,7 @@ def test_two_processes_do_what_one_does(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "bf16_pays", lambda device: False)
     alone, together = tmp_path / "alone.safetensors", tmp_path / "together.safetensors"
     train_shared(alone)
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = subprocess.run([*torchrun, script, together], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    in_two_processes("test_learn_loop", "train_shared", together)
     assert len(read_curve(together).loss) == 12
     np.testing.assert_allclose(read_curve(together).loss, read_curve(alone).loss, rtol=1e-5)
     for name, tensor in load_tensors(alone)[0].items():

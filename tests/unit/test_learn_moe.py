@@ -1,16 +1,22 @@
 """Mixtures of experts: gates, balance, grouping, capacity, and who learns from what."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from processes import in_two_processes
 from timm.layers import Mlp
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from sartutor.errors import DataError, SarTutorError
+from sartutor.learn import loop
+from sartutor.learn.checkpoints import load_tensors
 from sartutor.learn.moe import (
     Mixture,
     MixtureOfExperts,
+    Permuted,
     Routing,
     balance_loss,
     gates,
@@ -115,9 +121,33 @@ def test_choices_are_grouped_by_expert_and_full_experts_take_the_most_probable()
     expert = torch.tensor([1, 1, 0, 1, 1, 2])
     found = grouped(probability, expert, 3, capacity=1.0)
     assert (found.size, found.taken) == ([1, 4, 1], [1, 2, 1])
-    assert found.kept.tolist() == [2, 0, 3, 5]
+    assert found.order.tolist() == [2, 0, 3, 4, 1, 5]
+    assert found.order[found.place].tolist() == list(range(6))
+    assert found.dropped.tolist() == [False, True, False, False, True, False]
     everything = grouped(probability, expert, 3, None)
-    assert everything.kept.tolist() == [2, 0, 1, 3, 4, 5]
+    assert everything.order.tolist() == [2, 0, 1, 3, 4, 5]
+    assert not everything.dropped.any()
+
+
+def test_a_row_s_gradient_goes_back_where_the_row_came_from():
+    rows = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    assert torch.equal(Permuted.apply(rows, order, order.argsort()), rows[order])
+    assert torch.autograd.gradcheck(Permuted.apply, (rows, order, order.argsort()))
+
+
+@pytest.mark.parametrize("chosen", [1, 2, 6])
+def test_gradients_are_those_of_the_formula(chosen):
+    layer = moe(chosen=chosen, gate="normalised").double()
+    found = []
+    for compute in (lambda z, s: layer(z, s)[0], lambda z, s: naive(layer, z, s)):
+        layer.zero_grad()
+        z, s = (each.double() for each in tokens())
+        z.requires_grad_()
+        (compute(z, s) ** 2).sum().backward()
+        found.append([z.grad, *(parameter.grad for parameter in layer.parameters())])
+    for mine, plain in zip(*found, strict=True):
+        assert (mine - (0 if plain is None else plain)).abs().max() < 1e-10
 
 
 def test_dropped_tokens_are_told_and_come_out_as_nothing():
@@ -188,3 +218,32 @@ def test_more_experts_than_tokens_and_descriptors_that_are_no_numbers_are_refuse
     s[0, 1] = math.nan
     with pytest.raises(DataError, match="no finite number"):
         moe()(z, s)
+
+
+class Images(Dataset[dict[str, Tensor]]):
+    """Tokens and descriptors of images, all different."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        z, s = tokens(1, seed=index)
+        return {"tokens": z[0], "descriptors": s[0]}
+
+
+def train_together(out: Path) -> None:
+    """Ten steps towards outputs of one with a strong balance loss, of which each process sees its share of images."""
+
+    def loss_of(layer: nn.Module, batch: dict[str, Tensor], step: int) -> Tensor:
+        said, routing = layer(batch["tokens"], batch["descriptors"])
+        return ((said - 1) ** 2).mean() + balance_loss(routing)
+
+    schedule = loop.Schedule(10, 1, 1e-2, 0.0, 1.0, 10)
+    loop.fit(moe(chosen=2), loss_of, Images(), 4, schedule, out, {}, "cpu", progress=False)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
+def test_experts_learn_in_two_processes_what_they_learn_in_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "bf16_pays", lambda device: False)
+    alone, together = tmp_path / "alone.safetensors", tmp_path / "together.safetensors"
+    train_together(alone)
+    in_two_processes("test_learn_moe", "train_together", together)
+    for name, tensor in load_tensors(alone)[0].items():
+        torch.testing.assert_close(load_tensors(together)[0][name], tensor, rtol=1e-4, atol=1e-5)

@@ -1,6 +1,5 @@
 """Pretraining from chips to a checkpoint: learns, says what it is, resumes after a kill, and runs in two processes."""
 
-import os
 import random
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pretraining import SIDE, SpeckledChips, recipe
+from processes import in_two_processes
 from torch.utils.data import default_collate
 
 from sartutor.errors import SarTutorError
@@ -163,16 +163,6 @@ def test_a_run_killed_at_any_step_ends_with_the_same_bits(tmp_path):
     assert read_curve(whole) == read_curve(part)
 
 
-SHARED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {here!r})
-import test_learn_pretrain
-test_learn_pretrain.loop.bf16_pays = lambda device: False
-test_learn_pretrain.train_both(Path({folder!r}))
-"""
-
-
 def hidden_corner(sample) -> None:
     """Every chip lacks another share of its data, so that shares of a batch count different numbers of pixels."""
     lost = int(sample["image"].abs().sum()) % SIDE
@@ -195,12 +185,7 @@ def test_two_processes_follow_the_curve_of_one(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "bf16_pays", lambda device: False)
     alone, together = tmp_path / "alone", tmp_path / "together"
     train_both(alone)
-    script = tmp_path / "script.py"
-    script.write_text(SHARED.format(here=HERE, folder=str(together)))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*torchrun, script], capture_output=True, text=True, timeout=400, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two_processes("test_learn_pretrain", "train_both", together)
     for method, _ in KINDS:
         one, two = (read_curve(folder / f"{method}.safetensors").loss for folder in (alone, together))
         assert len(two) == 6
