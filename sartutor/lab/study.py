@@ -18,14 +18,14 @@ from dataclasses import astuple, dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from sartutor.errors import DataError, OutputError
+from sartutor.learn.records import total_ratio
 from sartutor.sar.files import check_writable
 
 Way = Literal["polygon", "box"]
@@ -49,13 +49,6 @@ class Timed:
     way: Way
     seconds: float
     iou: float | None = None
-
-
-class Ratio(NamedTuple):
-    """A ratio of totals and half the width of its 95 % interval (infinite for a single pair)."""
-
-    value: float
-    half: float
 
 
 @dataclass(frozen=True)
@@ -248,17 +241,3 @@ def _mean_iou(rows: Sequence[Timed]) -> float | None:
     """Mean IoU; None where one of the rows has none."""
     known = [row.iou for row in rows if row.iou is not None]
     return fmean(known) if len(known) == len(rows) else None
-
-
-def total_ratio(numerators: ArrayLike, denominators: ArrayLike) -> Ratio:
-    """Ratio R of the totals of two numbers known for each of n units, and the half width of its 95 % t interval.
-
-    The standard error is that of the residuals y - R x: s / (sqrt(n) mean(x)), with n - 1 degrees of freedom (Cochran,
-    Sampling Techniques, 1977, section 2.11). Units are what was drawn: objects, or scenes with all of theirs.
-    """
-    y, x = np.asarray(numerators, float), np.asarray(denominators, float)
-    ratio = float(y.sum() / x.sum())
-    if len(y) < 2:
-        return Ratio(ratio, math.inf)
-    error = np.std(y - ratio * x, ddof=1) / (math.sqrt(len(y)) * x.mean())
-    return Ratio(ratio, float(stats.t.ppf(0.975, len(y) - 1) * error))

@@ -11,6 +11,7 @@ from typing import Any
 
 from sartutor.learn.avalanche_report import avalanches, embedded
 from sartutor.learn.cells import PRETRAINED
+from sartutor.learn.effort_report import effort
 from sartutor.learn.gap_report import gaps
 from sartutor.learn.pretrain import EMBEDDED
 from sartutor.learn.reconstruction import PREFIX, STRATA
@@ -73,6 +74,7 @@ def report(records: Path) -> str:
         *weighting(records),
         *tasks(records),
         *avalanches(records),
+        *effort(records),
         *gaps(records),
         *embedded(records),
         *encoders(records),

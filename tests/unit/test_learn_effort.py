@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sartutor.errors import DataError
-from sartutor.lab import effort, effort_records
-from sartutor.lab.effort import (
+from sartutor.learn import effort, effort_records, effort_report
+from sartutor.learn.effort import (
     Effort,
     HandDrawn,
     clicks_saved,
@@ -150,3 +152,12 @@ def test_what_the_records_say():
     strict = effort_table(effort_records.efforts("threshold-0.7"))
     assert strict.loc["small", "saved"] < 0
     assert effort_table(effort_records.efforts("base")).loc["all", "saved"] < 0
+
+
+def test_the_report_says_what_is_saved_of_every_row_and_size(tmp_path):
+    said = effort_report.effort(Path(str(files("sartutor.records"))))[-1]
+    every = effort_table(effort_records.efforts("points-0.5")).loc["all"]
+    assert f"| all | {every['objects']:.0f} |" in said
+    assert f"| {every['saved']:+.2f} ± {every['±']:.2f} |" in said
+    assert set(effort_report.MEANINGS) == set(effort_records.effort_rows(EFFORT_SIZES["laptop"]))
+    assert effort_report.effort(tmp_path)[-1] == "Not run yet."

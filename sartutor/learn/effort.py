@@ -24,8 +24,8 @@ from shapely.geometry import Polygon
 from tqdm.auto import tqdm
 
 from sartutor.errors import DataError
-from sartutor.lab.study import total_ratio
 from sartutor.learn.models import SamModel
+from sartutor.learn.records import total_ratio
 from sartutor.learn.sam.predictor import Predictor, PromptPoint, Segment
 from sartutor.learn.scores import SIZES, count
 from sartutor.presets import EffortSizes

@@ -1,4 +1,4 @@
-"""The table of the simulated annotator: `python -m sartutor.lab.effort_records` fills its records, seed by seed.
+"""The table of the simulated annotator: `python -m sartutor.learn.effort_records` fills its records, seed by seed.
 
 Interrupt it at any time; the same command goes on at the next cell. A cell takes some 20 s of a core.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sartutor.errors import exit_code
-from sartutor.lab.effort import Correction, Effort, HandDrawn, measure
+from sartutor.learn.effort import Correction, Effort, HandDrawn, measure
 from sartutor.learn.models import load_model
 from sartutor.learn.records import recorded
 from sartutor.learn.runner import Records, Table, of_row
