@@ -141,24 +141,20 @@ def test_a_box_without_a_mouse(lab, folder):
 def test_a_click_makes_a_shape_strong_at_once_and_while_shapes_are_edited(lab, folder):
     """The shapes stay the same elements: what is being edited is not made anew."""
     shown = page(lab, "utm")
-    weights = "nodes => nodes.map(node => Number(node.getAttribute('stroke-width')))"
+    shapes = shown.root.locator(".leaflet-overlay-pane path.leaflet-interactive[stroke='#56B4E9']")
     count = shown.boxes.count()
-    shown.press("j")
-    strong = shown.boxes.evaluate_all(weights).index(3)
+    _next_is_strong(shown, shown.boxes)
     shown.root.locator(".leaflet-draw-edit-edit").click()
     handles = shown.root.locator(".leaflet-editing-icon")
     handles.first.wait_for()
     before = handles.count()
-    shown.press("j")
-    shapes = shown.root.locator(".leaflet-overlay-pane path.leaflet-interactive[stroke='#56B4E9']")
-    shown.until(lambda: shapes.evaluate_all(weights).index(3) != strong)
-    chosen = shapes.evaluate_all(weights).index(3)
+    _next_is_strong(shown, shapes)
+    chosen = _strong(shapes)
     assert handles.count() == before
     shown.root.locator(".leaflet-draw-actions a:visible", has_text="Cancel").first.click()
     shown.until(lambda: handles.count() == 0)
     lab.page.wait_for_timeout(300)
-    assert shown.boxes.evaluate_all(weights).count(3) == 1
-    assert shown.boxes.evaluate_all(weights).index(3) == chosen
+    assert _strong(shown.boxes) == chosen
     assert shown.boxes.count() == count
     lab.shot(SHOTS / "strong.png")
 
@@ -221,3 +217,16 @@ def test_a_killed_kernel_loses_nothing(lab, folder):
     shown.press("a")
     shown.says("is accepted")
     lab.shot(SHOTS / "resumed.png")
+
+
+def _strong(shapes: driver.Locator) -> list[int]:
+    """The places of the shapes that are drawn strong."""
+    widths = shapes.evaluate_all("nodes => nodes.map(node => Number(node.getAttribute('stroke-width')))")
+    return [place for place, width in enumerate(widths) if width == 3]
+
+
+def _next_is_strong(shown: driver.AnnotatorPage, shapes: driver.Locator) -> None:
+    """Choose the next object by its key, and wait until it alone is strong."""
+    before = _strong(shapes)
+    shown.press("j")
+    shown.until(lambda: len(_strong(shapes)) == 1 and _strong(shapes) != before)
