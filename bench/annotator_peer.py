@@ -28,12 +28,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import torch
 from affine import Affine
 from rasterio.crs import CRS
-from segment_anything import sam_model_registry
 from shapely.geometry import Polygon, box
 
+from bench.weights import random_weights
 from sartutor.lab.annotator.annotation import annotate
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.lab.annotator.session import Session
@@ -72,12 +71,6 @@ def make_scene(path: Path) -> None:
     place = {"crs": GRID.crs, "transform": GRID.transform, "width": SIDE, "height": SIDE, "count": 3}
     with rasterio.open(path, "w", driver="GTiff", dtype="uint8", **place) as file:
         file.write(level.clip(1, 255).astype(np.uint8))
-
-
-def make_weights(path: Path) -> None:
-    """Random weights of ViT-B as the official file has them."""
-    torch.manual_seed(0)
-    torch.save(sam_model_registry["vit_b"]().state_dict(), path)
 
 
 def peer(scene: Path, weights: Path, folder: Path) -> Draw:
@@ -135,7 +128,7 @@ def main(count: int = BOXES) -> None:
         folder = Path(name)
         scene, weights = folder / "scene.tif", folder / "vit_b.pth"
         make_scene(scene)
-        make_weights(weights)
+        random_weights(weights)
         sides = {
             "peer": peer(scene, weights, folder),
             "vit_b": ours(scene, weights, folder),

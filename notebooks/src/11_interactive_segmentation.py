@@ -144,8 +144,9 @@ plots.zoom(pictures[3], local)
 plots.legend(pictures[3])
 
 # %% [markdown]
-# The decoder answers for the whole window; only what lies inside your box is kept. That is a rule of this package: a box is a
-# promise that the object is inside.
+# Our decoder answered for the whole window; only what lies inside your box is kept. That is a rule of this package: a box is a
+# promise that the object is inside. So `segment` has the decoder draw the box and its surroundings alone, pixel by pixel the same, and waits a third
+# of the time (`bench/adaptation.py`).
 #
 # ## 4 · Your turn: draw
 #
@@ -347,7 +348,7 @@ if folder is not None:
 # (two clicks), clicks into the largest errors where the mask is not usable (IoU below 0.5), and an outline by hand where these do not help.
 
 # %%
-from sartutor.lab.effort import effort_table, measure
+from sartutor.learn.effort import effort_table, measure
 from sartutor.presets import EFFORT_SIZES
 
 live = replace(EFFORT_SIZES[PRESET], scenes=2 if PRESET == "smoke" else 6)
@@ -359,7 +360,7 @@ clicks.round(2)
 # These were a few scenes. The same, recorded over five seeds:
 
 # %%
-from sartutor.lab.effort_records import efforts
+from sartutor.learn.effort_records import efforts
 
 recorded = effort_table(efforts("points-0.5"))
 for usable in (0.5, 0.7):
@@ -482,7 +483,7 @@ check(
 )
 
 # %% [markdown]
-# **Exercise 2.** `segment.probability` holds the decoder's answer in the window, `segment.inside` the pixels of the box. How many
+# **Exercise 2.** `segment.probability` holds the decoder's answer in and around the box, `segment.inside` the pixels of the box. How many
 # pixels does the mask have if you ask for a probability above 0.8 instead of 0.5?
 
 # %%

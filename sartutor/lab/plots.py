@@ -36,9 +36,10 @@ class Picture(Figure):
 
 
 def draw_once() -> None:
-    """Let a notebook show pictures by their HTML alone; it would draw and store each a second time as PNG."""
+    """Let a notebook show pictures by their HTML alone; it would draw each when a cell ends, and once for a PNG."""
     shell = get_ipython()
     if shell is not None:
+        plt.uninstall_repl_displayhook()
         shell.display_formatter.formatters["image/png"].for_type(Picture, lambda picture: None)
 
 

@@ -20,9 +20,9 @@ from shapely.geometry import Polygon
 from tqdm.auto import tqdm
 
 from sartutor.errors import GeometryError, OutputError, SarTutorError
-from sartutor.sar.files import refuse_no_file
+from sartutor.sar.files import refuse_no_file, refuse_taken
 from sartutor.sar.footprint import box_polygon, clip_outline, outline
-from sartutor.sar.geotiff import SceneFile, open_scene
+from sartutor.sar.geotiff import SceneFile, check_name, open_scene
 from sartutor.sar.layers import files_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
-
-MASK_ENDINGS = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -71,16 +69,14 @@ def segment_file(job: SegmentJob, progress: bool = True) -> dict[str, Any]:
 
 def _check_places(job: SegmentJob) -> None:
     """Find out before the work, not after it, that a result has no place or would overwrite what it is made from."""
-    if job.out.suffix.lower() not in MASK_ENDINGS:
-        raise OutputError(f"{job.out}: the mask is a GeoTIFF; choose a name that ends in .tif.")
-    taken = {file.resolve() for path in job.scenes for file in files_of(path)} | {Path(job.model).resolve()}
+    taken = files_of(job.scenes) | {Path(job.model).resolve()}
+    check_name(job.out, taken)
+    if job.vector is not None:
+        refuse_taken(job.vector, taken | {job.out.resolve()})
     for path in filter(None, (job.out, job.vector)):
-        if path.resolve() in taken:
-            raise OutputError(f"{path} is read or written already; choose another name for the result.")
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise OutputError(f"cannot write {path}; choose a folder that exists and that you may write to.")
         refuse_no_file(path)
-        taken.add(path.resolve())
 
 
 def _parse_crs(text: str | None, source: SceneFile) -> CRS | None:

@@ -30,7 +30,7 @@ from sartutor.learn.weighting import BandStatistics
 from sartutor.sar import folder as own
 from sartutor.sar.layers import opened
 from sartutor.sar.normalisation import NORMALISATIONS, Channel
-from sartutor.sar.radiometry import RADAR_UNITS, power_to_db, to_linear
+from sartutor.sar.radiometry import RADAR_UNITS, in_decibels, power_to_db
 from sartutor.sar.scene import Scene, Units
 from sartutor.sar.tiles import tile_grid
 from sartutor.sim.backscatter import LAND_COVERS
@@ -332,21 +332,13 @@ def _is_radar(units: Units) -> bool:
 
 def _values(scene: Scene) -> Array:
     """Bands (bands, rows, columns): radar bands in dB, others as they are."""
-    layers = [_in_db(layer, band.units) for layer, band in zip(scene.pixels, scene.bands, strict=True)]
+    layers = [in_decibels(layer, band.units) for layer, band in zip(scene.pixels, scene.bands, strict=True)]
     return np.stack(layers).astype(np.float32)
-
-
-def _in_db(layer: NDArray[Any], units: Units) -> NDArray[Any]:
-    if units == "complex":
-        return power_to_db(np.square(np.abs(layer)))
-    if _is_radar(units) and units != "db":
-        return power_to_db(to_linear(layer.real, units))
-    return layer.real
 
 
 def _shape(folder: own.Dataset, id: str, side: int) -> tuple[int, int]:
     """Rows and columns of an image; DataError where a chip does not fit in."""
-    path = folder.folder / "images" / f"{id}.tif"
+    path = folder.image_path(id)
     with opened(path) as file:
         height, width = file.shape
     if min(height, width) < side:

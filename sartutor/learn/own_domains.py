@@ -5,8 +5,6 @@ Public data sets enter the benchmark this way: a folder a domain, with one list 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -106,13 +104,13 @@ def refuse_shared(source: own.Dataset, target: own.Dataset) -> None:
     learned = [id for split in ("train", "val") for id in source.ids(split)]
     judging = target.ids(judging_split(target))
     grids = (
-        [layers_of(_image(folder, id))[1] for id in ids]
+        [layers_of(folder.image_path(id))[1] for id in ids]
         for folder, ids in ((target, judging), (source, learned))
     )
     for one, other in shared_ground(*grids):
         raise DataError(
-            f"{_image(target, judging[one])} shows ground of {_image(source, learned[other])}, which is learned from; "
-            "leave one of them out of its splits.csv."
+            f"{target.image_path(judging[one])} shows ground of {source.image_path(learned[other])}, which is learned "
+            "from; leave one of them out of its splits.csv."
         )
 
 
@@ -138,7 +136,3 @@ def _check(folder: own.Dataset) -> None:
                 f"{folder.folder}: band {band.name} is in {band.units!r} and an encoder of many domains takes "
                 "calibrated backscatter; calibrate it to db or power, or list others as `primary` in its dataset.yaml."
             )
-
-
-def _image(folder: own.Dataset, id: str) -> Path:
-    return folder.folder / "images" / f"{id}.tif"

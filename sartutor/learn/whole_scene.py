@@ -24,15 +24,15 @@ from rasterio.windows import Window, intersection, union
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sartutor.errors import DataError, GeometryError, OutputError
+from sartutor.errors import DataError, GeometryError
 from sartutor.learn.device import pick_device
 from sartutor.learn.generalists import Generalist, load_generalist
 from sartutor.learn.own_domains import shown
 from sartutor.learn.sam.inputs import three_channels
 from sartutor.sar.files import check_writable, replacing
-from sartutor.sar.geotiff import MASK_NODATA, open_scene, profile
+from sartutor.sar.geotiff import MASK_NODATA, check_name, open_scene, profile
 from sartutor.sar.layers import files_of
-from sartutor.sar.radiometry import RADAR_UNITS, power_to_db, to_linear
+from sartutor.sar.radiometry import RADAR_UNITS, in_decibels
 from sartutor.sar.scene import Grid, Readable, Scene
 from sartutor.sar.tiles import stitch_weights, tile_grid
 
@@ -51,8 +51,6 @@ BLOCK = 1024
 
 BATCH = 16
 """Windows that are answered at once."""
-
-ENDINGS = (".tif", ".tiff")
 
 
 def class_map(
@@ -161,7 +159,8 @@ def map_files(
     start = time.perf_counter()
     source = open_scene(scenes)
     source.name = str(scenes[0])
-    _check_place(scenes, model, out)
+    check_name(out, files_of(scenes) | {Path(model).resolve()})
+    check_writable(out)
     known = load_generalist(model)
     answer = generalist_answer(known, pick_device(device))
     classes = class_map(source, answer, known.model.encoder.size.image_size, overlap)
@@ -208,13 +207,9 @@ def cut(array: Pixels, outer: Window, inner: Window) -> Pixels:
 
 def _decibels(piece: Scene) -> Tensor:
     """Three channels in dB (3, rows, columns) of a piece, 0 where it is not valid."""
-    bands = [
-        layer if band.units == "db" else power_to_db(to_linear(layer, band.units))
-        for layer, band in zip(
-            np.where(piece.valid, piece.pixels, 1).astype(np.float32), piece.bands, strict=True
-        )
-    ]
-    return three_channels(torch.from_numpy(np.stack(bands)), piece.name)
+    bands = [in_decibels(layer, band.units) for layer, band in zip(piece.pixels, piece.bands, strict=True)]
+    known = np.where(piece.valid, np.stack(bands), 0).astype(np.float32)
+    return three_channels(torch.from_numpy(known), piece.name)
 
 
 def _check(scene: Readable, side: int) -> None:
@@ -230,13 +225,3 @@ def _check(scene: Readable, side: int) -> None:
         raise GeometryError(
             f"{scene.name} has {height} x {width} pixels, less than a window of {side} x {side}; give a larger scene."
         )
-
-
-def _check_place(scenes: Sequence[Path], model: str, out: Path) -> None:
-    """Find out before the work that the map has a place and would not overwrite what it is made from."""
-    if out.suffix.lower() not in ENDINGS:
-        raise OutputError(f"{out}: the map is a GeoTIFF; choose a name that ends in .tif.")
-    taken = {file.resolve() for path in scenes for file in files_of(path)} | {Path(model).resolve()}
-    if out.resolve() in taken:
-        raise OutputError(f"{out} is what the map is made from; choose another name for the result.")
-    check_writable(out)

@@ -13,6 +13,9 @@ from rasterio.crs import CRS
 from sartutor.errors import GeometryError
 from sartutor.sar.scene import Grid
 
+DEGREES = CRS.from_epsg(4326)
+"""Longitude and latitude."""
+
 POINTS_PER_EDGE = 32
 """Points that an edge is divided into before it changes its coordinate reference system."""
 

@@ -55,6 +55,12 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"cannot write {path} ({reason}); choose a folder that can be written to.")
 
 
+def refuse_taken(path: Path, taken: set[Path]) -> None:
+    """Raise OutputError where a result would be written over one of the files `taken`, given by resolved paths."""
+    if path.resolve() in taken:
+        raise OutputError(f"{path} is read or written already; choose another name for the result.")
+
+
 def check_report(path: Path) -> None:
     """Find out before the work, not after it, that a report has no place. Raises OutputError."""
     if path.suffix.lower() != ".json":

@@ -200,7 +200,7 @@ class Dataset:
 
     def scene(self, id: str) -> Scene:
         """An image with the names and units of dataset.yaml; DataError where it does not have its bands or any data."""
-        path = self._image(id)
+        path = self.image_path(id)
         layers, grid = layers_of(path)
         bands = self._bands(path, layers)
         pixels, valid = read_layers(layers)
@@ -222,7 +222,7 @@ class Dataset:
                 f"{self.folder / 'dataset.yaml'} has no labels of pixels; there are no masks to read."
             )
         values, listed, shape = _read_values(path, self.description.labels.values())
-        with opened(self._image(id)) as image:
+        with opened(self.image_path(id)) as image:
             if image.shape != shape:
                 raise DataError(
                     f"{path} has {shape[0]} x {shape[1]} px and its image {image.shape[0]} x {image.shape[1]}; "
@@ -286,7 +286,8 @@ class Dataset:
             raise DataError(f"{self.folder / 'splits.csv'} has no image {id!r}; add a line for it.")
         return self._splits[id]
 
-    def _image(self, id: str) -> Path:
+    def image_path(self, id: str) -> Path:
+        """The file of an image. Raises DataError where splits.csv has no such id."""
         return self._image_file("images", id)
 
     def _image_file(self, kind: str, id: str) -> Path:

@@ -25,7 +25,7 @@ from rasterio.windows import Window
 
 from sartutor.errors import DataError, OutputError
 from sartutor.sar.collars import beyond_zeros, without_collars
-from sartutor.sar.files import replacing
+from sartutor.sar.files import refuse_taken, replacing
 from sartutor.sar.layers import TAGS, Layer, check_same_grid, layers_of, read_layers, scene_tags
 from sartutor.sar.radiometry import doubt_units, guess_units, refuse_negative
 from sartutor.sar.resize import overview, strips
@@ -33,6 +33,8 @@ from sartutor.sar.scene import Band, Grid, Quantity, Readable, Scene, Units
 
 SAMPLE_WINDOWS, SAMPLE_SIDE = 16, 256
 """Windows, and their rows and columns, that the units of a raster with more pixels are judged by."""
+
+ENDINGS = (".tif", ".tiff")
 
 KEPT_OVERVIEWS = 64
 """Overviews that are kept in a folder, of some megabytes each."""
@@ -137,6 +139,13 @@ def read_scene(
 ) -> Scene:
     """All pixels of one scene in one or several rasters; arguments and errors are those of `open_scene`."""
     return open_scene(paths, units=units, quantity=quantity, names=names, product=product).read()
+
+
+def check_name(out: Path, taken: set[Path]) -> None:
+    """Raise OutputError for the name of a GeoTIFF that does not end as one, or is that of one of the files `taken`."""
+    if out.suffix.lower() not in ENDINGS:
+        raise OutputError(f"{out}: the result is a GeoTIFF; choose a name that ends in .tif.")
+    refuse_taken(out, taken)
 
 
 def write_scene(scene: Scene, path: str | Path) -> None:

@@ -6,15 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import shapely
-from rasterio.crs import CRS
 
-from sartutor.sar.coordinates import apply_affine, transform_points
+from sartutor.sar.coordinates import DEGREES, apply_affine, transform_points
 from sartutor.sar.scene import Grid
 
 SHARED_SHARE = 0.01
 """Share of the smaller image's ground from which on two images show the same place; rounding stays below it."""
-
-DEGREES = CRS.from_epsg(4326)
 
 
 def shared_ground(ones: Sequence[Grid], others: Sequence[Grid]) -> Iterator[tuple[int, int]]:

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window
 from tqdm import tqdm
 
 from sartutor.errors import DataError, GeometryError
 from sartutor.sar.alos2_products import Alos2Scene, open_alos2
-from sartutor.sar.coordinates import apply_affine, bounds, transform_points
+from sartutor.sar.coordinates import DEGREES, apply_affine, bounds, transform_points
 from sartutor.sar.folder import IGNORE, Dataset, DatasetWriter, Description, Entry, write_csv
 from sartutor.sar.layers import layers_of, read_layers
 from sartutor.sar.radiometry import to_units
@@ -72,8 +71,6 @@ INDEX_COLUMNS = (
 
 IGNORED = 255
 """Value in mask files of pixels without a class."""
-
-_DEGREES = CRS.from_epsg(4326)
 
 
 @dataclass(frozen=True)
@@ -159,9 +156,9 @@ def choose(rng: np.random.Generator, chips: Sequence[Chip], count: int, strategy
 
 def index_row(chip: Chip, side: int, grid: Grid, day: date, folder: str, name: str) -> tuple[Any, ...]:
     """One line of the index: date, file, bounds and centre in degrees (WGS 84), class at the centre."""
-    west, south, east, north = bounds(grid.crop(chip.window(side)), _DEGREES)
+    west, south, east, north = bounds(grid.crop(chip.window(side)), DEGREES)
     centre = np.array([[chip.col + side / 2, chip.row + side / 2]])
-    lon, lat = transform_points(apply_affine(grid.transform, centre), grid.crs, _DEGREES)[0]
+    lon, lat = transform_points(apply_affine(grid.transform, centre), grid.crs, DEGREES)[0]
     degrees = [round(float(value), 7) for value in (west, east, south, north, lat, lon)]
     return day.year, day.month, day.day, folder, name, *degrees, chip.category
 
@@ -268,7 +265,7 @@ def _window_around(whole: Grid, grid: Grid) -> Window | None:
 
 
 def _refuse_shared_ground(opened: Mapping[Path, Alos2Scene], splits: Mapping[Path, str]) -> None:
-    boxes = {path: bounds(scene.grid, _DEGREES) for path, scene in opened.items()}
+    boxes = {path: bounds(scene.grid, DEGREES) for path, scene in opened.items()}
     for one, other in combinations(boxes, 2):
         a, b = boxes[one], boxes[other]
         apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]

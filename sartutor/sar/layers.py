@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -76,10 +76,13 @@ def scene_tags(path: Path) -> dict[str, str]:
         return dict(dataset.tags(ns=TAGS))
 
 
-def files_of(path: Path) -> list[Path]:
-    """All files that a raster is read from: itself, side files, and the sources of a virtual one."""
-    with opened(path) as dataset:
-        return [Path(name) for name in dataset.files]
+def files_of(paths: Iterable[Path]) -> set[Path]:
+    """Resolved paths of all files that rasters are read from: themselves, side files, the sources of virtual ones."""
+    found: set[Path] = set()
+    for path in paths:
+        with opened(path) as dataset:
+            found |= {Path(name).resolve() for name in dataset.files}
+    return found
 
 
 @contextmanager

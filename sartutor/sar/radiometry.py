@@ -156,6 +156,15 @@ def from_linear(values: NDArray[Any], units: Units) -> NDArray[Any]:
     return values
 
 
+def in_decibels(layer: NDArray[Any], units: Units) -> NDArray[Any]:
+    """Backscatter of any units, complex too, in dB; values of other bands as they are."""
+    if units == "complex":
+        return power_to_db(np.square(np.abs(layer)))
+    if units in (*RADAR_UNITS, "dn") and units != "db":
+        return power_to_db(to_linear(layer.real, units))
+    return layer.real
+
+
 def to_units(scene: Scene, units: Literal["db", "power"]) -> Scene:
     """The scene with its backscatter bands in dB or in power; other bands (angles, classes) stay as they are.
 

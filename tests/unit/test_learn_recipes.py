@@ -4,6 +4,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,3 +74,13 @@ def test_records_carry_what_made_them_and_intervals_are_student_t(tmp_path):
     assert mean == 2
     assert half == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
     assert records.mean_interval([4.0]) == (4.0, 0.0)
+
+
+def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        x = rng.gamma(8, 10, 12)
+        ratio, half = records.total_ratio(0.4 * x + rng.normal(0, 6, 12), x)
+        held += abs(ratio - 0.4) <= half
+    assert 0.91 < held / 400 < 0.985

@@ -175,7 +175,7 @@ def test_a_map_that_cannot_be_finished_leaves_the_older_one(tmp_path):
 def test_a_map_does_not_overwrite_what_it_is_made_from(tmp_path):
     path = tmp_path / "scene.tif"
     write_scene(scene_of(hills()), path)
-    with pytest.raises(OutputError, match="made from"):
+    with pytest.raises(OutputError, match="read or written already"):
         map_files([path], "generalist_dense", path)
     with pytest.raises(OutputError, match=r"\.tif"):
         map_files([path], "generalist_dense", tmp_path / "map.png")

@@ -22,6 +22,7 @@ from sartutor.sar.radiometry import (
     gamma0_from_beta0,
     gamma0_from_sigma0,
     guess_units,
+    in_decibels,
     power_to_db,
     sigma0_from_beta0,
     sigma0_from_gamma0,
@@ -295,3 +296,18 @@ def test_fill_outside_the_valid_mask_is_no_trouble():
 def test_nothing_to_judge_is_an_error():
     with pytest.raises(DataError, match="name the units"):
         guess_units(np.array([np.nan, np.inf]))
+
+
+@pytest.mark.parametrize(
+    ("value", "units", "shown"),
+    [
+        (0.01, "power", -20),
+        (0.1, "amplitude", -20),
+        (100, "dn", 40),
+        (-20, "db", -20),
+        (0.06 + 0.08j, "complex", -20),
+        (35, "deg", 35),
+    ],
+)
+def test_backscatter_of_any_units_is_shown_in_decibels_and_an_angle_as_it_is(value, units, shown):
+    assert in_decibels(np.array([value]), units)[0] == pytest.approx(shown)

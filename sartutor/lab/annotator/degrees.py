@@ -9,9 +9,7 @@ import shapely
 from rasterio.crs import CRS
 from shapely.geometry import LinearRing, MultiPolygon, Polygon
 
-from sartutor.sar.coordinates import Points, transform_points, unwrap, world_width
-
-DEGREES = CRS.from_epsg(4326)
+from sartutor.sar.coordinates import DEGREES, Points, transform_points, unwrap, world_width
 
 DECIMALS = 7
 """Of coordinates in degrees: one centimetre."""

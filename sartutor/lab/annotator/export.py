@@ -25,10 +25,10 @@ from shapely.geometry import Polygon, mapping
 from sartutor.errors import GeometryError, OutputError
 from sartutor.lab.annotator.annotation import Annotation
 from sartutor.lab.annotator.coco import write_coco
-from sartutor.lab.annotator.degrees import DEGREES, in_degrees
+from sartutor.lab.annotator.degrees import in_degrees
 from sartutor.lab.annotator.provenance import as_tags, kept, provenance
 from sartutor.lab.annotator.training import write_training
-from sartutor.sar.coordinates import bounds
+from sartutor.sar.coordinates import DEGREES, bounds
 from sartutor.sar.files import check_writable, replacing
 from sartutor.sar.geotiff import write_mask as write_mask_file
 from sartutor.sar.resize import strips

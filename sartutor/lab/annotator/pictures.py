@@ -16,8 +16,7 @@ from rasterio.warp import reproject
 from scipy.ndimage import binary_erosion
 
 from sartutor.lab.annotator.annotation import Status
-from sartutor.lab.annotator.placement import DEGREES
-from sartutor.sar.coordinates import bounds
+from sartutor.sar.coordinates import DEGREES, bounds
 from sartutor.sar.scene import Grid
 from sartutor.sar.warp import grid_in_crs
 

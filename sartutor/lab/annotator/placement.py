@@ -16,8 +16,8 @@ from shapely.affinity import affine_transform, translate
 from shapely.geometry import Polygon
 
 from sartutor.errors import GeometryError
-from sartutor.lab.annotator.degrees import DEGREES, unwrapped
-from sartutor.sar.coordinates import apply_affine, bounds, transform_points
+from sartutor.lab.annotator.degrees import unwrapped
+from sartutor.sar.coordinates import DEGREES, apply_affine, bounds, transform_points
 from sartutor.sar.scene import Grid
 
 MAP_LIMIT_DEG = 85.05

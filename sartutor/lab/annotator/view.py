@@ -33,13 +33,14 @@ from sartutor.lab.annotator.imports import import_polygons, outlined
 from sartutor.lab.annotator.masks import Masks
 from sartutor.lab.annotator.merging import agreement, conflicts, merge, read_work
 from sartutor.lab.annotator.panel import Files, Panel, StatusLine, frame, keys_table, tabs
-from sartutor.lab.annotator.placement import DEGREES, Placement
+from sartutor.lab.annotator.placement import Placement
 from sartutor.lab.annotator.proposals import propagate
 from sartutor.lab.annotator.provenance import kept
 from sartutor.lab.annotator.readout import Readout
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.lab.annotator.session import FOLDER, Session, default_path, plain_name
 from sartutor.lab.annotator.shortcuts import TOOLS, shortcuts
+from sartutor.sar.coordinates import DEGREES
 from sartutor.sar.footprint import ground
 from sartutor.sar.geotiff import kept_overview, open_scene
 from sartutor.sar.scene import Readable, Scene
