@@ -6,12 +6,15 @@ import base64
 import warnings
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import annotating
 import ipyleaflet
 import numpy as np
 import pytest
 from affine import Affine
+from ipywidgets.embed import dependency_state
+from jupyter_core.paths import jupyter_path
 from PIL import Image
 from rasterio.crs import CRS
 from shapely.affinity import translate
@@ -116,6 +119,16 @@ def test_a_dragged_box_becomes_a_mask_on_the_map(annotator):
 def test_the_map_asks_nobody_for_tiles(annotator):
     assert [type(layer) for layer in annotator.map.layers] == [canvas.Overlay]
     assert annotator.map.layers[0].alt == "radar picture of valley"
+
+
+def test_every_widget_is_found_where_front_ends_without_jupyterlab_look(annotator):
+    """VS Code and the classic notebook take widgets' scripts from `nbextensions`, and else from the network."""
+    state = dependency_state(annotator.widget)
+    modules = {model["model_module"] for model in state.values()}
+    others = {name for name in modules if not name.startswith("@jupyter-widgets/")}
+    assert {"jupyter-leaflet", "anywidget"} <= others
+    folders = [Path(folder) for folder in jupyter_path("nbextensions")]
+    assert all(any((folder / name / "index.js").is_file() for folder in folders) for name in others)
 
 
 def test_draw_edit_delete_undo_and_redo_all_survive(annotator):
