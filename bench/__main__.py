@@ -5,6 +5,7 @@ from bench import (
     annotator_latency,
     annotator_memory,
     encoder,
+    large_objects,
     large_scene,
     loading,
     simmim,
@@ -16,6 +17,7 @@ if __name__ == "__main__":
     speckle.main()
     simulation.main()
     large_scene.main()
+    large_objects.main()
     simmim.main()
     encoder.main()
     adaptation.main()

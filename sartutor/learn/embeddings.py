@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -16,11 +17,33 @@ import torch
 from sartutor.errors import CheckpointError, OutputError
 from sartutor.learn.checkpoints import load_tensors, save_tensors
 from sartutor.learn.sam.model import Embedding
+from sartutor.sar.scene import Scene
+
+REMEMBERED, MOST_REMEMBERED = 2, 2**23
+"""How many windows `Digests` compares with, and the most values of one."""
 
 
 def embedding_key(content: str, model: str) -> str:
     """Name of the embedding of `content` (digest of a window) by `model` (digest of its weights)."""
     return hashlib.sha256(f"{content} {model}".encode()).hexdigest()
+
+
+class Digests:
+    """Digests of windows; one that was asked about a moment ago is compared with what it was, and not hashed again."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[Scene, str]] = deque(maxlen=REMEMBERED)
+
+    def of(self, piece: Scene) -> str:
+        """The digest of a window's content."""
+        for known, digest in tuple(self._last):
+            if piece.equals(known):
+                return digest
+        digest = piece.digest()
+        if piece.pixels.size <= MOST_REMEMBERED:
+            copy = replace(piece, pixels=piece.pixels.copy(), valid=piece.valid.copy())
+            self._last.append((copy, digest))
+        return digest
 
 
 class EmbeddingCache:

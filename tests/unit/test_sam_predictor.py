@@ -13,13 +13,13 @@ from scipy.ndimage import distance_transform_edt
 from shapely.geometry import Polygon, box, shape
 
 from sartutor.errors import DataError, GeometryError
-from sartutor.learn.embeddings import EmbeddingCache, embedding_key
+from sartutor.learn.embeddings import Digests, EmbeddingCache, embedding_key
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.evaluate import pixel_polygon
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.sar.boxes import connected_objects, fill_box, loose_box, tight_box
 from sartutor.sar.coordinates import apply_affine, transform_points, unwrap
-from sartutor.sar.scene import Grid
+from sartutor.sar.scene import Grid, Scene
 from sartutor.sim import shapes
 
 
@@ -252,6 +252,26 @@ def test_an_embedding_is_made_once_a_window_and_anew_when_content_changes(model,
     predictor.segment(polygon)
     scene.pixels[0, 100, 90] -= 3
     assert len(calls) == 2
+
+
+def test_a_window_is_hashed_once_and_anew_when_content_changes(scene, monkeypatch):
+    hashed, digest = [], Scene.digest
+    monkeypatch.setattr(Scene, "digest", lambda self: hashed.append(1) or digest(self))
+    digests, hidden = Digests(), np.arange(scene.valid.size).reshape(scene.valid.shape) > 0
+    piece = replace(scene, pixels=scene.pixels.copy(), valid=hidden)
+    first = digests.of(piece)
+    piece.pixels[:, 0, 0] = np.nan  # of no meaning: it is not valid
+    assert digests.of(piece) == first
+    assert len(hashed) == 1
+    piece.pixels[0, 5, 5] += 1
+    others = (
+        piece,
+        replace(piece, valid=scene.valid),
+        replace(piece, bands=piece.bands[::-1]),
+        replace(piece, grid=replace(piece.grid, crs=None)),
+    )
+    assert [digests.of(other) for other in others] == [digest(other) for other in others]
+    assert len({first, *map(digest, others)}) == 5
 
 
 def test_embeddings_survive_in_a_folder_and_a_damaged_file_is_made_anew(model, scene, monkeypatch, tmp_path):

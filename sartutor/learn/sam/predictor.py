@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sartutor.errors import DataError, GeometryError
 from sartutor.learn.device import keep_freed_memory, one_thread
-from sartutor.learn.embeddings import EmbeddingCache, embedding_key
+from sartutor.learn.embeddings import Digests, EmbeddingCache, embedding_key
 from sartutor.learn.models import SamModel
 from sartutor.learn.sam.clicks import corrected
 from sartutor.learn.sam.inputs import Frame
@@ -107,6 +107,7 @@ class Predictor:
     def __init__(self, model: SamModel, source: Readable, cache: EmbeddingCache | None = None) -> None:
         self.model, self.source = model, source
         self.cache = cache if cache is not None else EmbeddingCache()
+        self._digests = Digests()
         keep_freed_memory()
 
     def segment(
@@ -259,7 +260,7 @@ class Predictor:
         return one_thread() if (size.image_size // size.patch) ** 2 <= FEW_TOKENS else nullcontext()
 
     def _embed(self, piece: Scene) -> Embedding:
-        key = embedding_key(piece.digest(), self.model.digest)
+        key = embedding_key(self._digests.of(piece), self.model.digest)
         embedding = self.cache.get(key, lambda: self.model.embed(piece))
         return tuple(level.to(self.model.device) for level in embedding)
 
