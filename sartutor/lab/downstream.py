@@ -19,18 +19,17 @@ from rasterio.windows import Window
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchmetrics.functional.classification import binary_average_precision
 
 from sartutor.errors import DataError
 from sartutor.lab import data, plots
 from sartutor.lab.explorers import choice, explorer, slider
 from sartutor.learn.checkpoints import load_tensors
 from sartutor.learn.chips import ALOS2_HH, Chips, FolderChips, Sample, SimulatedChips
+from sartutor.learn.classification import average_precision, telling
 from sartutor.learn.curves import Curve
 from sartutor.learn.encoder_recipes import ENCODERS
 from sartutor.learn.frozen import linear_probe
 from sartutor.learn.labelled import Part, label_subset
-from sartutor.learn.metrics import telling
 from sartutor.learn.pretrain import Model, build_model, pretrained_path
 from sartutor.learn.tasks import cut, pooled
 from sartutor.learn.upernet import Encoder, UPerNet
@@ -352,7 +351,7 @@ def probe_scores(probed: Probed, share: float, draw: int) -> dict[str, list[floa
     found = {}
     for name, (train, test) in probed.features.items():
         guess = linear_probe(train[some], probed.train[some])(test)
-        found[name] = [float(binary_average_precision(guess[:, i], probed.test[:, i].long())) for i in there]
+        found[name] = [average_precision(guess[:, i], probed.test[:, i]) for i in there]
     return found | {"blind guess": probed.test[:, there].mean(0).tolist()}
 
 

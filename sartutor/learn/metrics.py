@@ -1,16 +1,13 @@
-"""Scores of segmentation from one confusion matrix, and of classification through torchmetrics.
+"""Scores of segmentation from one confusion matrix.
 
-A class that nobody saw tells nothing: its score is nan and is left out of means. In segmentation that is a class
-neither in the labels nor in the predictions (for its IoU), or not in the labels (for its accuracy).
+A class that nobody saw tells nothing: its score is nan and is left out of means. That is a class neither in the labels
+nor in the predictions (for its IoU), or not in the labels (for its accuracy).
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
-from torchmetrics.functional import classification
 
 from sartutor.errors import DataError
 from sartutor.sar.folder import IGNORE
@@ -77,42 +74,3 @@ def segmentation_scores(confusion: Tensor) -> dict[str, float]:
     }
     each = {f"iou_{index}": value for index, value in enumerate(class_iou(confusion).tolist())}
     return means | {name: value for name, value in each.items() if value == value}
-
-
-def multilabel_scores(probability: Tensor, target: Tensor) -> dict[str, float]:
-    """Average precision, and F1 at probability 0.5: `ap_macro`, `ap_micro`, `f1_macro`, `f1_micro`.
-
-    Macro means are over `telling` classes, and nan without any; micro scores pool all answers.
-
-    Args:
-        probability: of each class (samples, classes), in 0..1.
-        target: 1 where a sample has the class, else 0 (samples, classes).
-    """
-    truth = target.long()
-    scores = {}
-    for name, score in (
-        ("ap", classification.binary_average_precision),
-        ("f1", classification.binary_f1_score),
-    ):
-        each = [float(score(probability[:, i], truth[:, i])) for i in telling(truth)]
-        scores[f"{name}_macro"] = sum(each) / len(each) if each else math.nan
-        scores[f"{name}_micro"] = (
-            float(score(probability.flatten(), truth.flatten())) if truth.any() else math.nan
-        )
-    return scores
-
-
-def telling(target: Tensor) -> list[int]:
-    """Classes that some samples (samples, classes) have and some lack; the others tell nothing of who knows them."""
-    return [i for i, share in enumerate(target.double().mean(0).tolist()) if 0 < share < 1]
-
-
-def binary_scores(probability: Tensor, target: Tensor) -> dict[str, float]:
-    """`accuracy`, `precision`, `recall` and `f1` at probability 0.5 of yes-or-no answers (samples,)."""
-    truth = target.long()
-    return {
-        "accuracy": float(classification.binary_accuracy(probability, truth)),
-        "precision": float(classification.binary_precision(probability, truth)),
-        "recall": float(classification.binary_recall(probability, truth)),
-        "f1": float(classification.binary_f1_score(probability, truth)),
-    }

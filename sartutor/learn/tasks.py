@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartutor.errors import DataError
+from sartutor.learn.classification import binary_scores, multilabel_scores
 from sartutor.learn.losses import land_cover_loss
-from sartutor.learn.metrics import binary_scores, confusion_matrix, multilabel_scores, segmentation_scores
+from sartutor.learn.metrics import confusion_matrix, segmentation_scores
 from sartutor.learn.upernet import Encoder, UPerNet
 from sartutor.presets import DownstreamRecipe
 
