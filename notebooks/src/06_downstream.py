@@ -33,7 +33,7 @@ from torch.utils.data import default_collate
 
 from sartutor.lab import data, downstream, plots, verdicts
 from sartutor.lab.checks import check
-from sartutor.learn import losses, metrics
+from sartutor.learn import classification, losses, metrics
 from sartutor.learn.chips import SENTINEL1_DUAL, SimulatedChips
 from sartutor.learn.curves import read_curve
 from sartutor.learn.downstream import evidence, train_model
@@ -343,7 +343,7 @@ features = {
 features["mean and spread"] = tuple(downstream.level_features(chips) for chips in (train_chips, test_chips))
 labels = [torch.stack([chips[i]["label"] for i in range(len(chips))]) for chips in (train_chips, test_chips)]
 probed = downstream.Probed(features, *labels, wide.classes)
-everywhere = [name for k, name in enumerate(wide.classes) if k not in metrics.telling(labels[1])]
+everywhere = [name for k, name in enumerate(wide.classes) if k not in classification.telling(labels[1])]
 print(f"classes that all test chips have, or none: {', '.join(everywhere) or 'no class'}; they are left out")
 
 # %% [markdown]
@@ -432,8 +432,8 @@ kinds["no network: mean |change|"] = [
 numbers["flood"] = {}
 for name, (fit_on, test_on) in kinds.items():
     flood = linear_probe(fit_on, truth[0])(test_on).clamp(0, 1)
-    numbers["flood"][name] = metrics.binary_scores(flood[:, 0], truth[1][:, 0])
-numbers["flood"]["always a flood"] = metrics.binary_scores(torch.ones(len(truth[1])), truth[1][:, 0])
+    numbers["flood"][name] = classification.binary_scores(flood[:, 0], truth[1][:, 0])
+numbers["flood"]["always a flood"] = classification.binary_scores(torch.ones(len(truth[1])), truth[1][:, 0])
 for name, each in numbers["flood"].items():
     print(f"{name:26}" + "".join(f"  {score} {value:.2f}" for score, value in each.items()))
 best = max(numbers["flood"], key=lambda name: numbers["flood"][name]["f1"])
