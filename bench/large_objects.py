@@ -21,12 +21,13 @@ import shapely
 import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
-from shapely.affinity import affine_transform
 
 from sartutor.errors import SarTutorError
 from sartutor.learn.models import SamModel, load_model
 from sartutor.learn.records import mean_interval
+from sartutor.learn.sam.evaluate import pixel_polygon
 from sartutor.learn.sam.predictor import Predictor
+from sartutor.learn.scores import count
 from sartutor.sar.boxes import Box, Mask, enlarge, fill_box, tight_box
 from sartutor.sar.scene import Scene
 from sartutor.sar.tiles import Stitcher, tile_grid
@@ -43,15 +44,10 @@ Way = tuple[Mask, float]
 """What was marked on the scene, and the seconds it took."""
 
 
-def drawn_on_ground(box: Box, scene: Scene) -> shapely.Polygon:
-    """A box in pixels, in the scene's coordinates."""
-    return affine_transform(shapely.box(*box), scene.grid.transform.to_shapely())
-
-
 def in_one_window(model: SamModel, scene: Scene, box: Box) -> Way:
     """As the predictor answers."""
     start = time.perf_counter()
-    found = Predictor(model, scene).segment(drawn_on_ground(box, scene))
+    found = Predictor(model, scene).segment(pixel_polygon(box, scene.grid))
     seconds = time.perf_counter() - start
     marked = np.zeros(scene.grid.shape, bool)
     marked[found.window.toslices()] = found.mask
@@ -78,16 +74,11 @@ def probability(model: SamModel, scene: Scene, window: Window, box: Box) -> NDAr
         return answer
     try:
         piece = scene.read(window)
-        found = Predictor(model, piece).segment(affine_transform(within, scene.grid.transform.to_shapely()))
+        found = Predictor(model, piece).segment(pixel_polygon(within.bounds, scene.grid))
     except SarTutorError:
         return answer
     answer[found.window.toslices()] = found.probability
     return answer
-
-
-def iou(marked: Mask, truth: Mask) -> float:
-    """Intersection over union of two masks."""
-    return float((marked & truth).sum() / (marked | truth).sum())
 
 
 def large_objects(scenes: int, side: int) -> Iterator[tuple[Scene, Mask, Box, float]]:
@@ -102,11 +93,12 @@ def large_objects(scenes: int, side: int) -> Iterator[tuple[Scene, Mask, Box, fl
                 yield scene, labels == number, enlarge(tight, LOOSE_PX, labels.shape), size
 
 
-def measured(model: SamModel, scenes: int) -> Iterator[tuple[float, float, float, float, float]]:
+def measured(model: SamModel, scenes: int) -> Iterator[tuple[float, ...]]:
     """Of each object its size, the IoU in one window and in tiles, and the seconds of both."""
     for scene, truth, box, size in large_objects(scenes, model.sam.size.image_size):
         (window, window_s), (tiles, tiles_s) = (way(model, scene, box) for way in (in_one_window, in_tiles))
-        yield size, iou(window, truth), iou(tiles, truth), window_s, tiles_s
+        ious = (count(marked, truth, scene.valid).iou for marked in (window, tiles))
+        yield size, *ious, window_s, tiles_s
 
 
 def main(scenes: int = SCENES) -> None:
