@@ -1,5 +1,6 @@
 """What tests of several modules share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,15 @@ from adapting import recipe, write_folder
 
 from sartutor.learn.adapt import adapt
 
-torch.set_num_threads(1)  # sums of two threads differ in their last bits from run to run on some processors
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute in one thread, here and in programs that tests start: bits are compared, and sums of two threads differ
+    in their last bits from run to run on some processors."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session")
