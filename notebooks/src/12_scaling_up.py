@@ -215,6 +215,10 @@ except Exception as error:
 #   -m sartutor.cli pretrain FOLDER --method mixmae --preset paper --out mixmae.safetensors
 # ```
 #
+# All these processes hold all weights. The largest mixture of experts of [4] has 1.3 billion, with gradients and AdamW's means 21 GB: one large GPU still holds that, a smaller one does not. Most of it are experts, and those can be **spread**:
+# `sartutor.learn.moe.spread`, given to the `ModelParallelStrategy` of Fabric, leaves each process an equal share of every expert, which is put together where it computes and taken apart again. Two processes with halves learn what one with the whole learns; a test of this package holds
+# that. The commands do not spread by themselves, for what is put together has to be sent first: worth it only where memory is short.
+#
 # ## 4 · Where memory goes, and what it costs to save it
 #
 # A model in training holds its weights, a gradient for each, and two running means of AdamW: 16 bytes for a parameter in float32. That is the small part. The backward pass needs what the forward pass computed, the **activations**, for every image of the

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,11 @@ from torch.nn import functional
 from sartutor.errors import DataError, SarTutorError
 from sartutor.learn.distributed import mean_over_processes
 from sartutor.sar.descriptors import NAMES
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+Model = TypeVar("Model", bound=nn.Module)
 
 GateKind = Literal["kept", "normalised", "unnormalised"]
 """How chosen probabilities become gates; see `gates`."""
@@ -216,6 +221,21 @@ class MixtureOfExperts(nn.Module):
 def mixtures(model: nn.Module) -> list[MixtureOfExperts]:
     """All mixtures of a model, in their order."""
     return [module for module in model.modules() if isinstance(module, MixtureOfExperts)]
+
+
+def spread(model: Model, mesh: DeviceMesh) -> Model:
+    """Let each process keep an equal share of every expert, for models whose experts do not fit on one device.
+
+    What Fabric asks for: `ModelParallelStrategy(spread, data_parallel_size=processes, tensor_parallel_size=1)`. Every
+    process still takes its own share of the batch; an expert is put together where it computes, and taken apart again.
+    """
+    from torch.distributed.fsdp import fully_shard  # a second of imports that only those need who spread
+
+    devices = mesh["data_parallel"]
+    for layer in mixtures(model):
+        for expert in layer.experts:
+            fully_shard(expert, mesh=devices)
+    return cast(Model, fully_shard(model, mesh=devices))
 
 
 class Size(NamedTuple):

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import ModelParallelStrategy
 from processes import in_two_processes
 from timm.layers import Mlp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import Dataset
 
 from sartutor.errors import DataError, SarTutorError
 from sartutor.learn import loop
-from sartutor.learn.checkpoints import load_tensors
+from sartutor.learn.checkpoints import load_tensors, save_tensors
 from sartutor.learn.moe import (
     Mixture,
     MixtureOfExperts,
@@ -23,6 +26,7 @@ from sartutor.learn.moe import (
     grouped,
     mixtures,
     parameter_counts,
+    spread,
 )
 
 WIDTH = 8
@@ -247,3 +251,51 @@ def test_experts_learn_in_two_processes_what_they_learn_in_one(tmp_path, monkeyp
     in_two_processes("test_learn_moe", "train_together", together)
     for name, tensor in load_tensors(alone)[0].items():
         torch.testing.assert_close(load_tensors(together)[0][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+class Stack(nn.Module):
+    """Two mixtures, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = moe(0), moe(1)
+
+    def forward(self, z: Tensor, s: Tensor) -> Tensor:
+        return self.second(self.first(z, s)[0], s)[0]
+
+
+def five_steps(fabric: Fabric) -> nn.Module:
+    """Steps towards outputs of one; each process sees its share of four images."""
+    model = fabric.setup_module(Stack())
+    optimizer = fabric.setup_optimizers(torch.optim.AdamW(model.parameters(), 1e-2))
+    for step in range(5):
+        z, s = (part.chunk(fabric.world_size)[fabric.global_rank] for part in tokens(4, seed=step))
+        fabric.backward(((model(z, s) - 1) ** 2).mean())
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+def train_spread(out: Path) -> None:
+    """Half of every expert in each of two processes; the whole model is saved with what a process kept of it."""
+    strategy = ModelParallelStrategy(spread, data_parallel_size=2, tensor_parallel_size=1)
+    fabric = Fabric(accelerator="cpu", strategy=strategy, devices=2)
+    fabric.launch()
+    model = five_steps(fabric)
+    experts = [p for layer in mixtures(model) for p in layer.experts.parameters()]
+    kept = sum(p.to_local().numel() for p in experts) / sum(p.numel() for p in experts)
+    whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if fabric.is_global_zero:
+        save_tensors(out, whole, {"kept": kept})
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
+def test_experts_spread_over_two_processes_learn_what_whole_ones_learn(tmp_path):
+    together = tmp_path / "together.safetensors"
+    in_two_processes("test_learn_moe", "train_spread", together)
+    found, about = load_tensors(together)
+    assert about["kept"] == 0.5
+    alone = five_steps(Fabric(accelerator="cpu", devices=1)).state_dict()
+    assert found.keys() == alone.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, alone[name], rtol=1e-4, atol=1e-5)
