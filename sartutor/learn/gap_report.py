@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from sartutor.learn.gap_rows import ENCODERS, MEANINGS, QUESTIONS, TRAINERS
-from sartutor.learn.gap_table import EXPERIMENT, SEARCH, SEARCH_SEED, WHOLE
+from sartutor.learn.gap_rows import (
+    ENCODERS,
+    MEANINGS,
+    QUESTIONS,
+    SEEN,
+    SEEN_MEANINGS,
+    SEEN_QUESTIONS,
+    TRAINERS,
+)
+from sartutor.learn.gap_table import EXPERIMENT, SEARCH, SEARCH_SEED, TOKENS, WHOLE
 from sartutor.learn.record_tables import (
     PLANNED_SEEDS,
     answers,
@@ -36,11 +45,11 @@ def gaps(folder: Path) -> list[str]:
     parts += [f"Seeds so far: {', '.join(map(str, seeds))} of {PLANNED_SEEDS.start} to {PLANNED_SEEDS[-1]}."]
     parts += [
         "### One gap of each kind",
-        _scores(known),
+        _scores(known, ENCODERS),
         "### What was asked of gaps",
         answers(known, QUESTIONS),
     ]
-    return [*parts, *_whole(read_records(folder, WHOLE))]
+    return [*parts, *_whole(read_records(folder, WHOLE)), *_tokens(read_records(folder, TOKENS), known)]
 
 
 def _searched(known: Records) -> list[str]:
@@ -53,10 +62,10 @@ def _searched(known: Records) -> list[str]:
     )
 
 
-def _scores(known: Records) -> str:
+def _scores(known: Records, names: Iterable[str]) -> str:
     columns = COLUMNS | {f"miou_{name}": name for name in FIRST.values()}
     rows = []
-    for name in ENCODERS:
+    for name in names:
         of = of_row(known, name)
         scores = [interval(of, metric) for metric in columns]
         sizes = (
@@ -83,6 +92,15 @@ def _whole(known: Records) -> list[str]:
     return ["### All gaps", ALL, table((*head, *more), rows)]
 
 
+def _tokens(known: Records, others: Records) -> list[str]:
+    """Rows whose experts see more tokens."""
+    if not known:
+        return []
+    meanings = table(("row", "what is frozen"), [[f"`{name}`", SEEN_MEANINGS[name]] for name in SEEN])
+    found = answers([*others, *known], SEEN_QUESTIONS)
+    return ["### Do experts lack tokens?", LACK, meanings, _scores(known, SEEN), found]
+
+
 TEXT = """An encoder is pretrained on simulated chips of 167 domains (regions, radar bands, platforms, polarisations,
 parts of complex images) whose labels are partly wrong, and frozen; then a head of two linear layers learns land cover
 in one domain, and is asked in another (`python -m sartutor.learn.experiments gaps`). No domain that is learned from or
@@ -95,3 +113,6 @@ gaps stand for simulated domains, not for the data sets of arXiv 2603.12008."""
 
 ALL = """The mixture that did best on the sources' own validation chips, beside the dense encoder. Names with * are
 this project's."""
+
+LACK = """Where six experts take turns, each learns from a sixth of the tokens that one layer sees. If that is what
+they lack, more steps must help them more than one layer, and six that see every token must do what one layer does."""

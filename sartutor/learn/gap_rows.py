@@ -87,6 +87,20 @@ MEANINGS = {
 """What each row is, in words."""
 
 
+LONGER = 3
+"""How many times as many steps rows of `SEEN` that end in `_long` take."""
+
+SEEN = {"dense_long": Encoder(), "all_long": _all(), "six_chosen": _all(chosen=6)}
+"""Rows that ask whether experts lack tokens to learn from, of which each sees a sixth in `all`."""
+
+SEEN_MEANINGS = {
+    "dense_long": f"as `dense`, {LONGER} times as many steps of continued pretraining",
+    "all_long": f"as `all`, {LONGER} times as many steps",
+    "six_chosen": "as `all`, all six experts chosen: each sees every token, at six times the computing of these layers",
+}
+"""What each of them is, in words."""
+
+
 def _asked(text: str, a: str, b: str, metric: str = "miou") -> Question:
     return Question(text, a, b, metric)
 
@@ -117,6 +131,15 @@ QUESTIONS = (
 )
 """Comparisons of the table; more is better in every metric."""
 
+SEEN_QUESTIONS = (
+    _asked("Do more steps help six experts?", "all_long", "all"),
+    _asked("Do they help one layer?", "dense_long", "dense"),
+    _asked("Are experts better than one layer after more steps?", "all_long", "dense_long"),
+    _asked("Are six experts that see every token better than one that is chosen?", "six_chosen", "all"),
+    _asked("Are they better than one layer?", "six_chosen", "dense"),
+)
+"""Comparisons with rows of `SEEN`."""
+
 TRAINERS = ("dense", "moe", "descriptors", "balance", "all")
 """Rows whose learning rate of continued pretraining is searched."""
 
@@ -125,4 +148,4 @@ def trainer(name: str) -> str:
     """The row whose learning rate another one takes over."""
     if name in TRAINERS:
         return name
-    return "all" if ENCODERS[name].mixture else "dense"
+    return "all" if (ENCODERS | SEEN)[name].mixture else "dense"

@@ -1,5 +1,7 @@
 """The tables of the benchmark `gaps`: a search of learning rates, every row on one gap of each kind, two on all gaps.
 
+A last one asks whether experts lack tokens to learn from.
+
 Learning rates of continued pretraining are searched on validation chips of the sources, at a seed of its own, in runs
 of a third of the length; rows that differ from `all` or `dense` in one choice take over the rate of these.
 """
@@ -15,12 +17,13 @@ import numpy as np
 
 from sartutor.errors import DataError
 from sartutor.learn.gap_cells import Row, run_cell, validation_score
-from sartutor.learn.gap_rows import ENCODERS, TRAINERS, trainer
+from sartutor.learn.gap_rows import ENCODERS, LONGER, SEEN, TRAINERS, trainer
 from sartutor.learn.runner import Records, Table
 from sartutor.presets import GapSizes
 from sartutor.sim.gaps import FIRST, GAPS
 
 EXPERIMENT, WHOLE, SEARCH, DATA = "gaps", "gaps_all", "gaps_search", "gaps"
+TOKENS = "gaps_tokens"
 
 SEARCH_SEED, SEARCH_SHARE = 0, 0.34
 """Seed of the search, on which no rows are compared, and its share of the steps."""
@@ -59,6 +62,15 @@ def whole_table(sizes: GapSizes, rates: Rates, best: str, seeds: Sequence[int]) 
     return Table(WHOLE, DATA, rows, seeds)
 
 
+def tokens_table(sizes: GapSizes, rates: Rates, seeds: Sequence[int]) -> Table[Row]:
+    """Rows whose experts see more tokens, and a dense one to compare, on the first gap of each kind."""
+    continued = sizes.continued
+    long = replace(sizes, continued=replace(continued, steps=LONGER * continued.steps))
+    gaps = tuple(FIRST.values())
+    rows = {name: row(name, long if name.endswith("_long") else sizes, rates, gaps) for name in SEEN}
+    return Table(TOKENS, DATA, rows, seeds)
+
+
 def best_mixture(records: Records) -> str:
     """The mixture with the best mean score on validation chips of the sources; targets play no part.
 
@@ -74,21 +86,27 @@ def best_mixture(records: Records) -> str:
 def row(name: str, sizes: GapSizes, rates: Rates, gaps: tuple[str, ...]) -> Row:
     """A row with its rate; where none is known it is that of the preset."""
     rate = rates.get(trainer(name), sizes.continued.learning_rate)
-    return Row(ENCODERS[name], replace(sizes, continued=replace(sizes.continued, learning_rate=rate)), gaps)
+    return Row(
+        (ENCODERS | SEEN)[name], replace(sizes, continued=replace(sizes.continued, learning_rate=rate)), gaps
+    )
 
 
 def fill(
     sizes: GapSizes, seeds: Sequence[int], records: Path, work: Path, device: str
 ) -> list[dict[str, Any]]:
-    """Fill the search, the table and that of all gaps; returns the records of the table."""
+    """Fill the search, the table, that of all gaps and that of tokens; returns the records of the table."""
     work.mkdir(parents=True, exist_ok=True)
     search = search_table(sizes)
     rates = chosen_rates(
         search.run(lambda row, seed: validation_score(row, seed, work, device), records), sizes
     )
-    known = main_table(sizes, rates, seeds).run(lambda row, seed: run_cell(row, seed, work, device), records)
-    whole = whole_table(sizes, rates, best_mixture(known), seeds)
-    whole.run(lambda row, seed: run_cell(row, seed, work, device), records)
+
+    def cell(row: Row, seed: int) -> dict[str, Any]:
+        return run_cell(row, seed, work, device)
+
+    known = main_table(sizes, rates, seeds).run(cell, records)
+    whole_table(sizes, rates, best_mixture(known), seeds).run(cell, records)
+    tokens_table(sizes, rates, seeds).run(cell, records)
     return known
 
 

@@ -10,7 +10,18 @@ from torch.utils.data import DataLoader
 from sartutor.learn import gap_cells
 from sartutor.learn.domains import DomainChips
 from sartutor.learn.gap_cells import Embedded, Row, run_cell
-from sartutor.learn.gap_rows import ENCODERS, MEANINGS, QUESTIONS, TRAINERS, trainer
+from sartutor.learn.gap_report import gaps
+from sartutor.learn.gap_rows import (
+    ENCODERS,
+    LONGER,
+    MEANINGS,
+    QUESTIONS,
+    SEEN,
+    SEEN_MEANINGS,
+    SEEN_QUESTIONS,
+    TRAINERS,
+    trainer,
+)
 from sartutor.learn.gap_table import (
     SEARCH,
     SEARCH_SEED,
@@ -19,6 +30,7 @@ from sartutor.learn.gap_table import (
     fill,
     main_table,
     search_table,
+    tokens_table,
     whole_table,
 )
 from sartutor.learn.generalisation import (
@@ -157,9 +169,12 @@ def test_no_two_roles_and_seeds_have_scenes_in_common():
 
 def test_every_row_has_a_meaning_and_every_question_two_rows():
     assert set(MEANINGS) == set(ENCODERS)
+    assert set(SEEN_MEANINGS) == set(SEEN)
     for question in QUESTIONS:
         assert {question.a, question.b} <= set(ENCODERS)
-    assert {trainer(name) for name in ENCODERS} <= set(TRAINERS)
+    for question in SEEN_QUESTIONS:
+        assert {question.a, question.b} <= set(ENCODERS | SEEN)
+    assert {trainer(name) for name in ENCODERS | SEEN} <= set(TRAINERS)
 
 
 def test_tables_ask_one_gap_of_each_kind_of_all_and_all_gaps_of_two():
@@ -171,6 +186,17 @@ def test_tables_ask_one_gap_of_each_kind_of_all_and_all_gaps_of_two():
     assert {row.gaps for row in whole_table(SIZES, rates, "all", (1,)).configurations.values()} == {
         tuple(GAPS)
     }
+
+
+def test_long_rows_take_more_steps_and_differ_in_nothing_else():
+    rates = dict.fromkeys(TRAINERS, 0.001)
+    short = main_table(SIZES, rates, (1,)).configurations
+    rows = tokens_table(SIZES, rates, (1,)).configurations
+    for name in ("dense", "all"):
+        long = replace(short[name].sizes.continued, steps=LONGER * short[name].sizes.continued.steps)
+        assert rows[f"{name}_long"] == replace(short[name], sizes=replace(short[name].sizes, continued=long))
+    assert rows["six_chosen"].sizes == short["all"].sizes
+    assert rows["six_chosen"].encoder.mixture.chosen == 6
 
 
 def test_the_search_is_shorter_and_the_best_rate_is_that_of_validation():
@@ -203,6 +229,9 @@ def test_filling_goes_through_search_table_and_all_gaps(monkeypatch, tmp_path):
     whole = read_records(tmp_path / "records", "gaps_all")
     assert all("miou_S2N" in record["values"] for record in whole)
     assert len(whole) == 2
+    tokens = read_records(tmp_path / "records", "gaps_tokens")
+    assert {record["configuration"] for record in tokens} == set(SEEN)
+    assert "Do experts lack tokens?" in "".join(gaps(tmp_path / "records"))
 
 
 def test_every_recorded_cell_of_the_search_is_one_of_the_table_as_it_is_now():
