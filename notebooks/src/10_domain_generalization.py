@@ -33,6 +33,7 @@ from sartutor.lab import data, experts, plots
 from sartutor.lab.checks import check
 from sartutor.lab.downstream import name_classes, show_labels
 from sartutor.learn.domains import scene_descriptors
+from sartutor.learn.gap_rows import QUESTIONS, SEEN_QUESTIONS
 from sartutor.learn.generalisation import KeptMaps, confusions, continue_pretraining, encoded_maps, train_head
 from sartutor.learn.generalists import load_generalist
 from sartutor.learn.loop import Watch
@@ -366,13 +367,21 @@ experts.draw_gap_scores(known)
 # Rows that are better in their own domain need not be better across a gap. The differences, seed by seed, with their 95 % intervals; *undecided* means that the design cannot tell, which is not "no effect", and a single seed decides nothing.
 
 # %%
-for line in experts.gap_answers(known):
+for line in experts.gap_answers(known, QUESTIONS):
     print(line)
 
 # %% [markdown]
 # For comparison, what the publication reports (mean mIoU over its single gaps, in percent): no experts 59.4, experts 61.1, with descriptors 61.6, with balance loss 62.2, with both 62.4; three experts instead of six 60.9, two chosen instead of one 61.7.
 # Their steps are one or two points. Look at the intervals above before you look for that order here.
 #
+# Where one expert of six does no better than one layer, what does it lack? One suspect: six experts that take turns learn from a sixth of the tokens each, and the runs here are short (the publication's are 18 epochs of 200,000 images). If that is
+# it, three times as many steps help experts more than they help one layer, and six experts that *all* compute, so that each sees every token, do what one layer does. Both were run:
+
+# %%
+for line in experts.gap_answers([*known, *experts.known_tokens()], SEEN_QUESTIONS):
+    print(line)
+
+# %% [markdown]
 # **With your own data** a folder is a domain. Folders whose `dataset.yaml` name the same classes make a gap; this command trains a head on the first and asks it on the others:
 #
 # ```

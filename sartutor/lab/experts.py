@@ -20,12 +20,12 @@ from sartutor.lab import plots
 from sartutor.lab.downstream import name_classes, show_labels
 from sartutor.lab.explorers import choice, explorer, slider
 from sartutor.learn.domains import DomainChips, decibels, digital_numbers
-from sartutor.learn.gap_rows import ENCODERS, QUESTIONS
-from sartutor.learn.gap_table import EXPERIMENT
+from sartutor.learn.gap_rows import ENCODERS
+from sartutor.learn.gap_table import EXPERIMENT, TOKENS
 from sartutor.learn.generalisation import Segmenter
 from sartutor.learn.generalists import Generalist
 from sartutor.learn.moe import mixtures
-from sartutor.learn.record_tables import difference, verdict
+from sartutor.learn.record_tables import Question, difference, verdict
 from sartutor.learn.records import recorded
 from sartutor.learn.runner import Records, of_row
 from sartutor.sar.descriptors import descriptors, log_scaled
@@ -247,6 +247,11 @@ def known_gaps() -> list[dict[str, Any]]:
     return recorded(EXPERIMENT)
 
 
+def known_tokens() -> list[dict[str, Any]]:
+    """The records of rows whose experts see more tokens."""
+    return recorded(TOKENS)
+
+
 def draw_gap_scores(known: Records) -> Figure:
     """Mean mIoU over seeds of every row that has records, gap by gap."""
     names = [name for name in ENCODERS if of_row(known, name)]
@@ -265,9 +270,9 @@ def draw_gap_scores(known: Records) -> Figure:
     return figure
 
 
-def gap_answers(known: Records) -> list[str]:
-    """Every question of the benchmark with its difference and verdict, a line each."""
-    found = [(question, difference(known, question.a, question.b, question.metric)) for question in QUESTIONS]
+def gap_answers(known: Records, questions: Sequence[Question]) -> list[str]:
+    """Every question with its difference and verdict, a line each."""
+    found = [(question, difference(known, question.a, question.b, question.metric)) for question in questions]
     return [f"{q.text:56} {q.a} less {q.b}: {verdict(each)}" for q, each in found]
 
 
