@@ -128,12 +128,13 @@ class Groups(NamedTuple):
 
 def grouped(probability: Tensor, expert: Tensor, experts: int, capacity: float | None) -> Groups:
     """Group choices (choices,) by expert; a full expert takes those with the largest `probability` (choices,)."""
-    numbers = torch.arange(len(expert), device=expert.device)
-    order = numbers if capacity is None else probability.argsort(descending=True)
-    order = order[expert[order].argsort(stable=True)]
-    place = torch.empty_like(order).scatter(0, order, numbers)
+    if capacity is None:
+        order, limit = expert.argsort(stable=True), len(expert)
+    else:
+        order, limit = probability.argsort(descending=True), math.ceil(capacity * len(expert) / experts)
+        order = order[expert[order].argsort(stable=True)]
+    place = torch.empty_like(order).scatter(0, order, torch.arange(len(expert), device=expert.device))
     counts = torch.bincount(expert, minlength=experts)
-    limit = len(expert) if capacity is None else math.ceil(capacity * len(expert) / experts)
     dropped = place - (counts.cumsum(0) - counts)[expert] >= limit
     size = counts.tolist()
     return Groups(order, place, dropped, size, [min(count, limit) for count in size])
@@ -201,8 +202,9 @@ class MixtureOfExperts(nn.Module):
             raise SarTutorError(
                 f"{self.mixture.experts} experts share only {count} tokens; take larger images or fewer experts."
             )
-        told = descriptors[:, None, self._told].expand(-1, tokens.shape[1], -1)
-        liking = self.router(torch.cat([tokens, told.to(tokens)], 2))
+        of_token, of_image = self.router.weight.split((tokens.shape[2], len(self._told)), 1)
+        told = functional.linear(descriptors[:, None, self._told].to(tokens), of_image, self.router.bias)
+        liking = functional.linear(tokens, of_token) + told
         return liking.softmax(2, dtype=torch.promote_types(liking.dtype, torch.float32))
 
     def _computed(self, tokens: Tensor, weight: Tensor, groups: Groups) -> Tensor:
@@ -210,12 +212,16 @@ class MixtureOfExperts(nn.Module):
         chosen = weight.shape[1]
         rows = tokens.repeat_interleave(chosen, 0) if chosen > 1 else tokens
         parts = Permuted.apply(rows, groups.order, groups.place).split(groups.size)
-        said = [
-            functional.pad(expert(part[:count]), (0, 0, 0, len(part) - count))
-            for expert, part, count in zip(self.experts, parts, groups.taken, strict=True)
-        ]
+        said = [_said(*each) for each in zip(self.experts, parts, groups.taken, strict=True)]
         each = Permuted.apply(torch.cat(said), groups.place, groups.order) * weight.view(-1, 1)
-        return each.unflatten(0, (-1, chosen)).sum(1)
+        return each.unflatten(0, (-1, chosen)).sum(1) if chosen > 1 else each
+
+
+def _said(expert: nn.Module, tokens: Tensor, taken: int) -> Tensor:
+    """What an expert makes of the first tokens (tokens, D), as many as are taken; zeros of the others."""
+    if taken == len(tokens):
+        return expert(tokens)
+    return functional.pad(expert(tokens[:taken]), (0, 0, 0, len(tokens) - taken))
 
 
 def mixtures(model: nn.Module) -> list[MixtureOfExperts]:
