@@ -33,7 +33,6 @@ from sartutor.lab import data, experts, plots
 from sartutor.lab.checks import check
 from sartutor.lab.downstream import name_classes, show_labels
 from sartutor.learn.domains import scene_descriptors
-from sartutor.learn.gap_rows import QUESTIONS, SEEN_QUESTIONS
 from sartutor.learn.generalisation import KeptMaps, confusions, continue_pretraining, encoded_maps, train_head
 from sartutor.learn.generalists import load_generalist
 from sartutor.learn.loop import Watch
@@ -367,6 +366,8 @@ experts.draw_gap_scores(known)
 # Rows that are better in their own domain need not be better across a gap. The differences, seed by seed, with their 95 % intervals; *undecided* means that the design cannot tell, which is not "no effect", and a single seed decides nothing.
 
 # %%
+from sartutor.learn.gap_rows import QUESTIONS, SEEN_QUESTIONS
+
 for line in experts.gap_answers(known, QUESTIONS):
     print(line)
 

@@ -4,7 +4,7 @@ A channel is another polarisation in each domain, so that all channels share one
 polarisation fills all three, as in arXiv 2603.12008. One part of a complex image is squared like power. Descriptors are
 those of X' = log(1 + |X|), X being digital numbers of amplitude with the calibration factor of JAXA's products, 0 dB at
 `DIGITAL_DB`: log(1 + |X|) is nearly the identity on calibrated power, and decibels, but for scale and zero, on digital
-numbers (assumed; the paper does not say what X is).
+numbers (assumed; no statement of what X is was found).
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Mapper(NamedTuple):
 def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, Any]:
     """Scores of a row at a seed: `miou_<gap>`, `val_<gap>` on its source, their means `miou` and `val_score`.
 
-    With experts, `largest_share` is the share of tokens that goes to the busiest expert of a block (mean over blocks)
+    With experts, `largest_share` is the share of choices that the busiest expert of a block gets (mean over blocks)
     and `balance_loss` that of `sartutor.learn.moe`. Data and trained models are kept in `work`; it may be deleted.
     """
     setting, began = Setting(row.sizes, seed, work, device), cpu_seconds()

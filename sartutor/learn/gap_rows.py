@@ -7,6 +7,7 @@ from typing import Literal
 
 from sartutor.learn.moe import Mixture
 from sartutor.learn.record_tables import Question
+from sartutor.learn.runner import Records
 
 AGREEMENT, WEAKER = 0.7588, 0.632
 """Shares of right labels in pretraining: the mean of arXiv 2603.12008, and its OpenEarthMap-SAR part."""
@@ -61,7 +62,7 @@ ENCODERS = {
 """Rows of the table by name."""
 
 MEANINGS = {
-    "plain": "the same transformer from random weights, trained whole on the source",
+    "plain": "nothing: the same transformer from random weights, trained whole on the source, as long as heads are",
     "masked": "masked pretraining (SimMIM) on chips of many domains, without labels",
     "simmim_hh": "the embedded encoder of that name, on the first channel",
     "mixmae_s1": "the embedded encoder of that name, on the first two channels",
@@ -106,9 +107,9 @@ def _asked(text: str, a: str, b: str, metric: str = "miou") -> Question:
 
 
 QUESTIONS = (
-    _asked("Does pretraining on many domains help?", "dense", "plain"),
+    _asked("Is pretraining on many domains better than a short training on the source?", "dense", "plain"),
     _asked("Does it help more than masked pretraining alone?", "dense", "masked"),
-    _asked("Does masked pretraining help?", "masked", "plain"),
+    _asked("Is masked pretraining alone better than that?", "masked", "plain"),
     _asked("Are experts better than one layer?", "moe", "dense"),
     _asked("Is the whole better than one layer?", "all", "dense"),
     _asked("Does the balance loss help?", "balance", "moe"),
@@ -121,9 +122,9 @@ QUESTIONS = (
     _asked("Are twelve better than six?", "twelve", "all"),
     _asked("Is one chosen better than two?", "all", "two_chosen"),
     _asked("Is one chosen better than three?", "all", "three_chosen"),
-    _asked("Does entropy alone do for another polarisation?", "entropy", "balance", "miou_VV2F"),
-    _asked("Does ENL alone do for complex values?", "enl", "balance", "miou_C(r)2R"),
-    _asked("Does roughness alone do for another region?", "roughness", "balance", "miou_N2S"),
+    _asked("Is entropy alone better than all three for another polarisation?", "entropy", "all", "miou_VV2F"),
+    _asked("Is ENL alone better than all three for complex values?", "enl", "all", "miou_C(r)2R"),
+    _asked("Is roughness alone better than all three for another region?", "roughness", "all", "miou_N2S"),
     _asked("Do wrong labels cost?", "true_labels", "all"),
     _asked("Do more wrong labels cost more?", "all", "weaker"),
     _asked("Do wrong labels cost a dense encoder?", "dense_true_labels", "dense"),
@@ -134,14 +135,31 @@ QUESTIONS = (
 SEEN_QUESTIONS = (
     _asked("Do more steps help six experts?", "all_long", "all"),
     _asked("Do they help one layer?", "dense_long", "dense"),
+    _asked("Do they help six experts more than one layer?", "all_gain", "dense_gain"),
     _asked("Are experts better than one layer after more steps?", "all_long", "dense_long"),
     _asked("Are six experts that see every token better than one that is chosen?", "six_chosen", "all"),
     _asked("Are they better than one layer?", "six_chosen", "dense"),
 )
-"""Comparisons with rows of `SEEN`."""
+"""Comparisons with rows of `SEEN`, and with what `with_gains` makes of them."""
 
 TRAINERS = ("dense", "moe", "descriptors", "balance", "all")
 """Rows whose learning rate of continued pretraining is searched."""
+
+
+def with_gains(records: Records) -> Records:
+    """The records, and as rows `all_gain` and `dense_gain` what more steps add to `all` and `dense` at each seed."""
+    scores = {(r["configuration"], r["seed"]): r["values"]["miou"] for r in records}
+    gains = [
+        {
+            "configuration": f"{name}_gain",
+            "seed": seed,
+            "values": {"miou": scores[long, seed] - scores[name, seed]},
+        }
+        for name in ("all", "dense")
+        for long, seed in scores
+        if long == f"{name}_long" and (name, seed) in scores
+    ]
+    return [*records, *gains]
 
 
 def trainer(name: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from sartutor.errors import DataError
 from sartutor.learn.gap_cells import Row, run_cell, validation_score
-from sartutor.learn.gap_rows import ENCODERS, LONGER, SEEN, TRAINERS, trainer
+from sartutor.learn.gap_rows import AGREEMENT, ENCODERS, LONGER, SEEN, TRAINERS, Encoder, trainer
 from sartutor.learn.runner import Records, Table
 from sartutor.presets import GapSizes
 from sartutor.sim.gaps import FIRST, GAPS
@@ -74,13 +74,19 @@ def tokens_table(sizes: GapSizes, rates: Rates, seeds: Sequence[int]) -> Table[R
 def best_mixture(records: Records) -> str:
     """The mixture with the best mean score on validation chips of the sources; targets play no part.
 
-    DataError where none has a record.
+    Only those that compute and are told as much as `dense`: one expert chosen, as many labels right. DataError where
+    none has a record.
     """
-    names = [name for name, encoder in ENCODERS.items() if encoder.mixture]
+    names = [name for name, encoder in ENCODERS.items() if _is_rival(encoder)]
     scores = {name: _validated(records, name) for name in names}
     if not (known := {name: found for name, found in scores.items() if found}):
         raise DataError("the table `gaps` has no mixture of experts yet; fill it first.")
     return max(known, key=lambda name: float(np.mean(known[name])))
+
+
+def _is_rival(encoder: Encoder) -> bool:
+    """Whether an encoder is a mixture of the computing and the labels of `dense`."""
+    return encoder.mixture is not None and encoder.mixture.chosen == 1 and encoder.agreement == AGREEMENT
 
 
 def row(name: str, sizes: GapSizes, rates: Rates, gaps: tuple[str, ...]) -> Row:

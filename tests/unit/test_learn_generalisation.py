@@ -21,6 +21,7 @@ from sartutor.learn.gap_rows import (
     SEEN_QUESTIONS,
     TRAINERS,
     trainer,
+    with_gains,
 )
 from sartutor.learn.gap_table import (
     SEARCH,
@@ -173,7 +174,7 @@ def test_every_row_has_a_meaning_and_every_question_two_rows():
     for question in QUESTIONS:
         assert {question.a, question.b} <= set(ENCODERS)
     for question in SEEN_QUESTIONS:
-        assert {question.a, question.b} <= set(ENCODERS | SEEN)
+        assert {question.a, question.b} <= {*ENCODERS, *SEEN, "all_gain", "dense_gain"}
     assert {trainer(name) for name in ENCODERS | SEEN} <= set(TRAINERS)
 
 
@@ -215,6 +216,25 @@ def test_the_best_mixture_is_chosen_without_targets():
         {"configuration": "dense", "values": {"val_score": 0.9, "miou": 0.9}},
     ]
     assert best_mixture(records) == "moe"
+    more = [{"configuration": name, "values": {"val_score": 0.8}} for name in ("two_chosen", "true_labels")]
+    assert best_mixture(records + more) == "moe"  # these compute more than `dense`, or are told more
+
+
+def test_what_more_steps_add_is_taken_seed_by_seed():
+    scores = {
+        ("all", 1): 0.2,
+        ("all_long", 1): 0.5,
+        ("dense", 1): 0.3,
+        ("dense_long", 2): 0.4,
+        ("dense", 2): 0.3,
+    }
+    records = [
+        {"configuration": name, "seed": seed, "values": {"miou": score}}
+        for (name, seed), score in scores.items()
+    ]
+    found = with_gains(records)[len(records) :]
+    assert [(each["configuration"], each["seed"]) for each in found] == [("all_gain", 1), ("dense_gain", 2)]
+    assert [each["values"]["miou"] for each in found] == pytest.approx([0.3, 0.1])
 
 
 def test_filling_goes_through_search_table_and_all_gaps(monkeypatch, tmp_path):
