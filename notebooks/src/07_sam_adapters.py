@@ -54,7 +54,7 @@ from sartutor.sar import boxes
 # - **DEM**, height in metres: debris lies where avalanches end, and lakes are flat.
 #
 # Each is brought to [0, 1] by a fixed range: −23 to −3 dB, and 0 to 4000 m. Fixed, so that the same snow has the same number in every image. The rest of
-# what is known, VH and slope, is for a second encoder ([1] adds it in a second phase).
+# what is known, VH and slope, is for a second encoder. [1] trains in three **phases**: (1) adapters of the first encoder and the mask decoder, this notebook; (2) a second encoder for the other bands, [08](08_sam_second_encoder.ipynb); (3) a gate that weighs both, [09](09_sam_fusion.ipynb).
 
 # %%
 numbers = {}
@@ -105,8 +105,8 @@ plots.legend(pictures[-1])
 # $$\underbrace{E(x)}_{\text{image encoder, once per image}}\qquad \underbrace{P(b)}_{\text{prompt encoder}}\qquad
 # \hat y = \sigma\bigl(\underbrace{D(E(x), P(b))}_{\text{mask decoder, once per box}}\bigr)$$
 #
-# The official one (*ViT-B*) takes images of 1024 px. Ours, `sam_tiny_base`, has the same parts from the same classes at 256 px, so that it fits a laptop, and an extra that 11 explains: a
-# shallow stem of convolutions for small objects. One thing matters for all that follows. **The official model learned from a billion masks on photographs. Ours
+# The official one (*ViT-B*) takes images of 1024 px. Ours, `sam_tiny_base`, has the same parts from the same classes at 256 px, so that it fits a laptop, and two extras: a **stem**, a few convolutions beside the encoder that keep small objects
+# sharp (its output, at full, half and quarter resolution, goes straight to the decoder), and a first guess in the box, which [11](11_interactive_segmentation.ipynb) explains. One thing matters for all that follows. **The official model learned from a billion masks on photographs. Ours
 # learned from drawn shapes under speckle.** What it brings along is less, so the paper's claim that a model of photographs helps on radar is *not* tested here; only `vit_b` can do that.
 
 # %%
@@ -206,7 +206,7 @@ for axes, values, name in zip(pictures[1:], near, ("upper left", "lower right"),
 # ### The decoder: a mask is a weighted sum of pictures
 #
 # The decoder holds a few tokens of its own, one of which is the **mask token**. Mask token and corner tokens look at the image tokens and the other way round, twice. Then two things are left: **feature pictures** $f_1 \dots f_{16}$ at full
-# resolution, made from the image tokens, and 16 **weights** $m_k$, made from the mask token. The mask is their sum,
+# resolution, made from the image tokens (in our small model from its stem and the first guess as well), and 16 **weights** $m_k$, made from the mask token. The mask is their sum,
 #
 # $$\hat y = \sigma\Bigl(\textstyle\sum_k m_k f_k\Bigr).$$
 #
@@ -236,11 +236,11 @@ for axes in pictures:
 print(f"the model's own guess of its IoU: {quality[0, 0]:.2f}")
 
 # %% [markdown]
-# So a box steers by 16 numbers which pictures are added up. That is why the image need not be looked at again for the next box.
+# So a box steers twice: it changes the pictures a little, for image tokens have looked at its corners, and it chooses the 16 numbers by which they are added up. Both happen in the decoder. That is why the encoder need not look at the image again for the next box.
 #
 # ## 3 · One pass for many boxes
 #
-# An image may hold ten pieces of debris. Encode it ten times, or once? Once: ten boxes share one embedding, in use and in training alike. Timed here and now, on your machine. The dashed line is what it would cost to start anew for every box.
+# An image may hold ten pieces of debris. Encode it ten times, or once? Once: ten boxes share one embedding, as in the training of [1]. (Our small model encodes the surroundings of a box, see section 6; there, boxes with the same surroundings share.) Timed here and now, on your machine. The dashed line is what it would cost to start anew for every box.
 
 
 # %%
@@ -653,11 +653,12 @@ for name in ("fill_box", "otsu_box", "base", "phase1"):
         print(f"{adapting.ROWS[name]:36}" + "".join(f"{mean:8.3f}" for mean in means.values()))
 
 # %% [markdown]
-# And one model is one draw. The experiment *avalanche_small* trains each row anew for several seeds, with the same boxes for all; where its records are at hand, here are those that concern phase 1. `docs/RESULTS.md` has the whole table with intervals, U-Net and SegFormer among them.
+# And one model is one draw. The experiment *avalanche_small* trains each row anew for several seeds, with the same boxes for all; where its records are at hand, here are those that concern phase 1; *image* is the IoU of whole images under *jitter*, nothing cut. `docs/RESULTS.md` has the whole table with intervals, U-Net and SegFormer among them.
 
 # %%
 records = recorded("avalanche_small")
 print(f"{'':36}" + "".join(f"{name:>8}" for name in [*columns, "seeds"]) if records else "not run yet")
+columns |= {"image": "images_iou_jitter"}
 for name, words in adapting.ROWS.items():
     means = {title: adapting.recorded_mean(records, name, value) for title, value in columns.items()}
     if means["box"] is not None:
@@ -666,7 +667,7 @@ for name, words in adapting.ROWS.items():
         print(f"{words:36}{cells}{sum(r['configuration'] == name for r in records):>8}")
 
 # %% [markdown]
-# Where both rows are there, compare *phase 1* with *as phase 1, trained on tight boxes* in the columns *jitter* and *full*: that difference is what loose boxes in training buy. LoRA has a row of its own.
+# Where both rows are there, compare *phase 1* with *as phase 1, trained on tight boxes* in the column *image*: that difference is what loose boxes in training buy (mind that rows may have different seeds). The columns *jitter* and *full* cannot tell: IoU of objects is cut to the tight box, so that a model which simply fills its box loses nothing there; see the row *fill the box*. LoRA has a row of its own.
 #
 # ## 10 · Pull at the box
 #
@@ -799,7 +800,7 @@ check(
 # %% [markdown]
 # ## Summary
 #
-# SAM is an encoder that looks once, a prompt encoder of a few lines, and a decoder that adds up pictures with weights. An adapter is a bottleneck beside frozen layers that starts as nothing. Loose boxes in training make loose boxes bearable in use. Dice cares for small objects and is blind to empty boxes. And a score means something beside *fill the box* and
+# SAM is an encoder that looks once, a prompt encoder of a few lines, and a decoder that adds up pictures with weights. An adapter is a bottleneck beside frozen layers that starts as nothing. Loose boxes in training are there to make loose boxes bearable in use, and only a score that counts what is marked beside the object can show it. Dice cares for small objects and is blind to empty boxes. And a score means something beside *fill the box* and
 # *Otsu in the box*.
 
 # %%

@@ -11,7 +11,7 @@
 # whether two encoders say the same, as a number and as a map; when the second polarisation is the better one, and how much there is to gain by fusion.
 #
 # **What you need.** About 40 minutes, 5 of them computing. [03](03_sentinel1_preparation.ipynb) explains VV, VH and prompts. An **adapter** is a pair of small layers
-# beside frozen ones, and the only thing of an encoder that is trained; [07](07_sam_adapters.ipynb) builds it. A path as `DATA` takes your own folder (section 10).
+# beside frozen ones, and, but for a small stem in our model (section 2), the only thing of an encoder that is trained; [07](07_sam_adapters.ipynb) builds it. A path as `DATA` takes your own folder (section 10).
 
 # %%
 PRESET = "laptop"  # smoke | laptop | paper
@@ -130,7 +130,7 @@ print(f"widened: {wide.numel() / 1e3:.0f} thousand weights instead of {embed.wei
 
 # %% [markdown]
 # Real VV and VH are not the same twice. Then each token is the *average* of what VV and VH would have given, everywhere, until training finds something better, and all that comes after has seen only tokens of one kind of image. The other
-# way out mixes six bands into three by a formula, as the single encoder of [1] does; then the formula has to decide, before anything was learned, what matters where. (The benchmark has both, for comparison; `docs/RESULTS.md` says how they do.)
+# way out mixes bands into three by a formula, as the single encoder of [1] does (VV and VH of both dates into two, the third is height; slope is left out); then the formula has to decide, before anything was learned, what matters where. (The benchmark has both, for comparison; `docs/RESULTS.md` says how they do.)
 #
 # Or take a second encoder, and decide later, place by place, which one to believe. A whole one would double
 # the model. A second set of **adapters** does not: both encoders are the same frozen trunk $E$, with adapters $\theta_1$ or $\theta_2$ in its blocks,
@@ -162,7 +162,7 @@ for name, size in SAM_SIZES.items():
 # %% [markdown]
 # (The small model has a **stem** of convolutions beside the trunk, so that small objects keep sharp edges. Each encoder has its own. The official ViT-B has none.)
 #
-# One trunk, two encoders. All that differs is which adapters are handed in. This is the package's `encode_branch`:
+# One trunk, two encoders. For the tokens, all that differs is which adapters are handed in. This is that part of the package's `encode_branch`:
 
 # %%
 batch = aligning.windows_of(known, objects, sizes.windows)  # what the model sees when asked about an object
@@ -184,12 +184,12 @@ print(f"{tuple(images.shape)} -> tokens {tuple(tokens.shape)}: windows x channel
 # ## 3 · A decoder that does not understand
 #
 # Now the problem. In phase 1 the **mask decoder** learned to read the first encoder. What does it make of another one that it has never heard of? We ask about each
-# unseen object with a loose box, and score by **IoU**: overlap over union, 1 is perfect. Five answers:
+# unseen object with a loose box, and score by **IoU**: overlap over union, 1 is perfect, counted within the object's own tight box (which flatters *fill the box*: what it marks outside does not count). Five answers:
 #
 # - the first encoder on its own bands: what we have,
 # - the *untrained* second encoder on its bands: the trunk with new adapters, which do nothing yet,
 # - the first encoder's *own adapters* on the second bands: no training at all, only other pixels,
-# - *fill the box* and *Otsu's threshold* of the change in the box: no network.
+# - *fill the box* and *Otsu's threshold* of the change of the second encoder's band, VH, in the box: no network (in 07 and 09 it is that of VV).
 
 # %%
 start = aligning.start_of_alignment(known.model)  # phase 1 as it was learned, phase 2 not begun
@@ -218,7 +218,7 @@ aligning.show_answers(plots.panels(3), known, largest, dict(list(answers.items()
 # Compare *untrained* with *fill the box*: an encoder below it is worth less than the box alone. Then compare it
 # with *first adapters*. VV and VH are both radar, so adapters that learned on one do not start from zero on the other: that is the free alternative which phase 2 has to beat, and a fair report shows it.
 #
-# Which part is not understood? The small model hands on **tokens**, and **details** of its stem. We mix them: tokens of one encoder, details of the other, and let the decoder answer. *No tokens* puts zeros in their place.
+# Which part is not understood? The small model hands on **tokens**, and **details** of its stem. With the details goes the image itself, from which the decoder makes its first guess in the box. We mix: tokens of one encoder, details and image of the other, and let the decoder answer. *No tokens* puts zeros in their place.
 
 # %%
 from sartutor.learn.losses import mask_iou
@@ -244,7 +244,7 @@ with torch.no_grad():
         print(f"{name:24} mean IoU {values.mean():.3f} on {len(values)} windows")
 
 # %% [markdown]
-# A row that stays near the first says: this part may be wrong, the decoder hardly reads it here. A row that falls says: this is what it reads, and what has to be aligned. In ViT-B there are no details, all goes through the tokens; in the small model look which
+# A row that stays near the first says: this part may be wrong, the decoder hardly reads it here. A row that falls says: this is what it reads, and what has to be aligned (but for the image, which stays what it is). In ViT-B there are no details, all goes through the tokens; in the small model look which
 # of the two it is, and remember it in section 8.
 #
 # ## 4 · The idea: train through the frozen decoder
@@ -254,11 +254,11 @@ with torch.no_grad():
 #
 # $$\min_{\theta_2}\ \mathrm{Dice}\big(D_1(E_{\theta_2}(x_2),\, \text{box}),\ y\big).$$
 #
-# There is only one way for the loss to fall: $E_{\theta_2}$ must say what $D_1$ understands. That is **alignment**.
+# Here $D_1$ is the decoder of phase 1, $x_2$ are the bands of the second encoder, and $y$ is the labelled debris in the box. There is only one way for the loss to fall: $E_{\theta_2}$ must say what $D_1$ understands. That is **alignment**.
 #
-# *Frozen* does not mean *cut off*. By the chain rule the adapters' gradient passes **through** the decoder,
+# *Frozen* does not mean *cut off*. With the embedding $e = E_{\theta_2}(x_2)$, the mask $m = D_1(e, \text{box})$ and the loss $L$, by the chain rule the adapters' gradient passes **through** the decoder,
 #
-# $$\frac{\partial L}{\partial \theta_2} = \frac{\partial L}{\partial m}\ \underbrace{\frac{\partial D_1}{\partial e}}_{\text{frozen, not zero}}\ \frac{\partial e}{\partial \theta_2}.$$
+# $$\frac{\partial L}{\partial \theta_2} = \frac{\partial L}{\partial m}\ \underbrace{\frac{\partial m}{\partial e}}_{\text{frozen, not zero}}\ \frac{\partial e}{\partial \theta_2}.$$
 #
 # So the decoder's weights get `requires_grad = False`, but it must *not* run under `no_grad`. By hand:
 
@@ -346,7 +346,7 @@ _ = axes.set(
 #
 # $$\min_{\theta_2}\ \frac{1}{n}\,\big\| E_{\theta_2}(x_2) - \mathrm{sg}\big[E_{\theta_1}(x_1)\big] \big\|^2 ,$$
 #
-# where sg (*stop gradient*) says that the first encoder is a fixed target. No mask appears, so **any** pair of dates can be used, labelled or not. [2] aligns encoders like this; the released code of [1]
+# where $n$ is how many numbers an embedding has, and sg (*stop gradient*) says that the first encoder is a fixed target. No mask appears, so in principle **any** pair of dates can be used, labelled or not. (The package takes windows around labelled objects here too, so that both ways see the same.) [2] aligns encoders like this; the released code of [1]
 # contains it too, switched off. The price: the target is only as good as the first encoder. Where VV shows nothing, the second encoder learns to show nothing too, although VH might know better.
 
 # %%
@@ -420,7 +420,7 @@ def align(live, alignment):
 by_masks = align(masks, "supervised")
 
 # %% [markdown]
-# Now **by embedding**, without labels: the same start, the same scenes, as many steps. IoU is only watched here, nothing is learned from it. The orange curves repeat the run above.
+# Now **by embedding**, without labels: the same start, the same scenes, as many steps. No gradient comes from a mask here; IoU on validation boxes is only watched, and says which step is kept. The orange curves repeat the run above.
 
 # %%
 imitation = aligning.LiveAlignment("by embedding", watched, references, other=masks)
@@ -713,7 +713,7 @@ print(f"contrast in VH over contrast in VV, both in dB: drawn between {VH_SHARE[
 # sartutor adapt my_folder --preset laptop --out mine.safetensors
 # ```
 #
-# `dataset.yaml` says which bands go to which encoder: `primary: [VV0, VV1, DEM]`, `secondary: [VH0, VH1, slope]`. No masks yet for the second sensor? That is what `alignment="embedding"` is for.
+# `dataset.yaml` says which bands go to which encoder: `primary: [VV0, VV1, DEM]`, `secondary: [VH0, VH1, slope]`. `--alignment embedding` runs phase 2 as in section 5. Its loss uses no mask, but the folder still needs them: phase 1 learns from them, windows are drawn around labelled objects, and images without an object are left out.
 #
 # ## Exercises
 #

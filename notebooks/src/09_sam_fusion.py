@@ -188,7 +188,7 @@ print(
 )
 
 # %% [markdown]
-# Our small model spends much of a step in its decoder, which works at full resolution. In ViT-B the encoders are nearly everything, so there keeping is worth far more. The price is that every image is seen the same way each time: no fresh loosening or mirroring of what is kept, or a fixed list of such views.
+# Our small model spends much of a step in its decoder, which works at full resolution. In ViT-B the encoders are nearly everything, so there keeping is worth far more. The price is that nothing new is seen later: no fresh loosening or mirroring, only a fixed list of views (`kept` in the recipe) that comes again and again.
 #
 # Who learns, and did anybody else change?
 
@@ -455,7 +455,7 @@ for question in QUESTIONS:
 Markdown(table(("question", "comparison", "metric", "seeds", "difference and verdict"), rows))
 
 # %% [markdown]
-# And the paper's order? Its two encoders beat its single encoder by little, and both beat networks that were trained from nothing by far. The neighbours in that order, as our records have them:
+# And the paper's order? Its two encoders beat its single encoder by little, and both beat SegFormer and U-Net by far. The neighbours in that order, as our records have them:
 
 # %%
 order = sorted(fusing.PAPER_IOU, key=lambda name: -fusing.PAPER_IOU[name])
@@ -464,8 +464,8 @@ for a, b in pairwise(order):
     print(f"{a:>9} less {b:9} reported {reported:+.4f}, here {verdict(difference(records, a, b, 'iou_box'))}")
 
 # %% [markdown]
-# Three things differ from [1]. Its images are real, and from Norway. Its trunk saw the eleven million photographs of SA-1B, ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. And our U-Net and SegFormer start from random weights
-# and are asked with the same boxes, to which their masks are cut.
+# Two things differ from [1] for certain. Its images are real, and from Norway. Its trunk saw the eleven million photographs of SA-1B, ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. How [1] started its U-Net and SegFormer,
+# our sources do not say. Ours start from random weights, those named `_shapes` from the drawn shapes; all are asked with the same boxes, to which the masks of U-Net and SegFormer are cut.
 #
 # ## Where it fails
 #
@@ -571,7 +571,7 @@ if empty:
     )
 
 # %% [markdown]
-# **Scenes without debris.** Training had none: [1] removes them, as one has no box to draw there. So the model was never told to be silent, but for empty boxes. On the unseen scenes without a label, asked about as a whole:
+# **Scenes without debris.** Training had none: [1] removes them, as one has no box to draw there. So no box of its training was empty, and the model was never told to be silent. On the unseen scenes without a label, asked about as a whole:
 
 # %%
 blank = [question for question in asked if not question.truth.any()]

@@ -73,9 +73,9 @@ print(f"{len(objects)} objects of at least 50 px")
 #
 # $$\hat{y} = \sigma\bigl(D(E(x), b)\bigr) > \tfrac{1}{2}.$$
 #
-# One embedding answers many boxes, so the second click is quicker than the first. Radar objects are often only some 20 pixels wide. If
+# One embedding answers many prompts, so a click that corrects a mask is answered sooner than the box that began it. Radar objects are often only some 20 pixels wide. If
 # the whole scene were squeezed into the model's input they would vanish. So $x$ is a **window around the box**, up to four
-# times its size.
+# times its size; a box elsewhere has a window, and an embedding, of its own.
 #
 # We choose the object that stands out most and put a box around it, a few pixels loose.
 
@@ -112,12 +112,12 @@ assert (
 )  # the cache keeps embeddings in half precision: a border pixel may flip
 
 # %% [markdown]
-# The decoder of this small model does not start from nothing. In every channel it gets a **first guess**: how far a pixel lies from the
-# threshold that best splits the box's histogram in two (Otsu's [3]), in standard deviations $\sigma_b$ of the box,
+# The decoder of this small model does not start from nothing. In every channel it gets a **first guess**: how far the value $v$ of a pixel lies from the
+# threshold $t_b$ that best splits the box's histogram in two (Otsu's [3]), in standard deviations $\sigma_b$ of the box,
 #
-# $$c_b(x) = \pm\,\frac{x - t_b}{\sigma_b},$$
+# $$c_b(v) = \pm\,\frac{v - t_b}{\sigma_b},$$
 #
-# with the sign that makes the *border* of the box negative. There is nothing to learn in it, and it works for bright and for dark objects.
+# cut to [−2, 2] and 0 outside of the box, with the sign that makes the *border* of the box negative. There is nothing to learn in it, and it works for bright and for dark objects.
 # The network learns when to follow it and when not: speckle, neighbours and fuzzy edges fool a threshold.
 #
 # First the model's input, then the guess in its first channel, a probability for every pixel, and the mask, beside the label where there
@@ -145,8 +145,8 @@ plots.legend(pictures[3])
 
 # %% [markdown]
 # Our decoder answered for the whole window; only what lies inside your box is kept. That is a rule of this package: a box is a
-# promise that the object is inside. So `segment` has the decoder draw the box and its surroundings alone, pixel by pixel the same, and waits a third
-# of the time (`bench/adaptation.py`).
+# promise that the object is inside. So `segment` has the decoder draw the box and its surroundings alone, pixel by pixel the same, and is
+# quicker for it.
 #
 # ## 4 · Your turn: draw
 #

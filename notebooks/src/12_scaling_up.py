@@ -257,17 +257,19 @@ numbers["kept_mb"], numbers["step_seconds"] = dict(kept), dict(seconds)
 scaling.draw_memory(kept, seconds)
 
 # %% [markdown]
-# And the third. The cache knows an image by the hash of its content and of the weights, so that it cannot be mistaken.
+# And the third. The cache knows an embedding by the digests of the image and of the weights, so that neither can be mistaken.
 
 # %%
-from sartutor.learn.embeddings import EmbeddingCache
+import hashlib
 
-sam, cache = load_model("sam_tiny_base").sam, EmbeddingCache()
-looks = []
+from sartutor.learn.embeddings import EmbeddingCache, embedding_key
+
+model, cache, looks = load_model("sam_tiny_base"), EmbeddingCache(), []
+key = embedding_key(hashlib.sha256(image.numpy().tobytes()).hexdigest(), model.digest)
 for _ in range(2):
     began = time.perf_counter()
     with torch.inference_mode():
-        embedding = cache.get("this image", lambda: sam.encode(image))
+        embedding = cache.get(key, lambda: model.sam.encode(image))
     looks.append(time.perf_counter() - began)
 numbers["embedding_seconds"] = looks
 size = sum(part.numel() for part in embedding) * 2 / 1e6
@@ -291,7 +293,7 @@ for checkpointing in (False, True):
 # %% [markdown]
 # ## 5 · A whole scene through a small window
 #
-# A model sees 128 x 128 pixels; a scene of Sentinel-1 has some 25,000 x 17,000. It does not fit into memory, let alone into a model. Three ideas solve this:
+# A model sees 128 x 128 pixels; a scene of Sentinel-1 has some 25,000 x 17,000. Its two bands take 3.4 GB, the probabilities of seven classes 12 GB: more than one likes to hold, and far more than a model takes. Three ideas solve this:
 #
 # 1. **Windows on one lattice.** They begin every $128 - o$ pixels, $o$ being the overlap. Where two of them overlap, their probabilities are averaged with weights that fall to the border of a window, where the model has seen least of what is around.
 # 2. **Blocks.** The map is made in blocks. A block reads its pixels and as much around them as its windows need, and nothing else of the scene.
@@ -392,7 +394,7 @@ assert numbers["pixels_that_differ"] < 1e-4 * whole.size
 assert np.array_equal(blocks == 255, ~scene.read().valid)
 
 # %% [markdown]
-# How much of the scene is in memory at once? A scene that counts what is read of it tells. The rest of memory goes to the windows of one batch and the result.
+# How much of the scene does one block read? A scene that counts what is read of it tells. `dask` works on as many blocks at once as it has threads: multiply. The rest of memory goes to the windows of one batch and the result.
 
 
 # %%
@@ -418,7 +420,7 @@ counting = Counting(scene)
 class_map(counting, answer, 128, block=block).compute(scheduler="synchronous")
 share_read = counting.most / blocks.size
 numbers["largest_share_read"] = share_read
-print(f"blocks of {block} px: at most {counting.most:,} px at once, {share_read:.0%} of this scene")
+print(f"blocks of {block} px: at most {counting.most:,} px a block, {share_read:.0%} of this scene")
 print(f"of a scene of 25,000 x 17,000 px it would be {counting.most / (25_000 * 17_000):.2%}")
 
 # %% [markdown]
@@ -540,8 +542,8 @@ numbers["end_to_end"] = rows
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
-# After a handful of steps your own model is no better than no model, and that is what a smoke test should say. What to change for the real thing: `--preset paper`, `torchrun --nproc-per-node 8 -m sartutor.cli` in place of `sartutor`, and a folder with enough
-# different places in it. Nothing else.
+# After a handful of steps your own model is no better than no model, and that is what a smoke test should say. What to change for the real thing: `--preset paper`, a folder with enough different places in it, and where you have several GPUs `torchrun --nproc-per-node 8 -m sartutor.cli` in
+# place of `sartutor` for pretraining. (The publication adapts with 5 images a step, which one process or five can share; `evaluate` runs in one.)
 #
 # ## 7 · What to rent, and for how long
 #
@@ -627,7 +629,7 @@ for job in trainings:
             )
         )
 columns = ["command", "model", "hours from", "to", "images a second"]
-columns += ["GB of weights", "GB an image", "GPUs for the batch"]
+columns += ["GB without images", "GB an image", "GPUs for the batch"]
 rented = pd.DataFrame(rows, columns=columns).set_index(["command", "model"])
 numbers["hours_h100"] = {f"{command}, {model}": [fast, slow] for command, model, fast, slow, *_ in rows}
 rented.map(lambda value: "none" if pd.isna(value) else f"{value:.2g}")
@@ -635,8 +637,8 @@ rented.map(lambda value: "none" if pd.isna(value) else f"{value:.2g}")
 # %% [markdown]
 # ## Where it fails
 #
-# **What no overlap mends.** A map without seams is not a right map. A model knows what it has been trained on. The embedded generalist has seen 167 domains, but only chips that were simulated one by one,
-# each with its own small world; windows cut from a large scene look different. The head above has learned from such windows. Both map the same scene:
+# **What no overlap mends.** A map without seams is not a right map. A model knows what it has been trained on. The embedded generalist has seen 167 domains, Sentinel-1 among them with VV or with VH but never with the pair; a part of its labels was wrong, and its chips were
+# simulated one by one. The head above learned this very domain, this pair of bands and such windows from right labels. Which of these makes the difference is not tested here. Both map the same scene:
 
 # %%
 if truth is not None:
@@ -695,7 +697,7 @@ check(
 # %% [markdown]
 # ## Summary
 #
-# A preset changes sizes, a launcher the number of processes, and neither the result. What a training costs can be counted before it runs; how long it takes can be estimated to within a small factor, and the factor can be measured. Memory is traded for time. A scene of any size goes through a
+# A preset changes sizes, and with them the result; a launcher changes the number of processes and, but for rounding, nothing else. What a training costs can be counted before it runs; how long it takes can be estimated to within a small factor, and the factor can be measured. Memory is traded for time. A scene of any size goes through a
 # small window, if windows lie on a lattice of the scene and overlap.
 
 # %%

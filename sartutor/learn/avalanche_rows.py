@@ -104,6 +104,7 @@ QUESTIONS = (
     _asked("Does fusion need labels in phase 2?", "phase3", "aligned_free_gate"),
     _asked("Is VV with heights better than VH with slope?", "phase1", "phase2"),
     _asked("Does training on loose boxes help with loose boxes?", "phase1", "tight", "iou_jitter"),
+    _asked("Does it help in whole images, where nothing is cut?", "phase1", "tight", "images_iou_jitter"),
     _asked("Does it cost where boxes say nothing?", "phase1", "tight", "iou_full"),
     _asked("Does looking closer help?", "phase1", "chip"),
     _asked("Does it help small objects?", "phase1", "chip", "iou_small"),
