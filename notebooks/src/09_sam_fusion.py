@@ -407,7 +407,7 @@ for prompt in ("box", "jitter", "full"):
 
 # %%
 from sartutor.learn.avalanche_rows import QUESTIONS
-from sartutor.learn.record_tables import difference, interval, table, verdict
+from sartutor.learn.record_tables import answers, difference, interval, table, verdict
 from sartutor.learn.records import recorded
 from sartutor.learn.runner import of_row
 
@@ -445,14 +445,11 @@ Markdown(table(("row", "what it is", "seeds", *columns.values()), rows) if rows 
 # Differences are taken seed by seed, so that what is easy or hard about a seed's scenes cancels. *Undecided* means that the interval holds 0; with a single seed nothing can be decided.
 
 # %%
-rows = []
 for question in QUESTIONS:
     found = difference(records, question.a, question.b, question.metric)
     if found is not None:
         numbers[f"{question.a}_less_{question.b}_{question.metric}"] = found.mean
-    pair = f"`{question.a}` less `{question.b}`"
-    rows.append([question.text, pair, question.metric, str(found.seeds if found else 0), verdict(found)])
-Markdown(table(("question", "comparison", "metric", "seeds", "difference and verdict"), rows))
+Markdown(answers(records, QUESTIONS))
 
 # %% [markdown]
 # And the paper's order? Its two encoders beat its single encoder by little, and both beat SegFormer and U-Net by far. The neighbours in that order, as our records have them:

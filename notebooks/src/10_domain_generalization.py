@@ -364,10 +364,12 @@ experts.draw_gap_scores(known)
 # all that is derived from it learn at a third of the rate of `dense`, `moe`, `descriptors` and `balance`, because that did best in the search. *Own domain* in the picture above is the score on the chips by which the head was chosen, a little too good.
 
 # %%
-from sartutor.learn.gap_rows import QUESTIONS, SEEN_QUESTIONS, with_gains
+from IPython.display import Markdown
 
-for line in experts.gap_answers(known, QUESTIONS):
-    print(line)
+from sartutor.learn.gap_rows import QUESTIONS, SEEN_QUESTIONS, with_gains
+from sartutor.learn.record_tables import answers
+
+Markdown(answers(known, QUESTIONS))
 
 # %% [markdown]
 # For comparison, what the publication reports (mean mIoU over its single gaps, in percent): no experts 59.4, experts 61.1, with descriptors 61.6, with balance loss 62.2, with both 62.4; three experts instead of six 60.9, two chosen instead of one 61.7.
@@ -377,8 +379,7 @@ for line in experts.gap_answers(known, QUESTIONS):
 # it, three times as many steps help experts *more than* they help one layer, and six experts that *all* compute, so that each sees every token, do better than one that is chosen. The cell shows what has been run of that. (An undecided difference does not show that two rows are equal.)
 
 # %%
-for line in experts.gap_answers(with_gains([*known, *experts.known_tokens()]), SEEN_QUESTIONS):
-    print(line)
+Markdown(answers(with_gains([*known, *experts.known_tokens()]), SEEN_QUESTIONS))
 
 # %% [markdown]
 # **With your own data** a folder is a domain. Folders whose `dataset.yaml` name the same classes make a gap; this command trains a head on the first and asks it on the others:

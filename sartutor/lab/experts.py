@@ -25,7 +25,6 @@ from sartutor.learn.gap_table import EXPERIMENT, TOKENS
 from sartutor.learn.generalisation import Segmenter
 from sartutor.learn.generalists import Generalist
 from sartutor.learn.moe import mixtures
-from sartutor.learn.record_tables import Question, difference, verdict
 from sartutor.learn.records import recorded
 from sartutor.learn.runner import Records, of_row
 from sartutor.sar.descriptors import descriptors, log_scaled
@@ -268,12 +267,6 @@ def draw_gap_scores(known: Records) -> Figure:
         show_heat(axes, values, names, ("own domain", "all gaps", *FIRST.values()), "mIoU, mean over seeds")
     figure.set_label(f"Heat map of mIoU: {len(names)} encoders, their own domain and {len(FIRST)} gaps.")
     return figure
-
-
-def gap_answers(known: Records, questions: Sequence[Question]) -> list[str]:
-    """Every question with its difference and verdict, a line each."""
-    found = [(question, difference(known, question.a, question.b, question.metric)) for question in questions]
-    return [f"{q.text:56} {q.a} less {q.b}: {verdict(each)}" for q, each in found]
 
 
 def benchmark_chips(

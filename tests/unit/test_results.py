@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sartutor.learn.record_tables import PLANNED_SEEDS
+from sartutor.learn.record_tables import PLANNED_SEEDS, Question, answers
 from sartutor.learn.records import mean_interval, read_records
 from sartutor.learn.report import METHODS, SCORES
 from sartutor.learn.runner import Difference, of_row, paired_difference
@@ -114,3 +114,15 @@ def test_no_start_is_shown_to_beat_the_answer_flood_to_every_pair():
     for name in {record["configuration"] for record in OTHERS if record["data"] == "flood"}:
         mean, half = mean_interval([r["values"]["f1"] for r in of_row(OTHERS, name, "flood")])
         assert mean - half < 2 / 3  # precision 1/2, recall 1
+
+
+def test_an_answer_is_the_difference_at_each_seed_and_what_it_decides():
+    known = [
+        {"configuration": name, "seed": seed, "values": {"miou": miou + seed}}
+        for name, miou in (("a", 0.3), ("b", 0.2))
+        for seed in (1, 2)
+    ]
+    question = Question("Is a better?", "a", "b", "miou")
+    line = answers(known, [question]).splitlines()[-1]
+    assert line == "| Is a better? | `a` less `b` | `miou` | 2 | +0.1000 ± 0.0000: better so far |"
+    assert "not run yet" in answers([], [question])
