@@ -87,8 +87,8 @@ def my_iou(a, b):
 
 
 if example.label is not None:
-    own = fill_box(scene.grid.shape, tight_box(chosen))  # compare inside the object's own box
-    truth, found, filled = (example.label > 0) & own, mask & own, own
+    filled = fill_box(scene.grid.shape, box)  # all that the model was asked about
+    truth, found = (example.label > 0) & filled, mask & filled
     assert my_iou(found, truth) == iou(found, truth)  # the package's function is the same
     numbers["iou_model"], numbers["iou_fill_box"] = float(iou(found, truth)), float(iou(filled, truth))
     print(f"IoU of the model {numbers['iou_model']:.2f}, of filling the box {numbers['iou_fill_box']:.2f}")
@@ -121,15 +121,22 @@ numbers["checks_failed"] = sum(line.state == "fail" for line in report)
 # %% [markdown]
 # ## Where it fails
 #
-# A promptable model always answers, even when nothing is there. We ask it about a corner of the scene. It reports a *score*, its own
+# A promptable model always answers, even when nothing is there. We ask it about a square in which nothing is labelled. It reports a *score*, its own
 # guess of the IoU. Treat that score as an opinion, not as a measurement.
 
 # %%
-corner = (0.02 * width, 0.02 * height, 0.14 * width, 0.14 * height)
-empty = predictor.segment(pixel_polygon(corner, scene.grid))
-numbers["score_on_object"], numbers["score_on_corner"] = segment.score, empty.score
+squares = [
+    (col * width / 8, row * height / 8, (col + 1) * width / 8, (row + 1) * height / 8)
+    for row in range(8)
+    for col in range(8)
+]
+square = squares[0]
+if example.label is not None:
+    square = min(squares, key=lambda each: (example.label[fill_box(scene.grid.shape, each)] != 0).sum())
+empty = predictor.segment(pixel_polygon(square, scene.grid))
+numbers["score_on_object"], numbers["score_on_nothing"] = segment.score, empty.score
 print(f"around the object: {segment.pixels:6,} px, score {segment.score:.2f}")
-print(f"in the corner:     {empty.pixels:6,} px, score {empty.score:.2f}")
+print(f"in the square:     {empty.pixels:6,} px, score {empty.score:.2f}")
 
 # %% [markdown]
 # ## Exercises

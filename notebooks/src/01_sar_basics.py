@@ -64,7 +64,8 @@ print(f"the strongest pixel is {power.max():.1f} times the mean, the weakest 1/{
 
 # %% [markdown]
 # Every pixel holds the same number of the same echoes, and yet the image is full of grain. That grain is **speckle**. It is no
-# noise of the receiver: it is interference, and it would be the same again if the radar flew exactly the same way.
+# noise of the receiver: it is interference, and it would be the same again if the radar flew exactly the same way
+# and no stone or leaf had moved or become wet. After days much has, and most of the grain is new.
 #
 # The sum of many independent echoes is a complex Gaussian number, and its power follows an **exponential law** [1]: its standard deviation
 # equals its mean. The package draws such numbers directly. Both have the same law. Left below: the brightness of even ground, in
@@ -131,7 +132,7 @@ for name, psf in (("perfectly sharp", 0.0), ("like Sentinel-1", sensor.SENSORS["
 # %% [markdown]
 # ## 3 · Decibels
 #
-# Between a calm lake and a city lies a factor of ten thousand. People therefore look at **decibels** (dB), $10\log_{10} I$: ten more is
+# Between a calm lake and a city lies a factor of a thousand and more. People therefore look at **decibels** (dB), $10\log_{10} I$: ten more is
 # ten times the power, three more about twice. Speckle *multiplies* the power, so bright ground is grainier than dark ground. The
 # logarithm turns this into a *sum*: in decibels the grain is equally strong everywhere, which helps neural networks. But the
 # logarithm bends, and so the mean of the decibels lies too low. For $L$ looks the error, or **bias**, is [1]
@@ -278,9 +279,9 @@ explorers.stretch_explorer(shown[0], scene.valid)
 explorers.geometry_explorer()
 
 # %% [markdown]
-# Even where nothing folds, slopes that face the radar are brighter, for two reasons. First, more ground falls into a pixel [4]; that
-# depends on how steeply the ground climbs *along the beam* alone, and a slope across it has no say. Second, ground that is hit more
-# squarely scatters more of the wave back. That depends on the **local incidence angle** between the beam and the normal $\mathbf{n}$ of
+# Even where nothing folds, slopes that face the radar are brighter, for two reasons. First, a pixel holds more ground, as the beam sees it: the
+# area across the beam [4]. It depends on how steeply the ground climbs *along the beam* alone; a slope across it widens the ground as
+# much as it turns it away. Second, each piece of that area may itself scatter more when it is hit more squarely. That depends on the **local incidence angle** between the beam and the normal $\mathbf{n}$ of
 # the slope, the direction that stands upright on it: $\cos\theta_{\mathrm{loc}} = \mathbf{n}\cdot\mathbf{l}$, with the unit vector
 # $\mathbf{l}$ to the sensor. On a plane that climbs 20 degrees in the direction of the beam it is simply 20 degrees less:
 
@@ -304,8 +305,8 @@ for climb in (-20, 0, 20):
 # ## Where it fails
 #
 # - **ENL of a mixed area** measures the mixture, not the speckle. Choose even ground, or a robust estimate, as in section 5.
-# - **Texture.** Forests and cities vary more than speckle: their power often follows the *K law*, speckle times an uneven ground, and
-#   not the gamma law. A filter that believes in speckle alone keeps that texture as if it were an edge. Here is how far four looks
+# - **Texture.** Forests and cities vary more than speckle. The power of forests often follows the *K law* (Jakeman and Pusey, 1976),
+#   speckle times an uneven ground, and not the gamma law; cities, with a few very strong reflectors, vary more still. A filter that believes in speckle alone keeps that texture as if it were an edge. Here is how far four looks
 #   seem to fall; the smaller the order of the texture, the more uneven the ground.
 
 # %%

@@ -220,7 +220,8 @@ if 150 in level and 255 in level:
 # ## 7 · Scenes: levels and looks
 #
 # A mosaic is the end of a long way. **Scenes**, single images, come earlier on it, and their names say where: level **1.1** holds complex
-# numbers, a wave's amplitude and phase, sorted by distance from the radar; **1.5** and **2.1** hold amplitudes on a map.
+# numbers, a wave's amplitude and phase, sorted by distance from the radar; **1.5** and **2.1** hold amplitudes on a map, 1.5 as if
+# there were no mountains (they lie off their place), 2.1 put right with a terrain model.
 # `open_alos2` reads all three, in JAXA's CEOS format and as GeoTIFF. The name alone tells a lot:
 
 # %%
@@ -238,7 +239,7 @@ print(
 #
 # $$\sigma^0_{\mathrm{dB}} = 10 \log_{10} \langle I^2 + Q^2 \rangle + \mathrm{CF} - 32.0 .$$
 #
-# Scenes of level 1.1 are not free, so we simulate one: an even field of −10 dB and a wood of −7 dB, seen by a sensor like ALOS-2. Then
+# Most scenes of level 1.1 are not free (JAXA opens those of its wide ScanSAR mode), so we simulate one: an even field of −10 dB and a wood of −7 dB, seen by a sensor like ALOS-2. Then
 # we **detect** it: take the power, average blocks of 4 x 4 (16 looks at most), and only then the logarithm.
 
 # %%
@@ -322,14 +323,14 @@ except DataError as error:
 # %% [markdown]
 # ## 9 · Labels, and the weight of a rare class
 #
-# The ALOS-2 study of this tutorial [4] learns land cover: JAXA's 10 m map is laid over the radar grid (the class that covers most of a pixel wins;
-# classes are never averaged), and its four forests become one. Then nine classes are left, very uneven ones. Training makes a number small, the **loss**.
+# The ALOS-2 study of this tutorial [4] learns land cover from JAXA's 10 m map of twelve classes. This package lays it over the radar grid without ever averaging classes
+# (the nearest one counts, or the most frequent one where radar pixels are larger). Nine classes are left, very uneven ones, presumably because the four forests become one. Training makes a number small, the **loss**.
 # A loss that counts every pixel alike would learn the most frequent class and forget the rarest. The study weighs each of its $C$ classes
 # by its share $f_c$ of the pixels:
 #
 # $$w_c = \frac{1 - f_c}{C - 1}.$$
 #
-# Its released code lists the weights alone, without the names of the classes; the law and the shares below are inferred from them.
+# Its released code lists the weights alone, without the names of the classes; the law and the shares below are inferred from them, and so is the merging.
 
 # %%
 from sartutor.sar import class_statistics
@@ -347,7 +348,7 @@ print(f"but the rarest weighs only {released.max() / released.min():.1f} times a
 # %% [markdown]
 # ## Where it fails
 #
-# - **One calibration factor does not fit all.** −83.0 dB holds for level 1.5/2.1 products and mosaics. At level 1.1 (complex)
+# - **One calibration factor does not fit all.** −83.0 dB holds for level 1.5/2.1 products, where it gives $\sigma^0$, and for mosaics, where it gives $\gamma^0$. At level 1.1 (complex)
 #   32 dB are subtracted in addition, and JAXA revises factors: look at your product's page. A wrong factor shifts every value and no
 #   picture shows it.
 # - **A mosaic is a patchwork.** Neighbouring strips come from different days; a border of dates can look like an edge in the land.

@@ -67,7 +67,7 @@ for axes, name in zip(plots.panels(2), ("VV", "VH"), strict=True):
 #
 # $$P_{\mathrm{dB}} = 10 \log_{10} P, \qquad P = 10^{P_{\mathrm{dB}}/10}.$$
 #
-# Ten decibels more is ten times the power; three decibels more is about twice. Backscatter covers a factor of 10 000 from calm
+# Ten decibels more is ten times the power; three decibels more is about twice. Backscatter covers a factor of a thousand and more from calm
 # water to a city, so people look at dB. Two lines of Python do the conversion. The package has the same two functions, and we
 # check that they agree.
 
@@ -98,8 +98,8 @@ except DataError as error:
     print("Refused:", error)
 
 # %% [markdown]
-# The space agency's own product, **GRD**, holds neither. It holds whole numbers $\mathrm{DN}$ and two tables: $A$ turns the numbers into
-# backscatter, and $\eta$ is the power of the receiver's own noise, which is in every number and must come off:
+# The space agency's own product, **GRD** (*ground range detected*: power taken, phase gone, pixels evenly spaced on the ground), holds neither. It holds whole numbers $\mathrm{DN}$ and two tables: $A$ turns the numbers into
+# backscatter, here $\sigma^0$ (*sigma nought*, power per area of level ground), and $\eta$ is the power of the receiver's own noise in units of $\mathrm{DN}^2$, which is in every number and must come off:
 #
 # $$\sigma^0 = \frac{\mathrm{DN}^2 - \eta}{A^2}.$$
 #
@@ -176,11 +176,11 @@ print(small.grid.shape, "pixels of", scene.grid.shape)
 # statistic. To see why, we cut a hole and average with and without the mask.
 
 # %%
-hole = scene.valid.copy()
-hole[: hole.shape[0] // 3, : hole.shape[1] // 3] = False
+known = scene.valid.copy()
+known[: known.shape[0] // 3, : known.shape[1] // 3] = False
 values = power_scene.band("VV")
-with_zeros = to_db(np.where(hole, values, 0).mean())
-with_mask = to_db(values[hole].mean())
+with_zeros = to_db(np.where(known, values, 0).mean())
+with_mask = to_db(values[known].mean())
 numbers["mean_db_zeros_for_no_data"] = float(with_zeros)
 numbers["mean_db_masked"] = float(with_mask)
 print(f"invalid pixels counted as zero: {with_zeros:.2f} dB")
@@ -315,10 +315,20 @@ difference = both.band("VV1") - both.band("VV0")
 plots.show_image(pictures[1], difference, "VV, after minus before", "dB", both.valid, (-8, 8))
 smooth = [to_db(speckle.boxcar(to_power(both.band(name)), 7, both.valid)) for name in ("VV0", "VV1")]
 plots.show_image(pictures[2], smooth[1] - smooth[0], "averaged first", "dB", both.valid, (-4, 4))
-on, off = (difference[(debris > 0) & both.valid], difference[(debris == 0) & both.valid])
-numbers["change_in_debris_db"] = float(on.mean()) if on.size else 0.0
-print(f"{debris.max()} avalanches; the mean change is {numbers['change_in_debris_db']:+.1f} dB on debris,")
-print(f"{off.mean():+z.1f} dB elsewhere, where single pixels vary by {off.std():.1f} dB")
+on, off = (debris > 0) & both.valid, (debris == 0) & both.valid
+powers = [to_power(both.band(name).astype(np.float64)) for name in ("VV0", "VV1")]
+
+
+def change_db(where):
+    """The change of the mean power."""
+    return float(to_db(powers[1][where].mean() / powers[0][where].mean()))
+
+
+numbers["change_in_debris_db"] = change_db(on) if on.any() else 0.0
+print(
+    f"{debris.max()} avalanches; the mean power changes by {numbers['change_in_debris_db']:+.1f} dB on debris,"
+)
+print(f"{change_db(off):+z.1f} dB elsewhere, where single pixels vary by {difference[off].std():.1f} dB")
 
 # %% [markdown]
 # ## 8 · Terrain
@@ -353,8 +363,8 @@ numbers["median_slope_degree"] = float(np.median(steep.band("slope")[steep.valid
 
 # %% [markdown]
 # The same mountain, as the radar meets it: the **local incidence angle** between the beam and the line that stands upright on the slope, and
-# what cannot be measured. **Layover** is ground so steep towards the radar that several places share one pixel; **shadow** is ground
-# that the beam does not reach. *Ascending* satellites fly north and look east, *descending* ones fly south and look west: slopes that are
+# what cannot be measured. **Layover** is ground that shares its pixel with other ground, because a slope towards the radar is too steep: that slope, and what it falls on; **shadow** is ground
+# that the beam does not reach. On an *ascending* pass the satellite flies north and, as it looks to the right, sees east; on a *descending* one it flies south and sees west: slopes that are
 # dark (facing the radar) in one picture are bright in the other, and the blind sides change places.
 
 # %%
@@ -459,7 +469,8 @@ for name in splits.SHARES:
 # ## 12 · Is the simulated world like the real one?
 #
 # Some notebooks that follow learn on simulated land cover. What is learned there means something only if the levels are right. So here
-# are simulated water and land, and with `DATA = "sample"` those of the real flood beside them: medians in dB.
+# are simulated water and land, and with `DATA = "sample"` those of the real flood beside them: medians in dB. The level of water in VV
+# was set from this very image, so its agreement proves nothing; the other three rows are a test.
 
 # %%
 from sartutor.sim.landcover import Domain, landcover_scene
@@ -482,7 +493,7 @@ for name in ("VV", "VH"):
         print(f"{name} {kind:5} simulated {level[kind]:6.1f} dB{beside}")
 
 # %% [markdown]
-# A decibel or two is the difference between one field and the next; the flooded ground of the sample is wet, and bright. Most levels of
+# A decibel or two is the difference between one field and the next; the land of the sample that is not under water is bright, perhaps because it is wet. Most levels of
 # the simulation are **assumed**: open tables by land cover, band and angle are rare. `sartutor/sim/backscatter.py` lists every level with
 # its source, or with the word. Two more things are simpler than nature: the receiver's noise is not subtracted, and trees and houses
 # have one height.
@@ -511,8 +522,8 @@ print(path.name, "holds", ", ".join(f"{b.name} in {b.units}" for b in again.band
 # - **One threshold is not enough.** Wind roughens water; roads, sand and radar shadow can be as dark as a lake. Where a label exists we
 #   can try many thresholds in VV and keep the best: it has seen the answer and still makes mistakes. The score is **IoU**,
 #   intersection over union: 1 when two masks are equal, 0 when they are disjoint. Beside it stands Otsu's threshold [4], which has
-#   not seen the answer: it splits the histogram into two groups that vary least. The *object* is the flood in the sample, the drawn
-#   shapes in the synthetic image.
+#   not seen the answer: it splits the histogram into two groups that vary least. The *object* is all water in the sample, flood or not (drawn with the help of optical images, so
+#   some of it is not dark), and the drawn shapes in the synthetic image.
 
 # %%
 if example.label is not None:
