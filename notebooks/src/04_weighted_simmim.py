@@ -134,7 +134,7 @@ for name, guess in guesses.items():
 #
 # $$w = e^{\,s\,(1-n)}, \qquad n = \frac{p - p_{\min}}{p_{\max} - p_{\min}},$$
 #
-# with the **strength** $s = 1$ in both papers: $w = 1$ at the brightest pixel, $e \approx 2.7$ at the darkest. Pixels without data count in no
+# with the **strength** $s = 1$ in [3] (the part of the code of [1] that weighs is not public; we take the formula of [3] for both): $w = 1$ at the brightest pixel, $e \approx 2.7$ at the darkest. Pixels without data count in no
 # minimum and weigh nothing. The whole thing, and the package's:
 
 
@@ -268,7 +268,7 @@ for axes, clip, title in ((pictures[1], None, "physical"), (pictures[2], 99.0, "
 #
 # and the covariance is negative. With *absolute* errors, as in [1], it is the **weighted median**: half of the weight lies below it. Neither has to do
 # with water or roads. Below, both shifts in dB against the number of looks: the fewer looks, the larger. The dashed line takes the weights from power
-# that was averaged over 7 x 7 pixels first: nearly nothing is left of the shift, so speckle is its cause.
+# that was averaged over 7 x 7 pixels first: only a small part of the shift is left, so on *even* ground speckle is its cause.
 
 
 # %%
@@ -314,7 +314,7 @@ masking.show_shifts(plots.panels(2), looks_tried, found)
 # ## 6 · SimMIM in ten lines
 #
 # Now the network. Its encoder is a **Swin Transformer** [5]. It cuts the chip into squares of 4 x 4 pixels and turns each into a list of
-# numbers, a **token**. Tokens then exchange information by **attention**: each looks at the others in a window around it and takes what resembles
+# numbers, a **token**. Tokens then exchange information by **attention**: the chip is tiled with windows, and each token looks at the others in its own and takes what resembles
 # what it asks for; every second time the windows are shifted by half, so that news travels on. Four stages follow, and after each but the last, 2 x 2 tokens become one. In the end a token stands for 32 x 32 pixels.
 #
 # SimMIM changes two things. Where pixels are hidden, one learned list of numbers, the **mask token**, stands in place of the token. And one linear layer,
@@ -330,7 +330,7 @@ def restore(model, image, mask):
     tokens = torch.where(cells[..., None], model.mask_token, tokens)  # hide
     tokens = tokens + model.encoder.pos_embed  # say where each token is
     for stage in model.encoder.layers:
-        tokens = stage(tokens)  # attention in windows, then 2 x 2 tokens -> 1
+        tokens = stage(tokens)  # 2 x 2 tokens -> 1 (not in the first), then attention in windows
     pixels = model.decoder.linear(model.encoder.norm(tokens))  # (B, S / 32, S / 32, bands * 32 * 32)
     return functional.pixel_shuffle(pixels.permute(0, 3, 1, 2), 32)
 
@@ -344,7 +344,7 @@ print(
 )
 
 # %% [markdown]
-# The loss is the weighted absolute error over hidden pixels,
+# The loss is the weighted absolute error over hidden pixels (that of SimMIM, with $W$ put in as we infer it for [1]),
 #
 # $$L = \frac{\sum W\,|x - \hat x|\, M}{C \sum M},$$
 #
@@ -387,7 +387,7 @@ speckle_db = float(np.abs(grain - np.median(grain)).mean())
 print(f"about {looks:.1f} looks: {speckle_db:.2f} dB of error cannot be avoided, even on even ground")
 
 watched = masking.cut(unseen, small)
-rule = WeightRule()  # per channel, physical, strength 1: as the papers say
+rule = WeightRule()  # per channel, physical, strength 1: as the text of [3] says
 w = rule.weights(watched["image"], watched["valid"], statistics)
 w_mean = float(w[watched["valid"]].mean())
 numbers["speckle_db"], numbers["mean_weight"] = speckle_db, w_mean
@@ -497,8 +497,8 @@ for seed in range(1 if PRESET == "smoke" else 3):
 # %% [markdown]
 # *Dark* ground comes out too bright and *bright* ground too dark, with and without weights: a network in doubt answers with something in
 # between. That is regression to the mean, and no weighting removes it. The last column is weighted less unweighted, with the half width of
-# its 95 % interval over the seeds. Look where the difference sits. If weights help dark ground, it is found in the first row, and the last row is not 0.
-# If it is the same in all three, it is the shift of section 5: everything a little darker, dark ground no better known.
+# its 95 % interval over the seeds. Look where the difference sits. If weights help dark ground in particular, dark comes down more than bright: the first row is below 0, **and the last row is below 0 too**. A last row above 0 means that bright ground was darkened even more than dark.
+# If it is about the same in all three, everything became a little darker and dark ground is no better known. Speckle does that (section 5), and so does doubt: not knowing which ground is hidden, the network answers with the darker one.
 
 # %%
 columns = {
@@ -524,8 +524,7 @@ for name, (plain, weighted, gain) in rows.items():
 
 # %% [markdown]
 # Three seeds decide little, and all of them are judged by the same chips. The package's experiment *weighting* repeats this with more seeds, other domains, and controls that tell
-# cause from side effect; where its records are at hand, here is what they say about the same difference. *inverted* weighs bright pixels,
-# *shuffled* moves the weights to other pixels of the chip.
+# cause from side effect; where its records are at hand, here is what they say about the same difference. *inverted* weighs bright pixels, *shuffled* moves the weights to other pixels of the chip, *unit_mean* divides them by their mean, *despeckled* takes them from power averaged over 7 x 7 pixels. Look at the last: speckle has left its weights, and it shifts more than *physical*, since averaging dims single bright targets and the weights no longer collapse. So on uneven ground speckle is not the only cause.
 
 # %%
 from sartutor.learn.records import recorded

@@ -480,7 +480,7 @@ mine = load_pretrained(out)
 # %% [markdown]
 # ## 12 · How good is it?
 #
-# **The floor.** Speckle in decibels has a standard deviation that only depends on the number of looks $L$ (see [01](01_sar_basics.ipynb)). A
+# **The floor.** Speckle in decibels is equally strong at every level ([01](01_sar_basics.ipynb)); its standard deviation depends on the number of looks $L$ alone: $\sigma_{\mathrm{speckle}} = \frac{10}{\ln 10}\sqrt{\psi_1(L)}$ with the trigamma function $\psi_1$, 5.6 dB for one look. A
 # network that knew everything *but* the speckle would still err by it, so no loss can fall much below
 #
 # $$L_{\min} = \overline{\sigma^2_{\mathrm{speckle}} / \sigma^2_{\mathrm{cell}}}$$
@@ -537,10 +537,12 @@ for name, scores in table.items():
 # depths. Their windows (SimMIM's are smaller and shifted) and decoders differ. *Seen* and *asked for* are shares of the pixels of a chip in one step.
 
 # %%
-from sartutor.learn.simmim import MASK_RATIO
+from sartutor.learn.masks import patch_mask
+from sartutor.learn.simmim import MASK_PATCH, MASK_RATIO
 
+hidden = float(patch_mask(small, MASK_PATCH, MASK_RATIO, [0], SEED, 0).float().mean())  # whole patches
 some = masking.batch_of(chips.train, 8)
-shares = {"simmim": (1 - MASK_RATIO, MASK_RATIO, MASK_RATIO), "mixmae": (1.0, 1.0, 0.0)}
+shares = {"simmim": (1 - hidden, hidden, hidden), "mixmae": (1.0, 1.0, 0.0)}
 print(
     f"{'':8}{'seen':>7}{'asked for':>11}{'empty tokens':>14}{'encoder':>10}{'decoder':>10}{'ms a chip':>11}{'per asked':>11}"
 )

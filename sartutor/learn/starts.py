@@ -70,6 +70,13 @@ class Question(NamedTuple):
     a: str
     b: str
 
+    @property
+    def on_weights(self) -> bool:
+        """Whether the starts differ in weights alone: both pretrained, for as long, on the same images."""
+        a, b = STARTS[self.a], STARTS[self.b]
+        as_long = LONGER.get(self.a) == LONGER.get(self.b)
+        return None not in (a.rule, b.rule) and a.filtered == b.filtered and as_long
+
 
 QUESTIONS = (
     Question("Does pretraining without weights help?", "unweighted", "random"),

@@ -7,7 +7,7 @@ from sartutor.lab import verdicts
 from sartutor.lab.plots import alternative_text
 from sartutor.learn.records import mean_interval
 from sartutor.learn.report import METHODS, READOUTS
-from sartutor.learn.starts import FRACTIONS, STARTS, TASK_CELLS, row_name
+from sartutor.learn.starts import FRACTIONS, QUESTIONS, STARTS, TASK_CELLS, row_name
 
 CLASSES = ("building", "road")
 
@@ -79,6 +79,17 @@ def test_decided_answers_are_counted():
     clear, asked = verdicts.decided(found)
     assert asked == len(found)
     assert 4 <= clear < asked
+
+
+def test_questions_on_weights_compare_equals_in_all_else():
+    asked = {(question.a, question.b) for question in QUESTIONS if question.on_weights}
+    assert {
+        ("physical", "unweighted"),
+        ("physical_longer", "unweighted_longer"),
+        ("despeckled", "physical"),
+    } <= asked
+    others = {("unweighted", "random"), ("filtered", "physical"), ("unweighted_longer", "unweighted")}
+    assert not others & asked
 
 
 def test_the_table_names_every_start():
