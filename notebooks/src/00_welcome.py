@@ -196,7 +196,7 @@ data.write_numbers("00", PRESET, example.key, SEED, numbers)
 # | [08 · A second encoder](08_sam_second_encoder.ipynb) | VH and slope, aligned through a frozen decoder | 40 |
 # | [09 · Fusion](09_sam_fusion.ipynb) | a gate between two encoders, the comparison, a gallery of failures | 45 |
 # | [10 · Domain generalisation](10_domain_generalization.ipynb) | gaps between radars, a mixture of experts, who computes what | 40 |
-# | [11 · Interactive segmentation](11_interactive_segmentation.ipynb) | boxes on a map, masks, and how good they are | 25 |
+# | [11 · Interactive segmentation](11_interactive_segmentation.ipynb) | boxes on a map, masks, and how good they are | 35 |
 # | [12 · Scaling up](12_scaling_up.ipynb) | what a training costs, several processes, whole scenes, what to rent | 40 |
 #
 # ## References

@@ -407,7 +407,8 @@ for prompt in ("box", "jitter", "full"):
 
 # %%
 from sartutor.learn.avalanche_rows import QUESTIONS
-from sartutor.learn.record_tables import answers, difference, interval, table, verdict
+from sartutor.learn import record_tables
+from sartutor.learn.record_tables import difference, interval, table, verdict
 from sartutor.learn.records import recorded
 from sartutor.learn.runner import of_row
 
@@ -449,7 +450,7 @@ for question in QUESTIONS:
     found = difference(records, question.a, question.b, question.metric)
     if found is not None:
         numbers[f"{question.a}_less_{question.b}_{question.metric}"] = found.mean
-Markdown(answers(records, QUESTIONS))
+Markdown(record_tables.answers(records, QUESTIONS))
 
 # %% [markdown]
 # And the paper's order? Its two encoders beat its single encoder by little, and both beat SegFormer and U-Net by far. The neighbours in that order, as our records have them:

@@ -92,7 +92,9 @@ tight box, which also flatters filling the box; whole images are below. Found ar
 is trained for as many steps as all three phases together. Segment Anything is `sam_tiny_base` here, which saw drawn
 shapes and not SA-1B: what the publication says of transfer from photographs is not tested by this table. Rivals start
 from random weights, those named `_shapes` from the same drawn shapes, seen for the same CPU time. CPU s are of all
-training that a row needs, parts that it shares with others and pretraining of rivals included, that of the base not."""
+training behind a row, parts that it shares with others and pretraining of rivals included, that of the base not. Those
+of `first`, and its trained numbers, hold phase 2, of which it uses nothing: its decoder is trained as long as that of
+`phase3`, which has a trained second encoder besides."""
 
 CLASSED = """Small are objects under 150 px, large those from 400 px; flat is under 16.5 degrees, steep from 19
 degrees: a third of the simulated deposits each."""

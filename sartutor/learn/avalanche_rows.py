@@ -93,7 +93,7 @@ QUESTIONS = (
     _asked("Does adaptation help?", "phase1", "base"),
     _asked("Does it beat Otsu's threshold of the change?", "phase1", "otsu_box"),
     _asked("Does fusion beat the better-fed single encoder?", "phase3", "phase1"),
-    _asked("And at equal work?", "phase3", "first"),
+    _asked("And when the decoder is trained as long?", "phase3", "first"),
     _asked("Does the gate beat half and half?", "phase3", "average"),
     _asked("Does fusion beat one encoder on the composite?", "phase3", "composite"),
     _asked("Does fusion beat one encoder on differences?", "phase3", "difference"),

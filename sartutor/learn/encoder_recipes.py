@@ -137,8 +137,9 @@ LOSSES = (
 )
 
 LIMITS = {
-    "simmim": "- Hidden patches are restored as their expectation: smooth, without speckle, and blurred where the "
-    "surroundings do not tell what is there; the loss cannot fall below that of speckle.",
+    "simmim": "- Hidden patches are restored as the weighted median of what they may hold, in decibels: smooth, "
+    "without speckle, and blurred where the surroundings do not tell what is there; the loss cannot fall below that of "
+    "speckle.",
     "mixmae": "- Cells are restored up to their own mean and standard deviation, which are taken from the chip itself: "
     "the loss of the mean is that of each cell's own mean, so that only structure within cells can be gained, most of "
     "which is speckle that nothing can predict.",

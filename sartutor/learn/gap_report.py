@@ -107,7 +107,7 @@ parts of complex images) whose labels are partly wrong, and frozen; then a head 
 in one domain, and is asked in another (`python -m sartutor.learn.experiments gaps`). No domain that is learned from or
 asked is among those of pretraining, though their regions and radars are. mIoU is pooled over the test chips of a
 target; `own domain` is that on other chips of the sources, by which everything is chosen. All rows of a seed see the
-same chips and errors of labels, all `continued` ones have the same start and number of steps, and one expert of six
+same chips and errors of labels, all from `dense` on have the same start and number of steps, and one expert of six
 computes as much as one dense layer. `plain` is a weak rival: as many steps as a head has, at the rate of `dense`.
 `busiest expert` is the share of all choices that the busiest expert of a block gets (mean over blocks); with k chosen
 it is at most 1/k. CPU s are those that the encoder took in this cell; parts that rows share are counted where they were

@@ -116,7 +116,8 @@ def _card(name: str, checkpoint: Path, recipe: GeneralistRecipe, records: Path) 
     scores = {key: _interval(known, key) for key in known[0]["values"]}
     return CARD.format(
         name=name,
-        blocks="six experts, one of which computes for a token" if MIXTURES[name] else "one layer",
+        kind=KINDS[name],
+        told=TOLD[name],
         total=size.total / 1e6,
         active=size.active / 1e6,
         side=_side(recipe),
@@ -140,15 +141,27 @@ def _interval(known: list[dict[str, Any]], key: str) -> str:
     return f"{middle:.3f} ± {half:.3f}"
 
 
+KINDS = {
+    "generalist_dense": "without experts, the rival of `generalist_moe`",
+    "generalist_moe": "with six experts in place of each feed-forward layer, one of which computes for a token",
+}
+"""What each of them is."""
+
+TOLD = {
+    "generalist_dense": "Three descriptors of the image are accepted, and ignored.",
+    "generalist_moe": "A router is told three descriptors of the image, standardised too.",
+}
+"""What each makes of descriptors."""
+
 CARD = """# {name}
 
-Land cover of radar images of many kinds: a plain vision transformer with {blocks} in place of each feed-forward layer,
-as in CrossEarth-SAR (arXiv 2603.12008), at a size for laptops. {total:.2f} M parameters, {active:.2f} M of them active
-for a token. `load_generalist("{name}")` gives encoder, head and scales; the encoder is meant to be frozen under a new
-head.
+Land cover of radar images of many kinds: a plain vision transformer {kind},
+pretrained in the manner of CrossEarth-SAR (arXiv 2603.12008), at a size for laptops. {total:.2f} M parameters,
+{active:.2f} M of them active for a token. `load_generalist("{name}")` gives encoder, head and scales; the
+encoder is meant to be frozen under a new head.
 
 - **Input**: {side} x {side} px, three channels of decibels (one polarisation three times, or HH, HV, VV), all
-  standardised by {level:.2f} ± {spread:.2f} dB; and three descriptors of the image, standardised too.
+  standardised by {level:.2f} ± {spread:.2f} dB. {told}
 - **Data**: simulated chips of {domains} domains (`sartutor/sim/gaps.py`), none of which is in the benchmark `gaps`;
   {agreement:.2%} of the labels are right. No real scene.
 - **Recipe**: `make weights NAME={name}`; {recipe}; seed {seed}.

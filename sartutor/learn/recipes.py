@@ -142,9 +142,11 @@ border.
 ## Known limits
 
 - It has seen drawn shapes only. It knows figure and ground, not water, debris or ships; it is a start for adaptation.
-- On real scenes it marks less than people do: on the flood sample it is level with Otsu in the box, and neither of
-  them beats filling the box there, because the labels take in much that is not dark; notebook 11 prints all three.
-- Objects that differ from their surroundings in texture alone, or by less than about 2 dB at few looks, are lost.
+- On the one real scene that was tried, the flood sample, it marks less than people did: it is level with Otsu in the
+  box, and neither of them beats filling the box there, because the labels take in much that is not dark;
+  notebook 11 prints all three.
+- Objects that differ from their surroundings in texture alone, or by a decibel or two at few looks, are
+  easily lost; no table was made of that.
 - Where the box cuts through an object on all sides, inside and outside may be swapped.
 - A window is at most enlarged four times: objects under about 6 px are marked coarsely.
 - The predicted score is calibrated on drawn shapes only.

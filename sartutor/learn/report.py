@@ -263,7 +263,7 @@ def shapes(folder: Path) -> list[str]:
 
 HEAD = """# Results
 
-Made by `python -m sartutor.learn.report` from the records in `results/records`, one a cell; no number is typed by hand.
+Made by `python -m sartutor.learn.report` from the records in `results/records`, one a cell; no result is typed by hand.
 ± is the half width of a 95 % t interval over seeds (none for a single seed). Losses are better when small, scores when
 large. All data are simulated; nothing here has been measured on real scenes."""
 
@@ -273,9 +273,9 @@ with one linear layer on its maps that is solved in closed form. All rows of a m
 same number of updates (those named longer have four times as many in pretraining), and the same grid of learning rates
 of fine-tuning; rows of one seed see the same scenes, and differences are taken seed by seed. Each seed draws its own
 weights, masks and scenes for pretraining, labels, validation and test. The learning rate of pretraining is one for all
-rows. A difference stands with the smallest that its seeds resolve. It is called better or worse where its 95 % t
-interval over seeds leaves out 0, and undecided otherwise. Each verdict stands alone: of twenty comparisons of equals,
-about one would be decided."""
+rows of a method. A difference stands with the smallest that its seeds resolve. It is called better or worse where its
+95 % t interval over seeds leaves out 0, and undecided otherwise. Each verdict stands alone: of twenty comparisons of
+equals, about one would be decided."""
 
 SEARCHED = """Validation mIoU with a quarter of the labels, at a seed that no row is compared on; the best rate of a
 start, in bold, is that of its rows below."""
@@ -292,7 +292,7 @@ chips of the table above (`python -m sartutor.learn.experiments weighting_tasks`
 ENCODERS = """Scores of the encoders in `sartutor/weights` on unseen seeds, beside predicting the mean; their cards say
 more."""
 
-SHAPES = """Mean IoU over objects, boxes 10 px loose, on unseen seeds."""
+SHAPES = """Mean IoU over objects, boxes 10 px loose (per 512 px of scene), on unseen seeds."""
 
 
 def main(arguments: list[str] | None = None) -> int:
