@@ -46,6 +46,7 @@ from sartutor.learn.generalisation import (
 from sartutor.learn.heads import LightHead, segmentation_loss
 from sartutor.learn.metrics import mean_iou
 from sartutor.learn.moe import Mixture, balance_loss
+from sartutor.learn.record_tables import PLANNED_SEEDS
 from sartutor.learn.records import read_records
 from sartutor.learn.vit import build_vit
 from sartutor.presets import GAP_SIZES, VIT_SIZES, HeadRecipe
@@ -261,3 +262,11 @@ def test_every_recorded_cell_of_the_search_is_one_of_the_table_as_it_is_now():
         table._is_done(RECORDS, name, SEARCH_SEED) for name in table.configurations
     )  # or other settings
     assert done == len(known) > 0
+
+
+def test_the_table_of_gaps_is_complete_and_its_cells_are_those_of_now():
+    """A cell that was made with other settings raises."""
+    sizes = GAP_SIZES["laptop"]
+    table = main_table(sizes, chosen_rates(read_records(RECORDS, SEARCH), sizes), PLANNED_SEEDS)
+    assert all(table._is_done(RECORDS, name, seed) for name in table.configurations for seed in PLANNED_SEEDS)
+    assert len({record["values"]["simulator"] for record in table.records(RECORDS)}) == 1
