@@ -119,7 +119,8 @@ length. Where the best one differs, so do the rates of what is compared: `all` a
 a third of the rate of `dense`, `moe`, `descriptors` and `balance`."""
 
 ALL = """The mixture that did best on the sources' own validation chips, of those that compute as much as `dense` and
-learned from as many right labels, beside `dense`. Names with * are this project's."""
+learned from as many right labels, beside `dense`. Names with * are this project's. HV2F and VH2F are one question here:
+sender and receiver may change places."""
 
 LACK = """Where six experts take turns, each learns from a sixth of the tokens that one layer sees. If that is what
 they lack, more steps must help them more than they help one layer, and six that see every token must do better than
