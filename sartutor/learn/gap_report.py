@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sartutor.learn.gap_rows import (
@@ -38,8 +38,12 @@ COLUMNS = {"miou": "mIoU", "val_score": "own domain", "largest_share": "busiest 
 def gaps(folder: Path) -> list[str]:
     """What each encoder carries over each kind of gap, and the comparisons."""
     known = read_records(folder, EXPERIMENT)
-    meanings = table(("row", "what is frozen"), [[f"`{name}`", MEANINGS[name]] for name in ENCODERS])
-    parts = ["## From one domain to another", TEXT, meanings, *_searched(read_records(folder, SEARCH))]
+    parts = [
+        "## From one domain to another",
+        TEXT,
+        _meant(MEANINGS),
+        *_searched(read_records(folder, SEARCH)),
+    ]
     if not known:
         return [*parts, "No row has been run yet."]
     seeds = sorted({record["seed"] for record in known})
@@ -51,6 +55,11 @@ def gaps(folder: Path) -> list[str]:
         answers(known, QUESTIONS),
     ]
     return [*parts, *_whole(read_records(folder, WHOLE)), *_tokens(read_records(folder, TOKENS), known)]
+
+
+def _meant(meanings: Mapping[str, str]) -> str:
+    """What each row is."""
+    return table(("row", "what is frozen"), [[f"`{name}`", words] for name, words in meanings.items()])
 
 
 def _searched(known: Records) -> list[str]:
@@ -97,9 +106,8 @@ def _tokens(known: Records, others: Records) -> list[str]:
     """Rows whose experts see more tokens."""
     if not known:
         return []
-    meanings = table(("row", "what is frozen"), [[f"`{name}`", SEEN_MEANINGS[name]] for name in SEEN])
     found = answers(with_gains([*others, *known]), SEEN_QUESTIONS)
-    return ["### Do experts lack tokens?", LACK, meanings, _scores(known, SEEN), found]
+    return ["### Do experts lack tokens?", LACK, _meant(SEEN_MEANINGS), _scores(known, SEEN), found]
 
 
 TEXT = """An encoder is pretrained on simulated chips of 167 domains (regions, radar bands, platforms, polarisations,
