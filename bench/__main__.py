@@ -5,9 +5,11 @@ from bench import (
     annotator_latency,
     annotator_memory,
     encoder,
+    experts,
     large_objects,
     large_scene,
     loading,
+    notebooks,
     simmim,
     simulation,
     speckle,
@@ -21,6 +23,8 @@ if __name__ == "__main__":
     simmim.main()
     encoder.main()
     adaptation.main()
+    experts.main()
     annotator_latency.main()
     annotator_memory.main()
     loading.main()
+    notebooks.main()

@@ -1,13 +1,17 @@
 """A mixture of experts beside the dense layer it was copied from: seconds per token, forward and with gradients.
 
-`python -m bench.experts [CORES] [--device cuda]`. One of six experts computes for a token, as many multiplications as
-in the dense layer; what is beyond a ratio of 1 is routing, sorting and smaller matrices. The bar is 1.25.
+    python -m bench.experts [CORES [DEVICE]]
+
+prints one JSON object per width and pass, for 2 cores of the CPU unless told otherwise. One of six experts computes for
+a token, as many multiplications as in the dense layer; what is beyond a ratio of 1 is routing, sorting and smaller
+matrices. The bar is 1.25.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -62,25 +66,17 @@ def compared(width: int, device: str) -> dict[str, tuple[float, float]]:
     return found
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cores", type=int, nargs="?", default=2)
-    parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    torch.set_num_threads(given.cores)
+def main(cores: int = 2, device: str = "cpu") -> None:
+    """Measure and print."""
+    torch.set_num_threads(cores)
     keep_freed_memory()
-    print(
-        f"{IMAGES} x {TOKENS} tokens, six experts, one chosen, {given.cores} threads, {given.device}, float32"
-    )
     with denormals_flushed():
         for width in WIDTHS:
-            for name, (dense, ratio) in compared(width, given.device).items():
+            for name, (dense, ratio) in compared(width, device).items():
                 nanoseconds = 1e9 * dense / (IMAGES * TOKENS)
-                print(
-                    f"width {width:4}, {name:14}: dense {nanoseconds:7.0f} ns a token, mixture {ratio:.2f} x"
-                )
+                row = {"width": width, "pass": name, "dense_ns_a_token": round(nanoseconds)}
+                print(json.dumps({**row, "mixture_over_dense": round(ratio, 2)}))
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:2]), *sys.argv[2:3])

@@ -154,7 +154,10 @@ def convert(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a published data set as a folder of your own data, split by place; it goes on where it was stopped."""
+    """Write a published data set as a folder of your own data, split by place; it goes on where it was stopped.
+
+    Tested on folders made in the published layouts, not on the originals; look at what `sartutor check` says of FOLDER.
+    """
     from sartutor.sar import published
 
     bar = sys.stderr.isatty()
@@ -162,9 +165,30 @@ def convert(
     counts = {split: len(made.ids(split)) for split in made.splits}
     if as_json:
         return _print_json({"folder": str(made.folder), "images": counts})
-    typer.echo(
-        f"{made.folder}: " + ", ".join(f"{count} images for {split}" for split, count in counts.items())
-    )
+    typer.echo(_counted(made.folder, counts))
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A folder of your own data.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Read a folder of your own data once, as all commands read it, and say what is wrong or strange."""
+    from sartutor.sar.folder import open_dataset
+
+    data = open_dataset(folder)
+    doubts = data.check(sys.stderr.isatty())
+    counts = {split: len(data.ids(split)) for split in data.splits}
+    if as_json:
+        return _print_json({"folder": str(data.folder), "images": counts, "doubts": doubts})
+    typer.echo(_counted(data.folder, counts))
+    for doubt in doubts or ["nothing strange found"]:
+        typer.echo(doubt)
+
+
+def _counted(folder: Path, counts: dict[str, int]) -> str:
+    """A folder and how many images each split of it has."""
+    return f"{folder}: " + ", ".join(f"{count} images for {split}" for split, count in counts.items())
 
 
 def _box(text: str) -> tuple[float, float, float, float]:

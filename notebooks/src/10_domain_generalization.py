@@ -5,7 +5,7 @@
 # experts** in ten lines, see how its router fails to learn and how it comes to favour one expert, and watch which expert takes which pixels.
 #
 # **What you will learn.** What a domain gap is; what the descriptors of CrossEarth-SAR [1] measure and when they mislead; why a gate of 1 stops learning and what the balance loss
-# does; why a model with four times the parameters can cost the same per pixel; how to read a table of gaps.
+# does; why a model with four times the parameters can multiply as often per pixel; how to read a table of gaps.
 #
 # **What you need.** About 40 minutes, 3 of them computing. [01](01_sar_basics.ipynb) explains decibels, looks and polarisation; [06](06_downstream.ipynb) mIoU and frozen encoders.
 # `DATA = "sample"` adds a real Sentinel-1 scene from Spain [4] to the descriptors, a path adds your own.
@@ -21,6 +21,7 @@ DATA = "synthetic"  # synthetic | sample | path of a raster or a folder of your 
 # %%
 import copy
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,9 @@ from sartutor.learn.generalists import load_generalist
 from sartutor.learn.loop import Watch
 from sartutor.learn.metrics import class_iou, mean_iou
 from sartutor.learn.moe import Mixture, MixtureOfExperts, Routing, balance_loss, gates, parameter_counts
-from sartutor.presets import GAP_LESSONS, GENERALIST_RECIPES
+from sartutor.learn.runner import of_row
+from sartutor.learn.vit import Vit
+from sartutor.presets import GAP_LESSONS, GENERALIST_RECIPES, VIT_SIZES
 from sartutor.sar.descriptors import NAMES, contrast_enl, descriptors, directional_entropy, local_roughness
 from sartutor.sim.gaps import DOMAINS, FIRST, GAPS, OWN_NAMES
 
@@ -244,10 +247,38 @@ for name, known in (("dense", dense), ("six experts", moe)):
     size = parameter_counts(known.model)
     numbers[f"parameters_{name}"] = list(size)
     print(f"{name:12} {size.total / 1e6:.2f} M parameters, {size.active / 1e6:.2f} M compute for a token")
+with torch.device("meta"):
+    published = Vit(VIT_SIZES["dinov2_s"])
+    published.mix(Mixture())
+size = parameter_counts(published)
+print(
+    f"{'ViT-S of [1]':12} {size.total / 1e6:.0f} M parameters, {size.active / 1e6:.0f} M compute for a token"
+)
 
 # %% [markdown]
-# At the size of the publication's ViT-S the same counting gives 93 M in all and 22 M active; it reports 90 M and 20 M.
-#
+# (The publication reports 90 M and 20 M for its ViT-S.) As many multiplications are not as much time: tokens have to be sorted and brought back, and six small products run less well than one large one. The clock says:
+
+# %%
+batch, descriptions = torch.randn(16, 256, dense.model.encoder.size.width), torch.randn(16, 3)
+took = {}
+with torch.no_grad():
+    for name, layer in (
+        ("one layer", lambda: block(batch)),
+        ("experts", lambda: upcycled(batch, descriptions)),
+    ):
+        times = []
+        for _ in range(1 + lesson.shown):  # the first one warms up
+            began = time.perf_counter()
+            layer()
+            times.append(time.perf_counter() - began)
+        took[name] = min(times[1:])
+numbers["experts_over_layer"] = took["experts"] / took["one layer"]
+print(
+    f"one of six experts: {1000 * took['experts']:.1f} ms, one layer {1000 * took['one layer']:.1f} ms,"
+    f" {numbers['experts_over_layer']:.1f} times as long for layers as narrow as these"
+)
+
+# %% [markdown]
 # ## 5 · The gate that learns nothing
 #
 # How does the router learn? Not through the choice: choosing the largest has no gradient. It learns through the gate $g$, which multiplies what the expert says. The publication divides by the
@@ -276,7 +307,7 @@ assert numbers["router_gradient_normalised"] < 1e-6 < numbers["router_gradient_k
 # %% [markdown]
 # ## 6 · All to one: the balance loss
 #
-# A router that learns has another bad habit. An expert that gets more tokens learns faster, becomes better, and gets still more. It can end with one expert that does everything, and five that are ballast; in the runs recorded for section 8 the busiest of six comes to some 40 % of the tokens, where an even share is 17 %. The **balance loss** [2] pushes back:
+# A router that learns has another bad habit. An expert that gets more tokens learns faster, becomes better, and gets still more. It can end with one expert that does everything, and five that are ballast. The **balance loss** [2] pushes back:
 #
 # $$L_\mathrm{BC} = \lambda\, n \sum_{i=1}^{n} f_i\, p_i,$$
 #
@@ -321,8 +352,29 @@ for name, weight in (("without balance loss", 0.0), ("with balance loss", 0.005)
 experts.draw_usage(logs)
 
 # %% [markdown]
-# Few steps show only the beginning. The records of section 8 hold the end of longer runs: the column *busiest expert* in [the results](../docs/RESULTS.md).
-#
+# Few steps show only the beginning. The records of section 8 hold the end of longer runs:
+
+# %%
+known = experts.known_gaps()
+for name in ("moe", "balance"):
+    busiest = [record["values"]["largest_share"] for record in of_row(known, name)]
+    print(
+        f"{name:8} the busiest of six has {np.mean(busiest):.0%} of the tokens, mean over {len(busiest)} seeds"
+    )
+
+# %% [markdown]
+# Why must the load be even at all? On many devices each expert lies on another, and all wait for the fullest. So an expert gets a **capacity**: room for so many times an even share [2]. Choices beyond it are **dropped**: the layer adds nothing to those tokens. The embedded mixture was trained
+# without a limit; with one:
+
+# %%
+for capacity in (None, 2.0, 1.25, 1.0):
+    dropped, right = experts.with_capacity(moe, chips, capacity)
+    numbers[f"capacity {capacity}"] = {"dropped": dropped, "accuracy": right}
+    print(
+        f"capacity {capacity or 'none'!s:4}: {dropped:5.1%} of the choices dropped, {right:.1%} of the pixels right"
+    )
+
+# %% [markdown]
 # ## 7 · Who computes what?
 #
 # The embedded `generalist_moe` was trained for longer, with descriptors and balance loss. Go through the chips and the blocks: do experts follow classes, brightness, or whole images? What a token is routed by is
@@ -353,7 +405,6 @@ print(", ".join(f"shares differ by {value:.2f} between {name}" for name, value i
 # [1]; frozen; and asked across one gap of each kind. The others are named for what they are: `plain` has no pretraining (and learns on the source for no longer than the heads do: a weak rival), `masked` had no labels, `simmim_hh` and `mixmae_s1` come with the package, and rows with `weaker` and `true_labels` had other labels. All rows of a seed see the same chips, all mixtures start from the same weights. The cell reads the records and nothing else.
 
 # %%
-known = experts.known_gaps()
 seeds = sorted({record["seed"] for record in known})
 numbers["records"] = len(known)
 print(f"{len(known)} records, seeds: {', '.join(map(str, seeds)) or 'none yet'}")
@@ -366,6 +417,7 @@ experts.draw_gap_scores(known)
 # %%
 from IPython.display import Markdown
 
+from sartutor.learn.gap_report import order_found
 from sartutor.learn.gap_rows import QUESTIONS, SEEN_QUESTIONS, with_gains
 from sartutor.learn.record_tables import answers
 
@@ -373,13 +425,23 @@ Markdown(answers(known, QUESTIONS))
 
 # %% [markdown]
 # For comparison, what the publication reports (mean mIoU over its single gaps, in percent): no experts 59.4, experts 61.1, with descriptors 61.6, with balance loss 62.2, with both 62.4; three experts instead of six 60.9, two chosen instead of one 61.7.
-# Its single steps are between 0.2 and 1.7 points, 3 in all. Look at the intervals above before you look for that order here.
-#
-# Where one expert of six does no better than one layer, what does it lack? One suspect: six experts that take turns learn from a sixth of the tokens each, and the runs here are short (the publication's are 18 epochs of 200,000 images). If that is
+# Its single steps are between 0.2 and 1.7 points, 3 in all. Here:
+
+# %%
+Markdown(order_found(known))
+
+# %% [markdown]
+# What might stand in its way: a transformer of 0.5 million parameters instead of 20, minutes of training instead of 18 epochs of 200,000 images, simulated land, and learning rates that differ between some rows. One of these can be looked into here. Where one expert of six does no better than one layer, what does it lack? One suspect: six experts that take turns learn from a sixth of the tokens each, and the runs here are short (the publication's are 18 epochs of 200,000 images). If that is
 # it, three times as many steps help experts *more than* they help one layer, and six experts that *all* compute, so that each sees every token, do better than one that is chosen. The cell shows what has been run of that. (An undecided difference does not show that two rows are equal.)
 
 # %%
 Markdown(answers(with_gains([*known, *experts.known_tokens()]), SEEN_QUESTIONS))
+
+# %% [markdown]
+# All 22 questions, for one layer and for the mixture that did best on its own sources:
+
+# %%
+experts.draw_gap_scores(experts.known_whole(), tuple(GAPS))
 
 # %% [markdown]
 # **With your own data** a folder is a domain. Folders whose `dataset.yaml` name the same classes make a gap; this command trains a head on the first and asks it on the others:
@@ -484,7 +546,7 @@ check(
 # ## Summary
 #
 # A gap is what a mapper loses between its own domain and another, beside what makes the other harder for all; measure both. Three descriptors tell kinds of images apart, and can be misled by calibration and by single bright targets. A mixture of experts
-# buys parameters without paying for them per token; its router needs a gate with a gradient and a loss that keeps experts busy. Whether it helps is a question for seeds and intervals.
+# buys parameters for few more multiplications per token, though not for free; its router learns from the task only through a gate with a gradient, and a loss keeps experts busy. Whether any of it helps is a question for seeds and intervals.
 
 # %%
 data.write_numbers("10", PRESET, example.key, SEED, numbers)

@@ -54,7 +54,7 @@ print(
 # product on the way can be counted. One multiplication and one addition are two **floating-point operations** (FLOP).
 
 # %%
-presets = ("smoke", "laptop") if PRESET == "smoke" else ("smoke", "laptop", "paper")
+presets = ("smoke",) if PRESET == "smoke" else ("smoke", "laptop", "paper")
 began = time.perf_counter()
 trainings = scaling.jobs(presets)
 table = scaling.preset_table(trainings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ipywidgets as widgets
@@ -21,13 +22,13 @@ from sartutor.lab.downstream import name_classes, show_labels
 from sartutor.lab.explorers import choice, explorer, slider
 from sartutor.learn.domains import DomainChips, decibels, digital_numbers
 from sartutor.learn.gap_rows import ENCODERS
-from sartutor.learn.gap_table import EXPERIMENT, TOKENS
+from sartutor.learn.gap_table import EXPERIMENT, TOKENS, WHOLE
 from sartutor.learn.generalisation import Segmenter
 from sartutor.learn.generalists import Generalist
 from sartutor.learn.moe import mixtures
 from sartutor.learn.records import recorded
 from sartutor.learn.runner import Records, of_row
-from sartutor.sar.descriptors import descriptors, log_scaled
+from sartutor.sar.descriptors import descriptors, direction_shares, log_scaled
 from sartutor.sar.radiometry import to_units
 from sartutor.sar.scene import Readable
 from sartutor.sim.gaps import FIRST, GAPS
@@ -85,15 +86,14 @@ def draw_descriptors(db: NDArray[Any], name: str, bins: int, blocks: int) -> Fig
     digital = digital_numbers(np.where(valid, db, np.nanmedian(db)))
     image = log_scaled(digital)
     entropy, enl, roughness = descriptors(digital[None], "log1p", valid[None], bins, blocks)[0]
-    angle, weight = directions(image)
-    share, edges = np.histogram(angle, bins, (0, np.pi), weights=weight)
+    share = direction_shares(image, valid, bins)
     rows, cols = (np.arange(blocks) * size // blocks for size in image.shape)
     counts = np.add.reduceat(np.add.reduceat(np.ones_like(image), rows, 0), cols, 1)
     means = np.add.reduceat(np.add.reduceat(image, rows, 0), cols, 1) / counts
     figure = plots.Picture(figsize=(14, 3.5), layout="constrained")
     axes = figure.subplots(1, 4)
     plots.show_image(axes[0], db, name)
-    axes[1].bar(np.degrees(edges[:-1]), share / share.sum(), 180 / bins, align="edge", color=plots.BLUE)
+    axes[1].bar(180 / bins * np.arange(bins), share, 180 / bins, color=plots.BLUE)
     axes[1].axhline(1 / bins, color="0.4", linestyle="--")
     axes[1].set(xlabel="direction of the gradient (degrees)", ylabel="share of its magnitude")
     axes[1].set_title(f"H_DE = {entropy:.3f} (most: {np.log(bins):.3f})")
@@ -105,13 +105,6 @@ def draw_descriptors(db: NDArray[Any], name: str, bins: int, blocks: int) -> Fig
         "histogram, block means."
     )
     return figure
-
-
-def directions(image: Array) -> tuple[Array, Array]:
-    """Angles of the gradient in [0, pi) and its magnitudes, at inner pixels."""
-    down, across = np.gradient(image)
-    angle = np.mod(np.arctan2(down, across), np.pi)[1:-1, 1:-1]
-    return angle.ravel(), np.hypot(down, across)[1:-1, 1:-1].ravel()
 
 
 def show_descriptors(axes: Axes, raw: Mapping[str, Array], x: int, y: int, names: Sequence[str]) -> None:
@@ -127,11 +120,15 @@ def show_descriptors(axes: Axes, raw: Mapping[str, Array], x: int, y: int, names
 
 @dataclass
 class UsageLog:
-    """Share of tokens of each expert of each block as training goes, on one batch; give `look` to a `Watch`."""
+    """Where the tokens of one batch go as training goes; give `look` to a `Watch`.
+
+    `shares` of the experts of each block (blocks, n), and `dropped`, the share of choices that no expert had room for.
+    """
 
     batch: Mapping[str, Tensor]
     steps: list[int] = field(default_factory=list)
     shares: list[Array] = field(default_factory=list)
+    dropped: list[float] = field(default_factory=list)
 
     @torch.no_grad()
     def look(self, model: nn.Module, step: int) -> None:
@@ -141,6 +138,7 @@ class UsageLog:
         found = model.encoder.encode(self.batch["image"].to(device), self.batch["descriptors"].to(device))
         self.steps.append(step)
         self.shares.append(np.stack([routing.share.cpu().numpy() for routing in found.routings]))
+        self.dropped.append(sum(routing.dropped_share for routing in found.routings) / len(found.routings))
 
 
 def draw_usage(logs: Mapping[str, UsageLog]) -> Figure:
@@ -153,7 +151,9 @@ def draw_usage(logs: Mapping[str, UsageLog]) -> Figure:
         colors = [EXPERT_COLORS[i % len(EXPERT_COLORS)] for i in range(shares.shape[1])]
         panel.stackplot(log.steps, shares.T, colors=colors)
         panel.set(xlabel="step", title=name, ylim=(0, 1))
-        ends.append(f"{name}: busiest expert {shares[-1, 0]:.0%}")
+        ends.append(
+            f"{name}: busiest expert {shares[-1, 0]:.0%}, {log.dropped[-1]:.0%} of the choices dropped"
+        )
     axes[0].set_ylabel("share of tokens, busiest expert below")
     figure.set_label("Shares of tokens by expert during training; at the end " + "; ".join(ends) + ".")
     return figure
@@ -241,9 +241,27 @@ def show_heat(axes: Axes, values: Array, rows: Sequence[str], columns: Sequence[
     axes.set_title(title, fontsize="medium")
 
 
+@torch.no_grad()
+def with_capacity(known: Generalist, chips: DomainChips, capacity: float | None) -> tuple[float, float]:
+    """Share of choices dropped, and of pixels right, on all chips when experts take `capacity` times an even share."""
+    sample = {key: torch.stack([chips[i][key] for i in range(len(chips))]) for key in ("image", "label")}
+    model = copy.deepcopy(known.model)
+    for layer in mixtures(model):
+        layer.mixture = replace(layer.mixture, capacity=capacity)
+    told = torch.stack([chips[i]["descriptors"] for i in range(len(chips))])
+    logits, found = model(sample["image"], told)
+    dropped = sum(routing.dropped_share for routing in found.routings) / len(found.routings)
+    return dropped, float((logits.argmax(1) == sample["label"]).double().mean())
+
+
 def known_gaps() -> list[dict[str, Any]]:
     """The records of the benchmark `gaps` that come with the package."""
     return recorded(EXPERIMENT)
+
+
+def known_whole() -> list[dict[str, Any]]:
+    """The records of two rows on all gaps."""
+    return recorded(WHOLE)
 
 
 def known_tokens() -> list[dict[str, Any]]:
@@ -251,21 +269,23 @@ def known_tokens() -> list[dict[str, Any]]:
     return recorded(TOKENS)
 
 
-def draw_gap_scores(known: Records) -> Figure:
+def draw_gap_scores(known: Records, gaps: Sequence[str] = tuple(FIRST.values())) -> Figure:
     """Mean mIoU over seeds of every row that has records, gap by gap."""
     names = [name for name in ENCODERS if of_row(known, name)]
-    columns = ("val_score", "miou", *(f"miou_{gap}" for gap in FIRST.values()))
+    columns = ("val_score", "miou", *(f"miou_{gap}" for gap in gaps))
     values = np.array(
         [[np.mean([r["values"][c] for r in of_row(known, name)]) for c in columns] for name in names]
     ).reshape(len(names), len(columns))
-    figure = plots.Picture(figsize=(10, 1.2 + 0.32 * max(1, len(names))), layout="constrained")
+    width = max(10, 0.62 * len(columns))
+    figure = plots.Picture(figsize=(width, 1.2 + 0.32 * max(1, len(names))), layout="constrained")
     axes = figure.subplots()
     if not names:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "no records yet", ha="center")
     else:
-        show_heat(axes, values, names, ("own domain", "all gaps", *FIRST.values()), "mIoU, mean over seeds")
-    figure.set_label(f"Heat map of mIoU: {len(names)} encoders, their own domain and {len(FIRST)} gaps.")
+        titles = ("own domain", f"mean of {len(gaps)}", *gaps)
+        show_heat(axes, values, names, titles, "mIoU, mean over seeds")
+    figure.set_label(f"Heat map of mIoU: {len(names)} encoders, their own domain and {len(gaps)} gaps.")
     return figure
 
 

@@ -92,7 +92,8 @@ def _asked(text: str, a: str, b: str, metric: str = "iou_box") -> Question:
 QUESTIONS = (
     _asked("Does adaptation help?", "phase1", "base"),
     _asked("Does it beat Otsu's threshold of the change?", "phase1", "otsu_box"),
-    _asked("Does fusion beat the better-fed single encoder?", "phase3", "phase1"),
+    _asked("Does fusion beat the first encoder alone?", "phase3", "phase1"),
+    _asked("Does it beat the second encoder alone?", "phase3", "phase2"),
     _asked("And when the decoder is trained as long?", "phase3", "first"),
     _asked("Does the gate beat half and half?", "phase3", "average"),
     _asked("Does fusion beat one encoder on the composite?", "phase3", "composite"),
@@ -108,6 +109,7 @@ QUESTIONS = (
     _asked("Does it cost where boxes say nothing?", "phase1", "tight", "iou_full"),
     _asked("Does looking closer help?", "phase1", "chip"),
     _asked("Does it help small objects?", "phase1", "chip", "iou_small"),
+    _asked("Does fusion around the box beat one encoder on whole chips?", "phase3", "chip"),
     _asked("Do two scales help?", "two_scales", "phase1"),
     _asked("Does fusion beat U-Net?", "phase3", "unet"),
     _asked("Does fusion beat SegFormer?", "phase3", "segformer"),

@@ -116,6 +116,7 @@ QUESTIONS = (
     _asked("Do descriptors help?", "descriptors", "moe"),
     _asked("Do descriptors help beside the balance loss?", "all", "balance"),
     _asked("Does the balance loss help beside descriptors?", "all", "descriptors"),
+    _asked("Is the balance loss better than descriptors?", "balance", "descriptors"),
     _asked("Does the router need the task's gradient?", "all", "normalised"),
     _asked("Is the gate of 1 better than 6 pi?", "all", "unnormalised"),
     _asked("Are six experts better than three?", "all", "three"),
@@ -141,6 +142,9 @@ SEEN_QUESTIONS = (
     _asked("Are they better than one layer?", "six_chosen", "dense"),
 )
 """Comparisons with rows of `SEEN`, and with what `with_gains` makes of them."""
+
+ORDER = ("all", "balance", "descriptors", "moe", "dense")
+"""The rows that arXiv 2603.12008 puts in an order, best first."""
 
 TRAINERS = ("dense", "moe", "descriptors", "balance", "all")
 """Rows whose learning rate of continued pretraining is searched."""

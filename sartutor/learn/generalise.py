@@ -258,5 +258,7 @@ def as_table(report: Mapping[str, Any]) -> str:
         parts = (f"  {text:>{max(8, len(title))}}" for title, text in zip(classes, each, strict=True))
         lines.append(f"{name:{width}}  {row['miou']:.3f}" + "".join(parts))
         if row["missing"]:
-            lines.append(f"{'':{width}}  not labelled here: {', '.join(row['missing'])}")
+            lines.append(
+                f"{'':{width}}  not labelled here, IoU 0 where it is called: {', '.join(row['missing'])}"
+            )
     return "\n".join(lines)

@@ -86,6 +86,11 @@ class Routing(NamedTuple):
         count = torch.bincount(self.expert.flatten(), minlength=self.probability.shape[1])
         return count / self.expert.numel()
 
+    @property
+    def dropped_share(self) -> float:
+        """The share of all choices that no expert had room for."""
+        return float(self.dropped.float().mean())
+
 
 def balance_loss(routing: Routing) -> Tensor:
     """n sum_i f_i p_i: 1 where experts are chosen and liked alike, n where one gets everything with certainty.

@@ -18,7 +18,6 @@ from sartutor.learn.weighting import BandStatistics
 from sartutor.sar import folder as own
 from sartutor.sar.ground import shared_ground
 from sartutor.sar.layers import layers_of
-from sartutor.sar.published.common import SAME_PLACE
 from sartutor.sar.radiometry import RADAR_UNITS
 
 
@@ -52,12 +51,14 @@ class OwnDomain(Dataset[Sample]):
 def shown(db: Tensor, valid: Tensor, scales: Scales) -> tuple[Tensor, Tensor]:
     """What a model of these scales is given of three channels in dB: image (3, S, S) and descriptors (3,).
 
-    `db` (3, S, S) may be anything finite where `valid` (1, S, S) is False. A chip without data has the descriptors of
-    the mean image.
+    `db` (3, S, S) may be anything finite where `valid` (1, S, S) is False. Channels that are the same everywhere, whose
+    ENL has no bound, are not described; a chip of such channels alone, or without data, has the descriptors of the mean
+    image.
     """
     told = np.zeros(3)
-    if bool(valid.any()):
-        told = scales.descriptors.apply(scene_descriptors(db.numpy(), valid.numpy())[None])[0]
+    known = db[:, valid[0]]
+    if known.shape[1] and bool((varies := known.amax(1) > known.amin(1)).any()):
+        told = scales.descriptors.apply(scene_descriptors(db[varies].numpy(), valid.numpy())[None])[0]
     return scales.statistics.standardise(db, valid), torch.from_numpy(told).float()
 
 
@@ -119,7 +120,7 @@ def judging_split(folder: own.Dataset) -> str:
 
     Images that a converter set aside, since they show ground of another split, judge nothing.
     """
-    names = [name for name in folder.splits if name not in ("train", SAME_PLACE)]
+    names = [name for name in folder.splits if name not in ("train", own.SAME_PLACE)]
     if not names:
         raise DataError(
             f"{folder.folder} has no split to judge by; name one in its splits.csv, as in `test`."

@@ -45,10 +45,15 @@ def log_scaled(image: ArrayLike) -> NDArray[Any]:
 
 
 def directional_entropy(image: ArrayLike, valid: Mask = None, bins: int = 36) -> Values:
-    """H_DE = - sum p ln p over the directions of the Sobel gradient: 0 for one direction, ln(bins) for all alike.
+    """H_DE = - sum p ln p over `direction_shares`: 0 for one direction, ln(bins) for all alike, 0 without gradients."""
+    return entr(direction_shares(image, valid, bins)).sum(-1)[()]
 
-    Directions are gradient angles modulo pi, each weighted by the gradient's magnitude. Pixels whose 3 x 3
-    neighbourhood leaves the image or touches no-data are left out; an image without any gradient has 0.
+
+def direction_shares(image: ArrayLike, valid: Mask = None, bins: int = 36) -> Values:
+    """p (..., bins): shares of the directions of the Sobel gradient, weighted by its magnitude; 0 where there is none.
+
+    Directions are gradient angles modulo pi; bin i has those nearest to i pi / bins. Pixels whose 3 x 3 neighbourhood
+    leaves the image or touches no-data are left out.
     """
     values, valid = _masked(image, valid)
     across, down = _sobel(values)
@@ -59,7 +64,7 @@ def directional_entropy(image: ArrayLike, valid: Mask = None, bins: int = 36) ->
     index = angle.reshape(images, -1) + bins * np.arange(images)[:, None]
     histogram = np.bincount(index.ravel(), weight.ravel(), images * bins).reshape(images, bins)
     share = histogram / np.maximum(histogram.sum(1, keepdims=True), np.finfo(float).tiny)
-    return entr(share).sum(1).reshape(weight.shape[:-2])[()]
+    return share.reshape(*weight.shape[:-2], bins)
 
 
 def contrast_enl(image: ArrayLike, valid: Mask = None) -> Values:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
@@ -39,12 +40,16 @@ from tqdm import tqdm
 from sartutor.errors import DataError, OutputError
 from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_scene
+from sartutor.sar.ground import shared_ground
 from sartutor.sar.layers import Layer, layers_of, opened, read_layers
-from sartutor.sar.radiometry import doubt_units
+from sartutor.sar.radiometry import RADAR_UNITS, doubt_units
 from sartutor.sar.scene import Band, Grid, Scene, Units
 
 IGNORE = -1
 """Value in masks of pixels that count in no loss and no score: not labelled, not looked at."""
+
+SAME_PLACE = "same_place"
+"""Split of images that show ground of another split: never learned from, never in the score of the held-out place."""
 
 RANGE_PERCENTILES = (1, 99)
 """Percentiles of the training pixels between which a band without a range is stretched."""
@@ -205,9 +210,7 @@ class Dataset:
         bands = self._bands(path, layers)
         pixels, valid = read_layers(layers)
         if not valid.any():
-            raise DataError(
-                f"{path} holds no data (all is no-data or not a number); remove it from splits.csv."
-            )
+            raise DataError(_no_data(path, bands, layers))
         return Scene(pixels, bands, grid, valid, id)
 
     def mask(self, id: str) -> NDArray[np.int16]:
@@ -245,13 +248,30 @@ class Dataset:
     def check(self, progress: bool = True) -> list[str]:
         """Read every image and mask once; DataError at the first that is not as it should be.
 
-        Returns sentences of doubt: bands of the first image whose values do not look like the units of dataset.yaml.
+        Returns sentences of doubt: bands of the first image whose values do not look like the units of dataset.yaml,
+        radar bands that are the same everywhere in an image, and splits that show the same ground.
         """
+        doubts = _doubt_units(self.scene(self.entries[0].id))
         for entry in tqdm(self.entries, desc="checking", unit="image", disable=not progress):
-            self.scene(entry.id)
+            doubts += _doubt_contrast(self.scene(entry.id))
             if self.description.labels is not None:
                 self.mask(entry.id)
-        return _doubts(self.scene(self.entries[0].id))
+        return [*doubts, *self._doubt_places()]
+
+    def _doubt_places(self) -> Iterator[str]:
+        """Sentences about splits that show the same ground, of which training or validation is one."""
+        grids = {entry.id: layers_of(self.image_path(entry.id))[1] for entry in self.entries}
+        names = [name for name in self.splits if name != SAME_PLACE]
+        for one, other in combinations(names, 2):
+            if not {"train", "val"} & {one, other}:
+                continue
+            ids, others = self.ids(one), self.ids(other)
+            shared = shared_ground([grids[id] for id in ids], [grids[id] for id in others])
+            if found := next(shared, None):
+                yield (
+                    f"{others[found[1]]} of split {other!r} shows ground of {ids[found[0]]} of split {one!r}, and so "
+                    f"may others; put one place into one split."
+                )
 
     def _percentiles(self, names: list[str]) -> dict[str, tuple[float, float]]:
         sample = _even_sample(self.scene(id).select(names) for id in self.ids("train"))
@@ -521,13 +541,41 @@ def _as_classes(
     return classes
 
 
-def _doubts(scene: Scene) -> list[str]:
+def _no_data(path: Path, bands: Sequence[Band], layers: Sequence[Layer]) -> str:
+    """What to say of an image no pixel of which has data in all bands."""
+    empty = [
+        band.name for band, layer in zip(bands, layers, strict=True) if not read_layers([layer])[1].any()
+    ]
+    if len(empty) in (0, len(bands)):
+        where = "" if empty else " in all bands at once"
+        return f"{path} holds no data{where} (all is no-data or not a number); remove it from splits.csv."
+    return (
+        f"{path}: band {empty[0]} holds no data (all is no-data or not a number); remove the image from splits.csv, "
+        "or the band from every image and dataset.yaml."
+    )
+
+
+def _doubt_units(scene: Scene) -> list[str]:
     """Sentences about calibrated bands whose values look like other units than they are said to have."""
     doubts = (
         (band.name, doubt_units(layer[scene.valid], band.units))
         for band, layer in zip(scene.bands, scene.pixels, strict=True)
     )
     return [f"{scene.name}: band {name} {doubt}" for name, doubt in doubts if doubt]
+
+
+def _doubt_contrast(scene: Scene) -> list[str]:
+    """Sentences about radar bands that are the same everywhere."""
+    known = (
+        (band.name, layer[scene.valid])
+        for band, layer in zip(scene.bands, scene.pixels, strict=True)
+        if band.units in (*RADAR_UNITS, "dn", "complex")
+    )
+    return [
+        f"{scene.name}: band {name} is {values[0]:g} everywhere, and speckle never is; look at the file."
+        for name, values in known
+        if (values == values[0]).all()
+    ]
 
 
 def _even_sample(scenes: Iterable[Scene], size: int = RANGE_SAMPLE, seed: int = 0) -> NDArray[np.float32]:

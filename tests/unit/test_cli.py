@@ -7,10 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 
 from sartutor import __version__, catalog, cli
 from sartutor.errors import DataError
+from sartutor.presets import BenchmarkSizes
+from sartutor.sim.benchmark import write_benchmark
 
 START_SECONDS = 0.3
 
@@ -182,3 +186,24 @@ def test_a_closed_pipe_ends_quietly():
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+def test_check_counts_the_images_of_a_folder_and_says_what_is_strange(tmp_path, capsys):
+    folder = write_benchmark(tmp_path / "folder", 1, BenchmarkSizes(64, 2, 1, 1), progress=False).folder
+    assert cli.main(["check", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["nothing strange found"]
+    with rasterio.open(
+        folder / "images" / next(path.name for path in (folder / "images").iterdir()), "r+"
+    ) as file:
+        file.write(np.full(file.shape, -12, np.float32), 1)
+    assert cli.main(["check", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["images"].values()) == 4
+    assert "is -12 everywhere" in found["doubts"][0]
+
+
+def test_check_names_a_broken_file(tmp_path, capsys):
+    folder = write_benchmark(tmp_path / "folder", 1, BenchmarkSizes(64, 2, 1, 1), progress=False).folder
+    broken = next((folder / "masks").iterdir())
+    broken.write_bytes(b"")
+    assert broken.name in complaint(capsys, "check", str(folder))

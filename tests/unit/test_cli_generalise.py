@@ -139,10 +139,15 @@ def test_a_finished_model_is_not_written_over(folders, encoder, capsys):
 
 
 def test_the_table_names_folders_classes_and_what_is_missing(folders, encoder, tmp_path, capsys):
-    assert made(folders[:2], encoder, tmp_path / "mine.safetensors") == 0
+    report = tmp_path / "report.json"
+    assert made(folders[:2], encoder, tmp_path / "mine.safetensors", "--report", report) == 0
     said = capsys.readouterr().out
     for word in ("validation", "here (coast)", "there (test)", *CLASSES, "mine.safetensors written in"):
         assert word in said
+    missing = {tuple(row["missing"]) for row in json.loads(report.read_text())["asked"] if row["missing"]}
+    assert missing
+    for names in missing:
+        assert f"not labelled here, IoU 0 where it is called: {', '.join(names)}\n" in said
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sartutor.learn.moe import Mixture
 from sartutor.learn.vit import build_vit
 from sartutor.learn.weighting import BandStatistics
 from sartutor.presets import VIT_SIZES
-from sartutor.sar.descriptors import NAMES, Standardisation, descriptors
+from sartutor.sar.descriptors import NAMES, Standardisation, descriptors, directional_entropy
 from sartutor.sar.scene import Band, Scene
 from sartutor.sim.backscatter import LAND_COVERS
 from sartutor.sim.gaps import PARTS, POLARISATIONS
@@ -90,6 +90,24 @@ def test_the_log_of_usage_notes_shares_that_add_up(known, chips):
     assert log.shares[0].sum(1) == pytest.approx([1, 1])
     figure = experts.draw_usage({"run": log})
     assert "busiest expert" in alternative_text(figure)
+
+
+def test_room_for_all_changes_nothing_and_room_for_half_drops_half_at_least(known, chips):
+    unlimited = experts.with_capacity(known, chips, None)
+    assert unlimited[0] == 0
+    assert experts.with_capacity(known, chips, 6.0) == unlimited
+    dropped, right = experts.with_capacity(known, chips, 0.5)
+    assert 0.5 <= dropped < 1
+    assert 0 <= right <= 1
+    assert known.model.encoder.blocks[0].mlp.mixture.capacity is None
+
+
+def test_the_explorer_draws_the_shares_whose_entropy_it_names(chips):
+    image = chips.decibels(0)[0]
+    bars = experts.draw_descriptors(image, "chip", 18, 16).axes[1].patches
+    shares = np.array([bar.get_height() for bar in bars])
+    entropy = directional_entropy(experts.log_scaled(experts.digital_numbers(image)), bins=18)
+    assert -(shares * np.log(shares)).sum() == pytest.approx(entropy, rel=1e-4)
 
 
 def test_the_middle_of_a_scene_is_in_decibels_with_nan_for_no_data():

@@ -10,11 +10,12 @@ from torch.utils.data import DataLoader
 from sartutor.learn import gap_cells
 from sartutor.learn.domains import DomainChips
 from sartutor.learn.gap_cells import Embedded, Row, run_cell
-from sartutor.learn.gap_report import gaps
+from sartutor.learn.gap_report import gaps, order_found
 from sartutor.learn.gap_rows import (
     ENCODERS,
     LONGER,
     MEANINGS,
+    ORDER,
     QUESTIONS,
     SEEN,
     SEEN_MEANINGS,
@@ -219,6 +220,24 @@ def test_the_best_mixture_is_chosen_without_targets():
     assert best_mixture(records) == "moe"
     more = [{"configuration": name, "values": {"val_score": 0.8}} for name in ("two_chosen", "true_labels")]
     assert best_mixture(records + more) == "moe"  # these compute more than `dense`, or are told more
+
+
+def scored(rows):
+    """Records of rows at three seeds, with a score each."""
+    return [
+        {"configuration": name, "seed": seed, "values": {"miou": score + 0.001 * seed * (len(name) % 2)}}
+        for name, score in rows.items()
+        for seed in (1, 2, 3)
+    ]
+
+
+def test_an_order_is_found_only_where_every_step_is_decided_that_way():
+    falling = dict(zip(ORDER, (0.9, 0.8, 0.7, 0.6, 0.5), strict=True))
+    assert "is found" in order_found(scored(falling))
+    swapped = order_found(scored({**falling, "dense": 0.65, "balance": 0.7}))
+    assert "is not found" in swapped
+    assert "decided the other way: `moe` over `dense`" in swapped
+    assert "undecided: `balance` over `descriptors`" in swapped
 
 
 def test_what_more_steps_add_is_taken_seed_by_seed():

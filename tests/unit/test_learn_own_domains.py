@@ -16,9 +16,17 @@ from sartutor.learn.own_domains import (
     missing_classes,
     refuse_missing,
     refuse_shared,
+    shown,
 )
-from sartutor.sar.folder import BandRule, DatasetWriter, Description, Entry, open_dataset, write_labels
-from sartutor.sar.published.common import SAME_PLACE
+from sartutor.sar.folder import (
+    SAME_PLACE,
+    BandRule,
+    DatasetWriter,
+    Description,
+    Entry,
+    open_dataset,
+    write_labels,
+)
 from sartutor.sar.scene import Band
 from sartutor.sim.gaps import POLARISATIONS
 from sartutor.sim.landcover import Domain, landcover_scene
@@ -47,6 +55,15 @@ def own_folder(
 @pytest.fixture(scope="module")
 def scales():
     return DomainChips([POLARISATIONS["VV"]], 1, 4, 64).scales
+
+
+def test_channels_that_are_the_same_everywhere_are_not_described(scales):
+    db = torch.from_numpy(np.random.default_rng(0).normal(-12, 3, (3, 64, 64))).float()
+    valid = torch.ones(1, 64, 64, dtype=torch.bool)
+    even = torch.full_like(db, -12)
+    assert shown(even, valid, scales)[1].tolist() == [0, 0, 0]
+    half = torch.cat([db[:1], even[1:]])
+    assert torch.equal(shown(half, valid, scales)[1], shown(db[:1].expand(3, -1, -1), valid, scales)[1])
 
 
 def test_a_folder_is_shown_in_the_scales_of_the_encoder(tmp_path, scales):

@@ -71,6 +71,28 @@ def test_enl_of_images_without_contrast_is_finite():
     assert contrast_enl(np.zeros((9, 9))) == 0
 
 
+@pytest.mark.parametrize(
+    "turned",
+    [np.rot90, np.flipud, np.fliplr, np.transpose],
+    ids=["quarter turn", "rows reversed", "columns reversed", "transposed"],
+)
+def test_an_image_is_described_alike_from_every_side(turned):
+    image = speckle(4, (96, 96)) * (2 + stripes(30, (96, 96)))
+    one, other = (descriptors(each[None])[0] for each in (image, turned(image)))
+    assert other == pytest.approx(one, rel=1e-9)
+
+
+def test_what_a_gain_and_an_offset_change():
+    image = speckle(4, (96, 96))
+    plain, gained, raised = (
+        (directional_entropy(each), contrast_enl(each), local_roughness(each))
+        for each in (image, 3 * image, image + 5)
+    )
+    assert gained == pytest.approx((plain[0], plain[1], 9 * plain[2]))
+    assert (raised[0], raised[2]) == pytest.approx((plain[0], plain[2]))
+    assert raised[1] > 20 * plain[1]
+
+
 def test_roughness_in_closed_form():
     assert local_roughness(np.full((64, 64), 0.7)) == pytest.approx(0, abs=1e-30)
     two = np.full((64, 64), 1.0)

@@ -40,8 +40,9 @@ def folder(tmp_path):
         image[:, :, 0] = -9999
         label = np.zeros((20, 30), np.uint8)
         label[0, :4] = 1, 255, 254, 0
-        write(tmp_path / "images" / f"{name}.tif", image, nodata=-9999)
-        write(tmp_path / "masks" / f"{name}.tif", label)
+        away = HERE @ Affine.translation(1000 * seed, 0)
+        write(tmp_path / "images" / f"{name}.tif", image, away, nodata=-9999)
+        write(tmp_path / "masks" / f"{name}.tif", label, away)
     return tmp_path
 
 
@@ -151,6 +152,37 @@ def test_units_that_the_values_contradict_are_doubted(folder):
     bands = [{"name": "VV", "units": "power"}, {"name": "VH", "units": "db"}]
     (doubt,) = redescribe(folder, bands=bands).check(progress=False)
     assert "band VV is said to be in power, but looks like db" in doubt
+
+
+def test_a_band_that_is_the_same_everywhere_is_doubted(folder):
+    image = pixels(1)
+    image[1] = -15
+    write(folder / "images" / "b.tif", image, HERE @ Affine.translation(1000, 0))
+    (doubt,) = open_dataset(folder).check(progress=False)
+    assert doubt == "b: band VH is -15 everywhere, and speckle never is; look at the file."
+
+
+def test_splits_that_show_the_same_ground_are_doubted(folder):
+    write(folder / "images" / "d.tif", pixels(3), HERE @ Affine.translation(15, 0))
+    (doubt,) = open_dataset(folder).check(progress=False)
+    assert doubt.startswith("d of split 'test' shows ground of a of split 'train'")
+
+
+@pytest.mark.parametrize(
+    ("empty", "words"),
+    [
+        ((slice(1, 2),), "band VH holds no data"),
+        ((slice(None),), "b.tif holds no data \\(all"),
+        (((0, slice(10)), (1, slice(10, 20))), "holds no data in all bands at once"),
+    ],
+)
+def test_an_image_without_data_says_which_band(folder, empty, words):
+    image = pixels(1)
+    for part in empty:
+        image[part] = np.nan
+    write(folder / "images" / "b.tif", image)
+    with pytest.raises(DataError, match=words):
+        open_dataset(folder).scene("b")
 
 
 def test_a_folder_without_labels_serves_pretraining(folder):

@@ -13,10 +13,10 @@ from rasters import HERE, UTM, write
 
 from sartutor import cli
 from sartutor.errors import DataError, GeometryError
-from sartutor.sar.folder import IGNORE, Entry, open_dataset
+from sartutor.sar.folder import IGNORE, SAME_PLACE, Entry, open_dataset
 from sartutor.sar.published import NAMES, avalcd, convert
 from sartutor.sar.published.bigearthnet import CLASSES, WITHOUT_CLASS, tile, to_19_classes
-from sartutor.sar.published.common import SAME_PLACE, kept_apart
+from sartutor.sar.published.common import kept_apart
 from sartutor.sar.scene import Grid
 
 DEGREES = CRS.from_epsg(4326)

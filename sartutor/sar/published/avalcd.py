@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from sartutor.errors import DataError
-from sartutor.sar.folder import Description
+from sartutor.sar.folder import SAME_PLACE, Description
 from sartutor.sar.layers import layers_of
 from sartutor.sar.published.common import (
     IGNORED,
     OBJECT,
-    SAME_PLACE,
     Content,
     Plan,
     Sample,

@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sartutor.errors import DataError
-from sartutor.sar.folder import Dataset, DatasetWriter, Description, Entry
+from sartutor.sar.folder import SAME_PLACE, Dataset, DatasetWriter, Description, Entry
 from sartutor.sar.ground import shared_ground
 from sartutor.sar.layers import check_same_grid, layers_of, read_layers
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sar.splits import SHARES, group_split
-
-SAME_PLACE = "same_place"
-"""Split of images that show ground of another split: never learned from, never in the score of the held-out place."""
 
 OBJECT = {"background": (0,), "object": (1,)}
 """Labels of what is written: one kind of object."""
