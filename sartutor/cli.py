@@ -418,6 +418,49 @@ def adapt(
 
 
 @app.command()
+def mixture(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help="Folders with the same classes, a radar each, say."),
+    ],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write: NAME.safetensors.")],
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="What experts are copies of: generalist_dense, the path of a pretrained vit, or of DINOv2's .pth."
+        ),
+    ] = "generalist_dense",
+    experts: Annotated[int, typer.Option(help="Experts in place of each feed-forward layer.")] = 6,
+    chosen: Annotated[int, typer.Option(help="Experts that compute for a token.")] = 1,
+    balance: Annotated[float, typer.Option(min=0, help="Weight of the balance loss.")] = 0.005,
+    capacity: Annotated[
+        float | None, typer.Option(help="Most tokens of an expert, as a multiple of an even share.")
+    ] = None,
+    preset: PresetOption = "laptop",
+    seed: Annotated[int, typer.Option(min=0, help="Of the router's weights and the order of chips.")] = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Pretrain a mixture of experts by segmentation of many folders, to be frozen; it goes on where it was stopped."""
+    from sartutor.learn.checkpoints import refuse_complete
+    from sartutor.learn.distributed import is_first
+    from sartutor.learn.moe import Mixture
+    from sartutor.learn.own_mixture import pretrain_mixture
+
+    refuse_complete(out)
+    layers = Mixture(experts, chosen, balance, capacity=capacity)
+    settings = {"encoder": encoder, "mixture": layers, "size": preset, "seed": seed, "device": device}
+    made = pretrain_mixture(folders, out, **settings, progress=sys.stderr.isatty())  # type: ignore[arg-type]
+    if not is_first():
+        return
+    if as_json:
+        return _print_json({**vars(made), "out": str(made.out)})
+    for folder, score in made.validation.items():
+        typer.echo(f"{folder}: mIoU on validation {score:.3f}")
+    typer.echo(f"{made.out} written in {made.seconds:.0f} s")
+
+
+@app.command()
 def generalise(
     source: Annotated[Path, typer.Argument(help="A folder of your own data with splits train and val.")],
     targets: Annotated[
@@ -427,10 +470,12 @@ def generalise(
     encoder: Annotated[
         str,
         typer.Option(
-            help="generalist_dense, generalist_moe, or the path of such a checkpoint or of a pretrained vit."
+            help="generalist_dense, generalist_moe, or the path of such a checkpoint, a pretrained vit, DINOv2's .pth."
         ),
     ] = "generalist_moe",
-    head: Annotated[str, typer.Option(help="light or mask2former.")] = "light",
+    head: Annotated[
+        str | None, typer.Option(help="light or mask2former; the latter is that of the preset paper.")
+    ] = None,
     tuning: Annotated[
         str, typer.Option(help="What the encoder learns: nothing (frozen), or lora: low-rank updates.")
     ] = "frozen",

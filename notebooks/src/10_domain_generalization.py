@@ -39,9 +39,7 @@ from sartutor.learn.generalists import load_generalist
 from sartutor.learn.loop import Watch
 from sartutor.learn.metrics import class_iou, mean_iou
 from sartutor.learn.moe import Mixture, MixtureOfExperts, Routing, balance_loss, gates, parameter_counts
-from sartutor.learn.runner import of_row
-from sartutor.learn.vit import Vit
-from sartutor.presets import GAP_LESSONS, GENERALIST_RECIPES, VIT_SIZES
+from sartutor.presets import GAP_LESSONS, GENERALIST_RECIPES
 from sartutor.sar.descriptors import NAMES, contrast_enl, descriptors, directional_entropy, local_roughness
 from sartutor.sim.gaps import DOMAINS, FIRST, GAPS, OWN_NAMES
 
@@ -237,6 +235,9 @@ print("ten lines and the package agree")
 # The experts start as copies of one *trained* layer. So at the start nothing changes at all, whatever the router says:
 
 # %%
+from sartutor.learn.vit import Vit
+from sartutor.presets import VIT_SIZES
+
 block = copy.deepcopy(dense.model.encoder.blocks[-1].mlp)
 upcycled = MixtureOfExperts(block, dense.model.encoder.size.width, Mixture())
 tokens = torch.randn(4, 64, dense.model.encoder.size.width)
@@ -355,6 +356,8 @@ experts.draw_usage(logs)
 # Few steps show only the beginning. The records of section 8 hold the end of longer runs:
 
 # %%
+from sartutor.learn.runner import of_row
+
 known = experts.known_gaps()
 for name in ("moe", "balance"):
     busiest = [record["values"]["largest_share"] for record in of_row(known, name)]
@@ -450,6 +453,7 @@ experts.draw_gap_scores(experts.known_whole(), tuple(GAPS))
 # sartutor generalise HERE THERE --encoder generalist_moe --out cover.safetensors
 # ```
 #
+# The encoder may be your own: `sartutor mixture HERE AND-HERE --out experts.safetensors` makes experts of `generalist_dense` (or of DINOv2's weights, `--encoder dinov2_vits14_pretrain.pth`) and trains them on labelled folders of several radars, as the publication does; then freeze it with `--encoder experts.safetensors`.
 # `--head mask2former` takes the publication's head, `--tuning lora` lets low-rank updates of the encoder learn with it, and `sartutor map SCENE.tif --model cover.safetensors --out map.tif` maps a whole scene.
 #
 # ## Where it fails: when descriptors mislead

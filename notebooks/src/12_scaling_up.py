@@ -323,7 +323,7 @@ print(
 )
 
 # %% [markdown]
-# The head takes the place of the generalist's own, and the result is a checkpoint that the command `sartutor map` takes. (For folders of your own the command `sartutor generalise` does these steps.)
+# The head takes the place of the generalist's own, and the result is a checkpoint that the command `sartutor map` takes. (For folders of your own the command `sartutor generalise` does these steps, and asks the mapper on a second folder.)
 
 # %%
 from sartutor.learn.checkpoints import save_tensors
@@ -547,7 +547,7 @@ pd.DataFrame(rows).T.round(3)
 #
 # ## 7 · What to rent, and for how long
 #
-# The count of section 1, times steps, times batch, is all the work there is. A GPU's maker states its **peak**; a training reaches a part of it, the **utilisation** $u$, for memory has to keep up, data have to be read, and small layers do not fill a large chip:
+# The count of section 1, times steps, times batch, is the work of what was counted: the encoders, and what their pretraining adds. Not counted are the decoder of masks in adaptation, which is small, and the head of continued pretraining, light in `sartutor mixture`; Mask2Former, the head of [4], multiplies more often than a ViT-S itself. A GPU's maker states its **peak**; a training reaches a part of it, the **utilisation** $u$, for memory has to keep up, data have to be read, and small layers do not fill a large chip:
 #
 # $$t = \frac{\text{FLOP of an image} \cdot \text{batch} \cdot \text{steps}}{u \cdot \text{peak} \cdot \text{GPUs}}.$$
 #

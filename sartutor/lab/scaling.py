@@ -99,7 +99,7 @@ def _adaptation(preset: str) -> Job:
 def _mixture(preset: str) -> Job:
     one = MIXTURE_RUNS[preset]
     cost, model = mixture_cost(one.size, EXPERTS), f"vit {one.size}, {EXPERTS} experts"
-    return Job("continued pretraining", preset, model, _side("vit", one.size), one.steps, one.batch, cost)
+    return Job("mixture", preset, model, _side("vit", one.size), one.steps, one.batch, cost)
 
 
 def _side(backbone: str, size: str) -> int:

@@ -110,7 +110,9 @@ class SimulatedChips(Dataset[Sample]):
             torch.cat([shard[key] for shard in shards])[:count] for key in ("db", "label")
         )
         if statistics is None:
-            statistics = _measured(names, [True] * len(names), (chip.flatten(1).numpy() for chip in self._db))
+            statistics = pooled_statistics(
+                names, [True] * len(names), (chip.flatten(1).numpy() for chip in self._db)
+            )
         self.statistics = statistics
         self.classes: tuple[str, ...] = LAND_COVERS
         self._order = [names.index(name) for name in statistics.names]
@@ -217,7 +219,7 @@ class FolderChips(Dataset[Sample]):
             return self._images[id]
         scene = self.folder.scene(id).select(self.statistics.names)
         labels = None if self.folder.description.labels is None else self.folder.mask(id)
-        image = self._images[id] = _Image(_values(scene), scene.valid, labels)
+        image = self._images[id] = _Image(band_values(scene), scene.valid, labels)
         self._held += image.bytes
         while len(self._images) > 1 and self._held > IMAGE_MEMORY:
             self._held -= self._images.popitem(last=False)[1].bytes
@@ -291,12 +293,14 @@ def folder_statistics(folder: own.Dataset) -> BandStatistics:
     ids = tqdm(folder.ids("train"), desc="band statistics", unit="image", leave=False)
     radar = [_is_radar(band.units) for band in folder.description.bands]
     scenes = (folder.scene(id) for id in ids)
-    return _measured(
-        folder.description.band_names, radar, (_values(scene)[:, scene.valid] for scene in scenes)
+    return pooled_statistics(
+        folder.description.band_names, radar, (band_values(scene)[:, scene.valid] for scene in scenes)
     )
 
 
-def _measured(names: Sequence[str], radar: Sequence[bool], parts: Iterable[NDArray[Any]]) -> BandStatistics:
+def pooled_statistics(
+    names: Sequence[str], radar: Sequence[bool], parts: Iterable[NDArray[Any]]
+) -> BandStatistics:
     """Statistics of all pixels of the parts (bands, pixels), summed in double precision."""
     count, total, squares = 0, np.zeros(len(names)), np.zeros(len(names))
     near: NDArray[Any] | None = None  # a pixel near the mean: differences from it keep their digits
@@ -330,7 +334,7 @@ def _is_radar(units: Units) -> bool:
     return units in (*RADAR_UNITS, "dn", "complex")
 
 
-def _values(scene: Scene) -> Array:
+def band_values(scene: Scene) -> Array:
     """Bands (bands, rows, columns): radar bands in dB, others as they are."""
     layers = [in_decibels(layer, band.units) for layer, band in zip(scene.pixels, scene.bands, strict=True)]
     return np.stack(layers).astype(np.float32)

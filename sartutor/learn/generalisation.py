@@ -19,13 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from sartutor.learn.checkpoints import is_done, load_tensors
 from sartutor.learn.chips import Chips, Sample, Shuffled
 from sartutor.learn.curves import read_curve
-from sartutor.learn.domains import DomainChips
 from sartutor.learn.heads import Head, build_head
 from sartutor.learn.loop import Batch, LossOf, Schedule, Validation, Watch, fit
 from sartutor.learn.metrics import confusion_matrix, mean_iou
 from sartutor.learn.moe import balance_loss, mixtures
 from sartutor.learn.vit import Encoded, Vit
-from sartutor.presets import ContinuedRecipe, HeadTraining, Mask2FormerSize
+from sartutor.presets import ContinuedRecipe, HeadTraining, Mask2FormerSize, MixtureRun
 
 BATCH = 16
 """Chips that are encoded at once where nothing is learned."""
@@ -74,8 +73,8 @@ def mixture_loss(model: Segmenter, batch: Batch) -> Tensor:
 
 def continue_pretraining(
     encoder: Vit,
-    chips: DomainChips,
-    recipe: ContinuedRecipe,
+    chips: Chips,
+    recipe: ContinuedRecipe | MixtureRun,
     channels: int,
     out: Path,
     header: dict[str, Any],

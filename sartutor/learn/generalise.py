@@ -15,28 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sartutor.errors import CheckpointError, SarTutorError
-from sartutor.learn.checkpoints import check_place, file_digest, load_tensors, save_tensors
+from sartutor.errors import SarTutorError
+from sartutor.learn.checkpoints import check_place, save_tensors
 from sartutor.learn.curves import curve_path
 from sartutor.learn.device import pick_device
-from sartutor.learn.domains import Scales
 from sartutor.learn.generalisation import KeptMaps, Run, Segmenter, confusions, fit_head, fit_updates
-from sartutor.learn.generalists import KIND, load_generalist
+from sartutor.learn.generalists import KIND
 from sartutor.learn.metrics import class_iou, mean_iou
 from sartutor.learn.own_domains import (
-    OwnDomain,
     check_taxonomy,
     judging_split,
     missing_classes,
     refuse_missing,
     refuse_shared,
 )
-from sartutor.learn.pretrain import load_pretrained
+from sartutor.learn.own_encoders import Start, load_start
 from sartutor.learn.sam.lora import merged, with_updates
-from sartutor.learn.simmim import VitSimMIM
-from sartutor.learn.vit import Vit
 from sartutor.presets import MASK2FORMER_SIZES, TRANSFER_RECIPES, HeadTraining, Mask2FormerSize, preset
-from sartutor.sar.descriptors import NAMES, Standardisation
 from sartutor.sar.files import check_report, write_report
 from sartutor.sar.folder import Dataset, open_dataset
 
@@ -49,8 +44,8 @@ class Choices:
     """How a head is made.
 
     Args:
-        encoder: generalist by name or path, or a checkpoint of `sartutor pretrain --backbone vit`.
-        head: light or mask2former.
+        encoder: generalist by name or path, a checkpoint of `sartutor pretrain --backbone vit`, or weights of DINOv2.
+        head: light or mask2former; None takes what the preset names: Mask2Former with paper, as the publication does.
         tuning: frozen, or lora: low-rank updates learn with the head, and end as part of the weights.
         size: name of a preset.
         seed: of weights and the order of chips.
@@ -60,7 +55,7 @@ class Choices:
     """
 
     encoder: str | Path = "generalist_moe"
-    head: str = "light"
+    head: str | None = None
     tuning: str = "frozen"
     size: str = "laptop"
     seed: int = 0
@@ -68,36 +63,27 @@ class Choices:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("head", self.head, tuple(TRANSFER_RECIPES)),
+            ("head", self.head, (None, *TRANSFER_RECIPES)),
             ("tuning", self.tuning, TUNINGS),
         ):
             if value not in known:
-                raise SarTutorError(f"There is no {name} {value!r}; use one of {', '.join(known)}.")
+                named = ", ".join(filter(None, known))
+                raise SarTutorError(f"There is no {name} {value!r}; use one of {named}.")
         preset(self.size)
         pick_device(self.device)
 
     @property
+    def chosen_head(self) -> str:
+        return self.head or ("mask2former" if self.size == "paper" else "light")
+
+    @property
     def recipe(self) -> HeadTraining:
-        return TRANSFER_RECIPES[self.head][self.size]
+        return TRANSFER_RECIPES[self.chosen_head][self.size]
 
     @property
     def decoder(self) -> Mask2FormerSize | None:
         """Size of Mask2Former; None for a light head."""
-        return None if self.head == "light" else MASK2FORMER_SIZES[self.size]
-
-
-@dataclass(frozen=True)
-class Start:
-    """The encoder to begin with: its weights, how chips are shown to it, and what its checkpoint says of it."""
-
-    encoder: Vit
-    scales: Scales
-    about: Mapping[str, Any]
-    digest: str
-
-    def chips(self, folder: Dataset, split: str) -> OwnDomain:
-        """A split of a folder as this encoder sees it."""
-        return OwnDomain(folder, split, self.encoder.size.image_size, self.scales)
+        return None if self.chosen_head == "light" else MASK2FORMER_SIZES[self.size]
 
 
 def generalise(
@@ -133,14 +119,14 @@ def generalise(
     if report is not None:
         check_report(report)
     choices = choices or Choices()
-    start = load_start(choices.encoder)
     here, there = open_dataset(source), [open_dataset(target) for target in targets]
     check_folders(here, there)
+    start = load_start(choices.encoder, [here])
     part = out.with_name(f"{out.stem}.head.safetensors")
     model, score = learn(choices, start, here, part, progress)
     own = [here] if judging_split(here) != "val" else []
     found = {
-        **{"out": str(out), **asdict(choices), "encoder": str(choices.encoder)},
+        **{"out": str(out), **asdict(choices), "encoder": str(choices.encoder), "head": choices.chosen_head},
         "source": {"folder": str(here.folder), "validation": score},
         "asked": [asked(model, start, folder) for folder in (*own, *there)],
         "seconds": round(time.perf_counter() - began, 3),
@@ -169,30 +155,6 @@ def header_of(choices: Choices, start: Start, source: Dataset) -> dict[str, Any]
         "seed": choices.seed,
         "parent": start.digest,
     }
-
-
-def load_start(name_or_path: str | Path) -> Start:
-    """The encoder of a generalist, or of masked pretraining of a plain transformer on backscatter.
-
-    Raises CheckpointError for any other file.
-    """
-    path = Path(name_or_path)
-    if path.suffix == ".safetensors" and load_tensors(path)[1].get("kind") == "simmim":
-        return _masked_start(path)
-    known = load_generalist(name_or_path)
-    return Start(known.model.encoder, known.scales, known.about, known.digest)
-
-
-def _masked_start(path: Path) -> Start:
-    """Channels as in its pretraining; it has no experts, and needs no descriptors."""
-    model = load_pretrained(path)
-    if not isinstance(model, VitSimMIM) or not all(model.statistics.radar):
-        raise CheckpointError(
-            f"{path} is no plain transformer pretrained on backscatter alone; make one with `sartutor pretrain "
-            "--method simmim --backbone vit`."
-        )
-    plain = Standardisation((0.0,) * len(NAMES), (1.0,) * len(NAMES))
-    return Start(model.encoder, Scales(model.statistics, plain), load_tensors(path)[1], file_digest(path))
 
 
 def check_folders(source: Dataset, targets: Sequence[Dataset]) -> None:

@@ -13,11 +13,12 @@ from sartutor.learn import generalise as generalising
 from sartutor.learn.checkpoints import load_tensors, save_tensors, state_path
 from sartutor.learn.domains import DomainChips
 from sartutor.learn.generalisation import KeptMaps, Segmenter, confusions
-from sartutor.learn.generalise import Choices, generalise, load_start
+from sartutor.learn.generalise import Choices, generalise
 from sartutor.learn.generalists import generalist_header, load_generalist
 from sartutor.learn.metrics import mean_iou
 from sartutor.learn.moe import Mixture
 from sartutor.learn.own_domains import OwnDomain
+from sartutor.learn.own_encoders import load_start
 from sartutor.learn.pretrain import pretrain
 from sartutor.learn.vit import build_vit
 from sartutor.presets import PRETRAIN_RECIPES, VIT_SIZES
@@ -109,7 +110,7 @@ def test_a_pretrained_transformer_is_an_encoder_too(folders, tmp_path):
     pretrain(folders[0], "simmim", path, backbone="vit", recipe=recipe, device="cpu", progress=False)
     out = tmp_path / "mine.safetensors"
     assert made(folders[:2], path, out) == 0
-    assert load_generalist(out).scales == load_start(path).scales
+    assert load_generalist(out).scales == load_start(path, ()).scales
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(folders, encoder, tmp_path, monkeypatch):
