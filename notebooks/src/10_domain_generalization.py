@@ -36,7 +36,6 @@ from sartutor.lab.downstream import name_classes, show_labels
 from sartutor.learn.domains import scene_descriptors
 from sartutor.learn.generalisation import KeptMaps, confusions, continue_pretraining, encoded_maps, train_head
 from sartutor.learn.generalists import load_generalist
-from sartutor.learn.loop import Watch
 from sartutor.learn.metrics import class_iou, mean_iou
 from sartutor.learn.moe import Mixture, MixtureOfExperts, Routing, balance_loss, gates, parameter_counts
 from sartutor.presets import GAP_LESSONS, GENERALIST_RECIPES
@@ -330,6 +329,8 @@ for name, routing in cases.items():
 # expert gets, sorted, mean over the blocks; even would be six bands of the same height.
 
 # %%
+from sartutor.learn.loop import Watch
+
 recipe = replace(
     GENERALIST_RECIPES["laptop"].continued,
     steps=lesson.steps,
