@@ -338,18 +338,21 @@ def evaluate(
     prompt: Annotated[
         str, typer.Option(help="box (loose), jitter (as in training) or full (the whole image).")
     ] = "box",
+    phase: Annotated[
+        int | None, typer.Option(help="Ask an adapted model as it was after phase 1, 2 or 3; else its last.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Report to write: NAME.json.")] = None,
     least_pixels: Annotated[int, typer.Option(min=1, help="Smaller parts of a mask are no objects.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Of the boxes of --prompt jitter.")] = 0,
     device: DeviceOption = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Score a prompted model on labelled images, beside filling the box and Otsu's threshold in it."""
+    """Score a prompted model or a rival on labelled images, beside filling the box and Otsu's threshold in it."""
     from sartutor.learn.evaluate import as_table
     from sartutor.learn.evaluate import evaluate as score
 
     bar = sys.stderr.isatty()
-    found = score(folder, model, split, prompt, report, seed, least_pixels, device, bar)
+    found = score(folder, model, split, prompt, report, seed, least_pixels, device, phase, bar)
     if as_json:
         return _print_json(found)
     typer.echo(as_table(found))
@@ -399,6 +402,9 @@ def adapt(
     ] = "pair",
     seed: Annotated[int, typer.Option(min=0, help="Of weights and samples.")] = 0,
     device: DeviceOption = "auto",
+    checkpointing: Annotated[
+        bool, typer.Option(help="Compute activations twice instead of keeping them: less memory, more time.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Adapt Segment Anything to the objects in a folder; it goes on where it was stopped."""
@@ -408,13 +414,42 @@ def adapt(
 
     choices: dict[str, Any] = {"fusion": fusion, "alignment": alignment, "loss": loss, "prompts": prompts}
     choices |= {"tuning": tuning, "activation": activation, "encoders": encoders}
-    method = adapting.Method(**choices, scales=tuple(scale or ("near",)))  # type: ignore[arg-type]
+    scales = tuple(scale or (adapting.preset_scale(preset),))
+    method = adapting.Method(**choices, scales=scales)  # type: ignore[arg-type]
     wanted = None if phases is None else _numbers(phases)
-    settings = {"size": preset, "init": init, "phases": wanted, "method": method, "seed": seed}
+    settings: dict[str, Any] = {"size": preset, "init": init, "phases": wanted, "method": method}
+    settings |= {"seed": seed, "device": device, "checkpointing": checkpointing}
     refuse_complete(out)
-    made = adapting.adapt(folder, out, **settings, device=device, progress=sys.stderr.isatty())  # type: ignore[arg-type]
+    made = adapting.adapt(folder, out, **settings, progress=sys.stderr.isatty())
     if is_first():
         _print_adapted(made, as_json)
+
+
+@app.command()
+def rival(
+    folder: Annotated[Path, typer.Argument(help="A folder of your own data with splits train and val.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write: NAME.safetensors.")],
+    network: Annotated[
+        str, typer.Option(help="unet, segformer, or box_unet, which is told the boxes.")
+    ] = "unet",
+    preset: PresetOption = "laptop",
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and samples.")] = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a network to compare with, by `evaluate`, on the samples of `adapt`; it goes on where it was stopped."""
+    from sartutor.learn.checkpoints import check_place, refuse_complete
+    from sartutor.learn.distributed import is_first
+    from sartutor.learn.rivals import preset_recipe, train_rival
+    from sartutor.sar.folder import open_dataset
+
+    refuse_complete(out)
+    check_place(out)
+    train_rival(network, open_dataset(folder), preset_recipe(preset), out, seed, device)
+    if is_first():
+        if as_json:
+            return _print_json({"out": str(out), "network": network, "preset": preset, "seed": seed})
+        typer.echo(f"{out} written")
 
 
 @app.command()

@@ -446,7 +446,10 @@ class RivalRecipe:
 
 RIVAL_RECIPES = {
     "smoke": RivalRecipe(64, 4, 1, 2, 1e-3, 0.05, 1.0, 2, 2),
-    "laptop": RivalRecipe(256, 300, 30, 8, 1e-3, 0.05, 1.0, 50, 64),
+    # as many images as the three phases of adaptation see together
+    "laptop": RivalRecipe(256, 900, 40, 4, 1e-3, 0.01, 1.0, 50, 64),
+    # chips and batch of arXiv 2601.01213; the rest is assumed
+    "paper": RivalRecipe(512, 43_000, 430, 5, 1e-4, 0.01, 1.0, 430, 240),
 }
 """Sizes of the training of rivals by preset."""
 

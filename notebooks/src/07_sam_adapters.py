@@ -470,6 +470,9 @@ for axes, kind in zip(plots.panels(3), range(3), strict=True):
 # **The target is cut to the box.** A box answers for all debris *in* it, and for nothing outside. In the package a sample carries a weight that is 1 in the box and 0 elsewhere, or where nobody knows the label. Below, training samples
 # as the network gets them: image, and the target (black) of one box (orange). Whatever lies outside the box counts neither for nor against. Some look blurred: the package encodes the *surroundings* of a box, enlarged where the box is
 # small, and the study always the whole chip. `Method(scales=("chip",))` does as the study does.
+#
+# Three more things differ from [1]. There, the target is set to 0 outside the box and counts as background; here it does not count. There, samples are turned by any angle, shifted and made noisier; here they are only mirrored, for a turned image is lit from
+# another side than its mountains say: shading and foreshortening point where the radar looked from (a mirror does that too, and is kept because slopes and debris have no preferred side). There, phase 3 sees loose boxes alone; here the whole mixture.
 
 # %%
 samples = PromptedImages(lesson.folder, "train", branch_ranges(lesson.folder), 256, 60, SEED, Method().scales)
@@ -538,7 +541,7 @@ numbers["empty_gradient_ratio"] = pulls["bce"][middle] / pulls["dice"][middle]
 print(f"at probability 0.5 BCE pulls {numbers['empty_gradient_ratio']:.0e} times as hard")
 
 # %% [markdown]
-# So the package takes Dice where the box holds debris and BCE where it holds none. One more term, of weight 0.1, teaches the model to guess its own IoU, the score that the annotator shows.
+# So the package takes Dice where the box holds debris and BCE where it holds none. (Such boxes are rare in its trainings: as in [1], images without debris teach no prompt.) One more term, of weight 0.1, teaches the model to guess its own IoU, the score that the annotator shows.
 #
 # ## 8 · Train phase 1, live
 #

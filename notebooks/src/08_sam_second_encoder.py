@@ -372,7 +372,7 @@ print(f"first encoder to itself, another window:           {distance(turned, own
 # %%
 from sartutor.learn.adapt import Method, adapt
 from sartutor.learn.loop import Watch
-from sartutor.learn.models import load_model
+from sartutor.learn.models import at_phase, load_model
 
 folder = data.runs_folder(PRESET, known.key)
 begin = aligning.save_model(start, folder / f"08-start-{SEED}.safetensors")
@@ -414,7 +414,7 @@ def align(live, alignment):
     )
     numbers[f"live_{alignment}"] = {"iou": live.ious[-1], **live.likeness[-1]}
     print(f"{live.title}: {run.steps[0]} steps in {run.seconds:.0f} s, IoU {live.ious[-1]:.3f} on validation")
-    return aligning.at_phase(load_model(out), 2)
+    return at_phase(load_model(out), 2)
 
 
 by_masks = align(masks, "supervised")
@@ -439,9 +439,7 @@ by_embedding = align(imitation, "embedding")
 candidates = {f"{second}, by masks": by_masks, f"{second}, by embedding": by_embedding}
 for name, model in candidates.items():
     ious[name] = aligning.object_ious(asked, sam_answer(model, known.folder))
-ious[f"{second}, embedded"] = aligning.object_ious(
-    asked, sam_answer(aligning.at_phase(known.model, 2), known.folder)
-)
+ious[f"{second}, embedded"] = aligning.object_ious(asked, sam_answer(at_phase(known.model, 2), known.folder))
 for name, values in ious.items():
     numbers[f"iou_{name}"] = float(values.mean())
     print(f"{name:32} mean IoU {values.mean():.3f}")
@@ -467,7 +465,7 @@ samples = PromptedImages(
 )
 free = aligning.train_with_decoder(start, samples, steps, recipe.batch, rate)
 free_second = aligning.object_ious(asked, sam_answer(free, known.folder))
-free_first = aligning.object_ious(asked, sam_answer(aligning.at_phase(free, 1), known.folder))
+free_first = aligning.object_ious(asked, sam_answer(at_phase(free, 1), known.folder))
 print(f"{'mean IoU':18}{second + ', second':>14}{first + ', first':>14}")
 for name, two, one in (
     ("decoder frozen", ious[f"{second}, by masks"], ious[f"{first}, first encoder"]),

@@ -36,6 +36,7 @@ from torch import nn
 from sartutor.lab import aligning, data, fusing, plots
 from sartutor.lab.checks import check
 from sartutor.learn.evaluate import sam_answer, score
+from sartutor.learn.models import at_phase
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
 from sartutor.learn.sam.fusion import SelectiveFusionGate, average_weights, fused
 from sartutor.learn.scores import SIZES, SLOPES, summary
@@ -74,7 +75,7 @@ print(f"{len(asked)} unseen images, {len(objects)} objects of at least {aligning
 aligned = fusing.both_embeddings(sam, batch["image"])
 unlearned = aligning.start_of_alignment(known.model).sam  # its second encoder is new
 strangers = fusing.both_embeddings(unlearned, batch["image"])
-phase1 = aligning.at_phase(known.model, 1).sam
+phase1 = at_phase(known.model, 1).sam
 steps = [0, 0.5, 1] if PRESET == "smoke" else [round(0.1 * i, 1) for i in range(11)]
 curves = {
     "aligned": fusing.mixing_curve(phase1, aligned, batch, steps),
@@ -298,7 +299,7 @@ print(f"gate over phase 1: {gain:+.3f}; gate over the first encoder at equal wor
 # From here on we use the embedded `sam_tiny_avalanche`, which learned on more scenes and for longer. Mix the encoders by hand, once more, and compare with what its gate does on the same window. The decoder is that of phase 3.
 
 # %%
-final = aligning.at_phase(known.model, 3)
+final = at_phase(known.model, 3)
 fusing.mix_explorer(final.sam, batch, aligned)
 
 # %% [markdown]
@@ -365,8 +366,8 @@ print(f"\nstrongest: {strongest}, {strength:.2f} on average; {said}")
 answers = {
     "fill the box": fill_boxes,
     "Otsu in the box": partial(otsu_boxes, bands=tuple(known.model.branches[0])),
-    f"{first}, phase 1": sam_answer(aligning.at_phase(known.model, 1), known.folder),
-    f"{second}, phase 2": sam_answer(aligning.at_phase(known.model, 2), known.folder),
+    f"{first}, phase 1": sam_answer(at_phase(known.model, 1), known.folder),
+    f"{second}, phase 2": sam_answer(at_phase(known.model, 2), known.folder),
     "fused, phase 3": sam_answer(final, known.folder),
 }
 answers = {name: fusing.remembered(answer) for name, answer in answers.items()}

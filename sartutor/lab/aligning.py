@@ -240,12 +240,6 @@ def with_second(model: SamModel, branch: nn.Module) -> SamModel:
     return replace(model, sam=sam.use_phase(2).eval())
 
 
-def at_phase(model: SamModel, phase: int) -> SamModel:
-    """A copy of a model that encodes and decodes as a phase does."""
-    sam = copy.deepcopy(cast(AdaptedSam, model.sam))
-    return replace(model, sam=sam.use_phase(phase).eval())
-
-
 def object_scores(asked: Iterable[Question], answer: Answer) -> list[ObjectScore]:
     """What an answer is worth for each object, in the order of `seen_objects`."""
     return [part for question in asked for part in score(question, answer).objects]

@@ -39,13 +39,16 @@ Alignment = Literal["supervised", "embedding"]
 """What the secondary encoder learns from: masks through the frozen decoder, or the primary encoder's embeddings."""
 
 
-MOST_KEPT_BYTES = 4 * 2**30
-"""Memory for embeddings of frozen encoders: 8 MB an image at 256 px with details, 4 MB at ViT-B."""
+MOST_KEPT_BYTES = 5 * 2**30
+"""Memory for embeddings of frozen encoders: 8 MB an image at 256 px with details, 4 MB at ViT-B.
+
+All that a preset keeps has to fit: of a list that is gone through in turn, a cache that is too small keeps nothing.
+"""
 
 
 @dataclass(frozen=True)
 class Method:
-    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`, which are "chip" there."""
+    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`: see `preset_scale`."""
 
     activation: Activation = "gelu"
     fusion: Fusion = "gate"
@@ -104,6 +107,7 @@ def adapt(
     method: Method | None = None,
     seed: int = 0,
     device: str = "auto",
+    checkpointing: bool = False,
     watch: Watch | None = None,
     progress: bool = True,
 ) -> Adapted:
@@ -117,9 +121,10 @@ def adapt(
         init: base model by name or path, a SAM encoder of `sartutor pretrain`, or an adapted model to go on with; None
             takes the base of the preset's size.
         phases: of 1, 2 and 3; None takes all that the folder has bands for.
-        method: the choices; None takes the defaults.
+        method: the choices; None takes the defaults, at the preset's scale.
         seed: of weights and samples.
         device: auto, cpu, cuda, ...
+        checkpointing: keep no activations inside the blocks of an encoder; less memory, about a third more computing.
         watch: looks at the model now and then.
         progress: show a bar.
 
@@ -128,12 +133,13 @@ def adapt(
     written.
     """
     check_place(out)
-    method = method or Method()
+    method = method or Method(scales=(preset_scale(size),))
     recipe = recipe or preset_recipe(preset(size).name, method.tuning)
     data = open_dataset(folder)
     labelled_ids(data, "train")
     ranges = branch_ranges(data)
     start = starting_point(init, recipe, ranges, method, seed)
+    start.model.checkpoint_blocks(checkpointing)
     wanted = planned_phases(phases, len(start.model.branches), start.done)
     job = _Job(data, start.ranges, recipe, method, seed, device, watch, progress)
     header = job.header(size, start)
@@ -147,6 +153,11 @@ def adapt(
         scores.append(curve.best)
     _finish(start, out, {**header, "phases": list(done), "val_iou": scores, "steps": steps}, wanted)
     return Adapted(out, done, wanted, tuple(steps), tuple(scores), time.perf_counter() - began)
+
+
+def preset_scale(size: str) -> Scale:
+    """How much is encoded around a box: as much as the base of a preset saw; at the publication's size, its chips."""
+    return SAM_SIZES[ADAPT_RECIPES[preset(size).name].size].scale
 
 
 def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:

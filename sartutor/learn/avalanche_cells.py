@@ -24,15 +24,14 @@ from sartutor.learn.checkpoints import is_complete
 from sartutor.learn.curves import read_curve
 from sartutor.learn.evaluate import Answer, questions, sam_answer, score_images
 from sartutor.learn.models import SamModel, load_model
-from sartutor.learn.rivals import load_rival, pretrain_rival, rival_probability, train_rival
+from sartutor.learn.rivals import load_rival, pretrain_rival, rival_answer, train_rival
 from sartutor.learn.runner import cpu_seconds, scene_interval
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
 from sartutor.learn.scores import ImageScore, summary
 from sartutor.presets import AdaptRecipe, BenchmarkSizes, RivalRecipe, ShapesRecipe
-from sartutor.sar.boxes import PROMPTS, Box, Mask
+from sartutor.sar.boxes import PROMPTS
 from sartutor.sar.folder import Dataset
-from sartutor.sar.scene import Scene
 from sartutor.sim.benchmark import write_benchmark, write_single
 
 RULES: dict[str, Answer] = {
@@ -175,11 +174,7 @@ def _rival(row: Row, seed: int, data: Dataset, work: Path, device: str) -> tuple
         whole = about["train_cpu_seconds"] + spent
         about |= {"pretraining_cpu_seconds": spent, "train_cpu_seconds": whole}
     rival = load_rival(out)
-
-    def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
-        return rival_probability(rival, scene, boxes) > 0.5
-
-    return answer, {**about, "parameters": sum(p.numel() for p in rival.parameters())}
+    return rival_answer(rival, data), {**about, "parameters": sum(p.numel() for p in rival.parameters())}
 
 
 def pretrained_rival(name: str, recipe: ShapesRecipe, work: Path, device: str) -> tuple[Path, float]:

@@ -25,6 +25,9 @@ from sartutor.sar.files import check_writable, replacing
 
 FORMAT = 1
 
+RIVAL = "rival"
+"""Kind of the checkpoints of `sartutor.learn.rivals`."""
+
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write a checkpoint at once or not at all. Raises OutputError where the place cannot be written."""

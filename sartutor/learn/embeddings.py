@@ -19,6 +19,9 @@ from sartutor.learn.checkpoints import load_tensors, save_tensors
 from sartutor.learn.sam.model import Embedding
 from sartutor.sar.scene import Scene
 
+KIND = "embedding"
+"""Of the files of a cache."""
+
 REMEMBERED, MOST_REMEMBERED = 2, 2**23
 """How many windows `Digests` compares with, and the most values of one."""
 
@@ -49,7 +52,8 @@ class Digests:
 class EmbeddingCache:
     """Least recently used embeddings in memory as float16, and in `folder` too where one is given.
 
-    Memory and folder are each held under `max_bytes`. A damaged file in the folder is dropped and made anew; a folder
+    Memory and folder are each held under `max_bytes`. A file in the folder that is damaged, or another embedding than
+    its name says, is dropped and made anew; a folder
     that cannot be written to is done without. Nobody waits for a file to be written, but for `wait` and the end of the
     program. Threads may share a cache: one embedding is made at a time, and what is in memory is never waited for.
     """
@@ -99,13 +103,16 @@ class EmbeddingCache:
         if self.folder is None or not self._path(key).exists():
             return None
         try:
-            tensors, _ = load_tensors(self._path(key))
-        except CheckpointError:
+            tensors, about = load_tensors(self._path(key))
+            found = tuple(tensors[str(i)] for i in range(len(tensors)))
+        except (CheckpointError, KeyError):
+            found, about = (), {}
+        if about.get("kind") != KIND or about.get("key") != key:
             self._path(key).unlink(missing_ok=True)
             return None
         with suppress(OSError):
             os.utime(self._path(key))  # used just now
-        return tuple(tensors[str(i)] for i in range(len(tensors)))
+        return found
 
     def _write(self, key: str, embedding: Embedding) -> Embedding:
         halves = tuple(part.detach().to(torch.float16) for part in embedding)
@@ -116,7 +123,7 @@ class EmbeddingCache:
     def _save(self, folder: Path, key: str, embedding: Embedding) -> None:
         numbered = {str(i): part for i, part in enumerate(embedding)}
         with suppress(OutputError, OSError):
-            save_tensors(self._path(key), numbered, {"kind": "embedding"})
+            save_tensors(self._path(key), numbered, {"kind": KIND, "key": key})
             self._shrink(folder)
 
     def _shrink(self, folder: Path) -> None:

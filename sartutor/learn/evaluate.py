@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
-from sartutor.errors import DataError
+from sartutor.errors import DataError, SarTutorError
+from sartutor.learn.checkpoints import RIVAL, load_tensors
 from sartutor.learn.device import pick_device
-from sartutor.learn.models import SamModel, load_model
+from sartutor.learn.models import SamModel, at_phase, load_model
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.sam.samples import refuse_no_objects
@@ -76,19 +77,22 @@ def evaluate(
     seed: int = 0,
     least_pixels: int = LEAST_PIXELS,
     device: str = "auto",
+    phase: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Score a model and two baselines on a split of a folder; returns the report, written where `report` says.
 
     Args:
         folder: of your own data, with masks of objects.
-        model: name or checkpoint, as of `load_model`; a model that is not adapted sees the primary bands.
+        model: name or checkpoint, as of `load_model`; a model that is not adapted sees the primary bands. Or the
+            checkpoint of a rival (`sartutor.learn.rivals`), whose mask is cut to the boxes.
         split: a split of the folder.
         prompt: one of `PROMPTS`; images without an object are asked about as a whole.
         report: JSON file to write.
         seed: of the boxes of prompt "jitter".
         least_pixels: of an object.
         device: auto, cpu or cuda.
+        phase: of adaptation that an adapted model is asked as: 1, 2 or 3; None takes its last.
         progress: show a bar.
 
     Returns:
@@ -105,10 +109,8 @@ def evaluate(
     data = open_dataset(folder)
     refuse_no_objects(data)
     ids = data.ids(split)
-    chosen = load_model(model)
-    chosen.sam.to(pick_device(device))
     answers: dict[str, Answer] = {
-        "model": sam_answer(chosen, data),
+        "model": model_answer(model, data, device, phase),
         "fill_box": fill_boxes,
         "otsu_box": partial(otsu_boxes, bands=data.primary),
     }
@@ -117,7 +119,7 @@ def evaluate(
     rows = [[score(question, answer) for answer in answers.values()] for question in bar]
     sums = dict(zip(answers, map(summary, zip(*rows, strict=True)), strict=True))
     about = {"model": str(model), "folder": str(folder), "split": split, "prompt": prompt, "seed": seed}
-    found = {**about, "least_pixels": least_pixels, **sums.pop("model"), "baselines": sums}
+    found = {**about, "phase": phase, "least_pixels": least_pixels, **sums.pop("model"), "baselines": sums}
     found["seconds"] = round(time.perf_counter() - start, 3)
     if report is not None:
         write_report(report, found)
@@ -213,6 +215,23 @@ def object_parts(truth: Mask, least_pixels: int, slope: NDArray[np.float64] | No
         for number, (rows, cols) in enumerate(ndimage.find_objects(labels), 1)
         if pixels[number] >= least_pixels
     ]
+
+
+def model_answer(model: str | Path, folder: Dataset, device: str, phase: int | None) -> Answer:
+    """A prompted model or a rival, by name or checkpoint, as a method; raises what `evaluate` does."""
+    path = Path(model)
+    if path.suffix == ".safetensors" and load_tensors(path)[1].get("kind") == RIVAL:
+        if phase is not None:
+            raise SarTutorError(f"{model} is a rival and has no phases; leave out `--phase`.")
+        from sartutor.learn.rivals import load_rival, rival_answer  # imports networks that others do not need
+
+        rival = load_rival(path)
+        return rival_answer(rival.to(pick_device(device)), folder)
+    chosen = load_model(model)
+    if phase is not None:
+        chosen = at_phase(chosen, phase)
+    chosen.sam.to(pick_device(device))
+    return sam_answer(chosen, folder)
 
 
 def sam_answer(model: SamModel, folder: Dataset) -> Answer:

@@ -6,6 +6,7 @@ that base too, where it does not come with the package.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -19,7 +20,7 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from sartutor import catalog
-from sartutor.errors import CheckpointError, DataError
+from sartutor.errors import CheckpointError, DataError, SarTutorError
 from sartutor.learn.checkpoints import file_digest, load_pickle, load_tensors, save_tensors
 from sartutor.learn.device import bf16_pays
 from sartutor.learn.sam.adapted import AdaptedSam
@@ -150,6 +151,17 @@ class SamModel:
             )
         named = zip(piece.bands, self.bands, strict=True)
         return replace(piece, bands=tuple(replace(band, name=name) for band, name in named))
+
+
+def at_phase(model: SamModel, phase: int) -> SamModel:
+    """An adapted model that encodes and decodes as a phase does; SarTutorError where it has not learned it."""
+    if not isinstance(model.sam, AdaptedSam) or phase not in (learned := model.about["phases"]):
+        has = ", ".join(map(str, learned)) if isinstance(model.sam, AdaptedSam) else "none"
+        raise SarTutorError(
+            f"{model.name} has not learned phase {phase} (it has {has}); leave out `--phase`."
+        )
+    sam = copy.deepcopy(model.sam).use_phase(phase).eval()
+    return replace(model, sam=sam, digest=f"{model.digest}-{phase}")
 
 
 def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sartutor.errors import CheckpointError, SarTutorError
-from sartutor.learn.checkpoints import file_digest, load_tensors
+from sartutor.errors import CheckpointError, DataError, SarTutorError
+from sartutor.learn.checkpoints import RIVAL, file_digest, load_tensors
 from sartutor.learn.data import ShapeWindows
 from sartutor.learn.loop import Batch, Schedule, Validation, fit
 from sartutor.learn.losses import mask_iou, mask_loss
 from sartutor.learn.sam.contrast import box_mask
 from sartutor.learn.sam.inputs import Frame, Ranges, branch_image
 from sartutor.learn.sam.samples import PromptedImages, branch_ranges
-from sartutor.presets import SAM_SIZES, RivalRecipe, ShapesRecipe
+from sartutor.presets import RIVAL_RECIPES, SAM_SIZES, RivalRecipe, ShapesRecipe, preset
 from sartutor.sar.boxes import Box, Mask, fill_box
 from sartutor.sar.folder import Dataset
 from sartutor.sar.scene import Scene
@@ -111,6 +111,11 @@ def train_rival(
     return rival.eval()
 
 
+def preset_recipe(size: str) -> RivalRecipe:
+    """The sizes of a preset; SarTutorError where there is none of that name."""
+    return RIVAL_RECIPES[preset(size).name]
+
+
 def pretrain_rival(
     name: str, recipe: ShapesRecipe, out: Path, seed: int, device: str = "auto", branches: int = 2
 ) -> Rival:
@@ -130,7 +135,7 @@ def pretrain_rival(
 def load_rival(path: Path) -> Rival:
     """A trained rival, on the CPU; CheckpointError for a file that holds none."""
     tensors, about = load_tensors(path)
-    if about.get("kind") != "rival" or about.get("architecture") not in NETWORKS:
+    if about.get("kind") != RIVAL or about.get("architecture") not in NETWORKS:
         raise CheckpointError(
             f"{path} is a checkpoint of kind {about.get('kind')!r}, not a rival; choose another."
         )
@@ -159,6 +164,21 @@ def rival_probability(rival: Rival, scene: Scene, boxes: Sequence[Box] | None = 
     return np.nan_to_num(stitcher.result()[0]) * inside
 
 
+def rival_answer(rival: Rival, folder: Dataset) -> Callable[[Scene, Sequence[Box]], Mask]:
+    """A rival as a method of `sartutor.learn.evaluate`; DataError where the folder lacks a band that it needs."""
+    needed = [name for ranges in rival.branches for name in ranges]
+    if missing := [name for name in needed if name not in folder.description.band_names]:
+        raise DataError(
+            f"{folder.folder / 'dataset.yaml'} has no band {missing[0]!r}, which the rival needs; name the bands of "
+            "the images as it does."
+        )
+
+    def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
+        return rival_probability(rival, scene, boxes) > 0.5
+
+    return answer
+
+
 def _chip_probability(rival: Rival, chip: Scene, inside: Mask) -> NDArray[np.float32]:
     """Probability (1, rows, columns) in a scene no larger than a chip; 0 where nothing is asked or known."""
     if not (inside & chip.valid).any():
@@ -180,7 +200,7 @@ def _header(
 ) -> dict[str, Any]:
     """What a checkpoint says of itself."""
     return {
-        "kind": "rival",
+        "kind": RIVAL,
         "architecture": rival.name,
         "bands": [[(name, *levels) for name, levels in ranges.items()] for ranges in rival.branches],
         "side": rival.side,
@@ -193,7 +213,7 @@ def _header(
 def _start_from(rival: Rival, path: Path) -> None:
     """Take over the weights of a checkpoint; CheckpointError where it is another network."""
     tensors, about = load_tensors(path)
-    same = about.get("kind") == "rival" and about.get("architecture") == rival.name
+    same = about.get("kind") == RIVAL and about.get("architecture") == rival.name
     if not same or len(about["bands"]) != len(rival.branches):
         raise CheckpointError(
             f"{path} is no {rival.name} of {len(rival.branches)} encoders; pretrain one with `pretrain_rival`."

@@ -9,7 +9,7 @@ import torch
 from sartutor.errors import DataError
 from sartutor.lab import aligning, fusing, plots
 from sartutor.learn.evaluate import Part
-from sartutor.learn.models import load_model
+from sartutor.learn.models import at_phase, load_model
 from sartutor.learn.sam.baselines import fill_boxes
 from sartutor.learn.sam.fusion import fused
 from sartutor.presets import FUSING_SIZES, BenchmarkSizes
@@ -46,7 +46,7 @@ def test_a_share_of_nothing_is_the_first_encoder_and_of_all_the_second(embedding
 
 
 def test_the_ends_of_the_mixing_curve_are_the_encoders_alone(known, batch, embeddings):
-    sam = aligning.at_phase(known.model, 1).sam
+    sam = at_phase(known.model, 1).sam
     curve = fusing.mixing_curve(sam, embeddings, batch, (0, 1))
     assert curve[0] == pytest.approx(aligning.mean_iou(sam, batch), abs=1e-5)
     assert curve[1] == pytest.approx(fusing.batch_iou(sam, embeddings[1], batch), abs=1e-6)
@@ -54,7 +54,7 @@ def test_the_ends_of_the_mixing_curve_are_the_encoders_alone(known, batch, embed
 
 def test_a_copy_at_another_phase_leaves_the_model_as_it_was(known):
     before = known.sam.phase
-    assert aligning.at_phase(known.model, 1).sam.phase == 1
+    assert at_phase(known.model, 1).sam.phase == 1
     assert known.sam.phase == before == 3
 
 

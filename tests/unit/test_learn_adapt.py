@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from adapting import SIX, drawn, recipe, write_folder
 
@@ -14,9 +15,14 @@ from sartutor.learn.adapt import Method, adapt, planned_phases
 from sartutor.learn.checkpoints import load_tensors, save_tensors
 from sartutor.learn.loop import Watch
 from sartutor.learn.models import load_model
+from sartutor.learn.sam import encoder as encoder_module
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.evaluate import pixel_polygon
+from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.predictor import Predictor
+from sartutor.presets import ADAPT_RECIPES, SAM_SIZES
+from sartutor.sar.folder import open_dataset
+from sartutor.sar.geotiff import write_scene
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +214,59 @@ def test_masks_that_mark_nothing(tmp_path):
     (data.folder / "dataset.yaml").write_text(text.replace("- 255", "- 7").replace("- 0", "- 0\n  - 255"))
     with pytest.raises(DataError, match=r"No mask of split 'train' .* marks an object"):
         run(data.folder, tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_objects_that_lie_on_no_data_alone(tmp_path, split):
+    data = write_folder(tmp_path / "data", ("VV",))
+    for id in data.ids(split):
+        scene, mask = data.scene(id), data.mask(id) == 1
+        hidden = np.where(mask, np.nan, scene.pixels).astype(np.float32)
+        write_scene(replace(scene, pixels=hidden, valid=~mask), data.folder / "images" / f"{id}.tif")
+    with pytest.raises(DataError, match=f"All objects of split '{split}' .* no data"):
+        run(data.folder, tmp_path / "a.safetensors")
+
+
+def test_8_bit_pictures_are_adapted_to(tmp_path):
+    data = write_folder(tmp_path / "data", ("grey",), "1")
+    for path in (data.folder / "images").iterdir():
+        with rasterio.open(path) as file:
+            values, profile = file.read(), file.profile
+        with rasterio.open(path, "w", **{**profile, "dtype": "uint8", "nodata": None}) as file:
+            file.write(values.astype(np.uint8))
+    made = run(data.folder, tmp_path / "a.safetensors")
+    scene = open_dataset(data.folder).scene("3")
+    found = Predictor(load_model(made.out), scene).segment(pixel_polygon((10, 10, 60, 60), scene.grid))
+    assert np.isfinite(found.probability).all()
+
+
+def test_checkpointing_learns_the_same_from_blocks_that_are_computed_twice(folder, tmp_path, monkeypatch):
+    calls, real = [], encoder_module.checkpoint
+    monkeypatch.setattr(
+        encoder_module, "checkpoint", lambda *given, **named: calls.append(1) or real(*given, **named)
+    )
+    plain = run(folder, tmp_path / "a.safetensors", phases=[1])
+    assert not calls
+    saved = run(folder, tmp_path / "b.safetensors", phases=[1], checkpointing=True)
+    assert len(calls) == 2 * SAM_SIZES["tiny"].depth
+    one, other = (load_tensors(made.out)[0] for made in (plain, saved))
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+
+
+@pytest.mark.parametrize("size", ADAPT_RECIPES)
+def test_all_embeddings_that_a_preset_keeps_fit_the_cache(size):
+    recipe = ADAPT_RECIPES[size]
+    sam = AdaptedSam(RadarSam(SAM_SIZES[recipe.size])).to("meta")
+    images = torch.zeros(1, 2, 3, *(sam.size.image_size,) * 2, device="meta")
+    each = sum(2 * level.numel() for level in sam.encode_branch(images, 0))
+    assert 2 * (recipe.kept + recipe.validation) * each <= adapting.MOST_KEPT_BYTES
+
+
+def test_a_preset_looks_as_far_as_its_base_did(folder, tmp_path):
+    assert adapting.preset_scale("paper") == "chip"
+    assert adapting.preset_scale("laptop") == "near"
+    made = run(folder, tmp_path / "a.safetensors", phases=[1], size="paper")
+    assert load_model(made.out).scales == ("chip",)
 
 
 def test_no_validation_split(tmp_path):

@@ -109,6 +109,37 @@ def test_other_sizes_of_images_get_interpolated_positions():
     assert encoder.positions(images(1, 4, 10, 32)).allclose(flat[:, :1, :1])
 
 
+@pytest.mark.parametrize("grid", [4, 10])
+def test_another_size_is_that_of_segment_anything_with_a_resized_table(grid):
+    theirs, ours = randomised(official(replace(SMALL, image_size=16 * grid))), ImageEncoder(SMALL).eval()
+    state = randomised(official(SMALL)).state_dict()
+    for (
+        name,
+        value,
+    ) in state.items():  # relative positions of another grid are resized by the official code itself
+        if name != "pos_embed" and value.shape == theirs.state_dict()[name].shape:
+            theirs.state_dict()[name].copy_(value)
+    table = state["pos_embed"].permute(0, 3, 1, 2)
+    resized = nn.functional.interpolate(table, (grid, grid), mode="bicubic", align_corners=False)
+    theirs.pos_embed.data = resized.permute(0, 2, 3, 1)
+    for block, other in zip(theirs.blocks, randomised(official(SMALL)).blocks, strict=True):
+        block.attn.rel_pos_h, block.attn.rel_pos_w = other.attn.rel_pos_h, other.attn.rel_pos_w
+    ours.load_state_dict(state, strict=True)
+    image = images(1, 3, 16 * grid, 16 * grid)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), theirs(image), atol=1e-4, rtol=1e-4)
+
+
+def test_embeddings_in_bfloat16_are_close_to_those_in_float32():
+    encoder = ImageEncoder(SMALL).eval()
+    image = images(2, 3, 96, 96)
+    with torch.no_grad():
+        whole = encoder(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = encoder(image)
+    assert 0 < float((half.float() - whole).norm() / whole.norm()) < 2e-2
+
+
 def test_checkpointing_changes_no_gradient():
     encoder, adapters = randomised(ImageEncoder(SMALL)), randomised(Adapters(SMALL), 2)
     found = []

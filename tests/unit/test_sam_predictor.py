@@ -288,6 +288,18 @@ def test_embeddings_survive_in_a_folder_and_a_damaged_file_is_made_anew(model, s
     assert len(calls) == 2
 
 
+def test_an_embedding_under_another_ones_name_is_made_anew(model, scene, monkeypatch, tmp_path):
+    calls = counting(model, monkeypatch)
+    for x in (60, 110):
+        cache = EmbeddingCache(tmp_path)
+        Predictor(model, scene, cache).segment(pixel_polygon((x, 80, x + 30, 110), scene.grid))
+        cache.wait()
+    one, other = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    one.write_bytes(other.read_bytes())
+    Predictor(model, scene, EmbeddingCache(tmp_path)).segment(pixel_polygon((60, 80, 90, 110), scene.grid))
+    assert len(calls) == 3
+
+
 def test_the_cache_forgets_the_oldest_when_it_is_full(model, scene, tmp_path):
     cache = EmbeddingCache(tmp_path, max_bytes=8_000_000)
     predictor = Predictor(model, scene, cache)

@@ -92,6 +92,10 @@ class AdaptedSam(nn.Module):
         self.base.mask_decoder = self.fusion_decoder if phase == 3 else self.mask_decoder
         return self
 
+    def checkpoint_blocks(self, on: bool) -> None:
+        """Whether the encoders' blocks compute their activations again in the backward pass instead of keeping them."""
+        self.base.image_encoder.checkpointing = on
+
     def train_phase(self, phase: int) -> list[str]:
         """Let only what a phase trains learn, and encode as the phase does; names of the trained parameters.
 

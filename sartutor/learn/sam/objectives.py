@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from sartutor.errors import DataError
 from sartutor.learn.device import bf16_pays
 from sartutor.learn.losses import MaskLoss, mask_iou, mask_loss
 from sartutor.learn.sam.adapted import AdaptedSam
@@ -71,7 +72,13 @@ class ValidationLoss:
                 logits, _, target, weight = prompted_masks(cast(AdaptedSam, model), batch, self.kept)
             wanted = (target * weight).sum((-2, -1)) > 0
             found.append(mask_iou(logits, target, weight)[wanted])
-        return 1 - float(torch.cat(found).mean())
+        scores = torch.cat(found)
+        if not len(scores):
+            raise DataError(
+                "No box of the validation holds an object on valid pixels, so that nothing can be judged; add images "
+                "to the split val."
+            )
+        return 1 - float(scores.mean())
 
 
 def prompted_masks(
