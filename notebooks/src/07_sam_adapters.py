@@ -672,6 +672,18 @@ for name, words in adapting.ROWS.items():
 # %% [markdown]
 # Where both rows are there, compare *phase 1* with *as phase 1, trained on tight boxes* in the column *image*: that difference is what loose boxes in training buy (mind that rows may have different seeds). The columns *jitter* and *full* cannot tell: IoU of objects is cut to the tight box, so that a model which simply fills its box loses nothing there; see the row *fill the box*. LoRA has a row of its own.
 #
+# How loose may boxes be before training on loose ones pays? The experiment asks both again, with boxes whose every side is pushed outward further and further (pixels of a 512-pixel chip; IoU of whole images, nothing cut). *Not run yet* or *undecided* mean what they say.
+
+# %%
+from IPython.display import Markdown
+
+from sartutor.learn.avalanche_rows import LOOSE_QUESTIONS
+from sartutor.learn.avalanche_table import LOOSENED
+from sartutor.learn.record_tables import answers as answered
+
+Markdown(answered(recorded(LOOSENED), LOOSE_QUESTIONS))
+
+# %% [markdown]
 # ## 10 · Pull at the box
 #
 # Now the question that phase 1 was made for: how loose may a box be? The slider pushes every side outward by 0 to 60 pixels. At the right, pixels that are hit, too many, and missed; the score counts all pixels in the box, and everything labelled in it is meant. Try the same with Otsu and with the frozen base.

@@ -19,10 +19,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from sartutor.learn.adapt import Adapted, Method, adapt
-from sartutor.learn.avalanche_rows import Entrant
+from sartutor.learn.avalanche_rows import PUSHES, Entrant
 from sartutor.learn.checkpoints import is_complete
 from sartutor.learn.curves import read_curve
-from sartutor.learn.evaluate import Answer, questions, sam_answer, score_images
+from sartutor.learn.evaluate import Answer, questions, sam_answer, score, score_images
 from sartutor.learn.models import SamModel, load_model
 from sartutor.learn.rivals import load_rival, pretrain_rival, rival_answer, train_rival
 from sartutor.learn.runner import cpu_seconds, scene_interval
@@ -30,7 +30,7 @@ from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
 from sartutor.learn.scores import ImageScore, summary
 from sartutor.presets import AdaptRecipe, BenchmarkSizes, RivalRecipe, ShapesRecipe
-from sartutor.sar.boxes import PROMPTS
+from sartutor.sar.boxes import PROMPTS, loosened_boxes
 from sartutor.sar.folder import Dataset
 from sartutor.sim.benchmark import write_benchmark, write_single
 
@@ -81,6 +81,18 @@ def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str,
         values |= short_summary(found, prompt)
     low, high = scene_interval(_by_image(scores["box"]), lambda rows: rows[:, 0].sum() / rows[:, 1].sum())
     return {**values, "iou_box_low": low, "iou_box_high": high}
+
+
+def loosened_scores(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, float]:
+    """Mean IoU of whole images with objects, `images_iou_<push>`, when boxes are looser and looser."""
+    data = benchmark(row, seed, work)
+    answer, _ = entrant(row, seed, data, work, device)
+    asked = [each for each in questions(data, "test", "box", seed) if each.parts]
+    found = {}
+    for push in PUSHES:
+        loose = [replace(each, boxes=tuple(loosened_boxes(each.truth, push))) for each in asked]
+        found[f"images_iou_{push}"] = summary([score(each, answer) for each in loose])["images"]["iou"]
+    return found
 
 
 def validation_iou(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, float]:

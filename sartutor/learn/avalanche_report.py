@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from sartutor.learn.avalanche_recipe import NAME, score_table
-from sartutor.learn.avalanche_rows import ENTRANTS, MEANINGS, QUESTIONS, TRAINERS
-from sartutor.learn.avalanche_table import EXPERIMENT, SEARCH, SEARCH_SEED
+from sartutor.learn.avalanche_rows import (
+    ENTRANTS,
+    LOOSE,
+    LOOSE_QUESTIONS,
+    MEANINGS,
+    PUSHES,
+    QUESTIONS,
+    TRAINERS,
+)
+from sartutor.learn.avalanche_table import EXPERIMENT, LOOSENED, SEARCH, SEARCH_SEED
 from sartutor.learn.record_tables import (
     PLANNED_SEEDS,
     answers,
@@ -52,13 +60,27 @@ def avalanches(folder: Path) -> list[str]:
     parts += [f"Seeds so far: {', '.join(map(str, seeds))} of {PLANNED_SEEDS.start} to {PLANNED_SEEDS[-1]}."]
     parts += ["### Objects", _scores(known, SCORES), "### Objects by size and slope, prompt `box`", CLASSED]
     parts += [_scores(known, CLASSES), "### Whole images", _scores(known, WHOLES)]
-    return [*parts, "### What was asked", answers(known, QUESTIONS)]
+    parts += ["### What was asked", answers(known, QUESTIONS)]
+    return [*parts, *_loosened(read_records(folder, LOOSENED))]
 
 
 def embedded(folder: Path) -> list[str]:
     """The embedded adapted model on unseen seeds."""
     known = read_records(folder, NAME)
     return [f"## `{NAME}` on unseen seeds", EMBEDDED, score_table(known) if known else "Not scored yet."]
+
+
+def _loosened(known: Records) -> list[str]:
+    """Rows that are asked with boxes of every looseness."""
+    if not known:
+        return []
+    scores = [
+        [f"`{name}`", str(len(of)), *(interval(of, f"images_iou_{push}") for push in PUSHES)]
+        for name in LOOSE
+        for of in [of_row(known, name)]
+    ]
+    found = table(("row", "seeds", *(f"{push} px" for push in PUSHES)), scores)
+    return ["### How loose may a box be?", PUSHED, found, answers(known, LOOSE_QUESTIONS)]
 
 
 def _searched(known: Records) -> list[str]:
@@ -102,6 +124,9 @@ which may want another. CPU s were measured on several machines beside other wor
 several times as much as another; they are of all training behind a row, parts that it shares with others and
 pretraining of rivals included, that of the base not. Those of `first`, and its trained numbers, hold phase 2, of which
 it uses nothing: its decoder is trained as long as that of `phase3`, which has a trained second encoder besides."""
+
+PUSHED = """Mean IoU of whole images with objects when every side of every box is pushed outward, in px of a 512-px
+chip; boxes that then overlap are merged."""
 
 CLASSED = """Small are objects under 150 px, large those from 400 px; flat is under 16.5 degrees, steep from 19
 degrees: a third of the simulated deposits each."""

@@ -124,5 +124,21 @@ QUESTIONS = (
 )
 """Comparisons of the table; more is better in every metric."""
 
+LOOSE = ("fill_box", "phase1", "tight")
+"""Rows that are asked with boxes of every looseness."""
+
+PUSHES = (0, 10, 20, 40, 60)
+"""How far every side of those boxes is pushed outward, in px of a 512-px chip; training has up to 19, one in ten 99."""
+
+LOOSE_QUESTIONS = tuple(
+    _asked(
+        f"Does training on loose boxes help when boxes are {push} px too large?",
+        *LOOSE[1:],
+        f"images_iou_{push}",
+    )
+    for push in PUSHES
+)
+"""Comparisons of whole images, where nothing that is marked is cut off."""
+
 TRAINERS = ("phase1", "phase2", "phase3", "unet", "segformer", "box_unet")
 """Entrants whose learning rate is searched; phases of other rows take over that of the phase."""

@@ -1,5 +1,7 @@
 """The tables of the benchmark `avalanche-small`: a search of learning rates, then every entrant at every seed.
 
+A last one loosens the boxes that two of them are asked with.
+
 Each learning rate is searched on validation at a seed of its own, in runs of a third of the length: those of the three
 phases, which rows of other inputs and choices take over, and those of the rivals.
 """
@@ -12,12 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from sartutor.errors import DataError
-from sartutor.learn.avalanche_cells import PretrainedRow, Row, pretrained_rival, run_cell, validation_iou
-from sartutor.learn.avalanche_rows import ENTRANTS, PRETRAINED, TRAINERS
+from sartutor.learn.avalanche_cells import (
+    PretrainedRow,
+    Row,
+    loosened_scores,
+    pretrained_rival,
+    run_cell,
+    validation_iou,
+)
+from sartutor.learn.avalanche_rows import ENTRANTS, LOOSE, PRETRAINED, TRAINERS
 from sartutor.learn.runner import Records, Table
 from sartutor.presets import AdaptRecipe, AvalancheSizes, ShapesRecipe
 
 EXPERIMENT, SEARCH, DATA = "avalanche_small", "avalanche_search", "avalanche-small"
+LOOSENED = "avalanche_loose"
 
 SEARCH_SEED = 0
 """Of the search of learning rates; no rows are compared on it."""
@@ -35,6 +45,11 @@ def main_table(sizes: AvalancheSizes, shapes: Shapes, rates: Rates, seeds: Seque
     for name in PRETRAINED:
         rows[name] = PretrainedRow(**vars(rows[name]), pretraining=shapes[rows[name].entrant.network])
     return Table(EXPERIMENT, DATA, rows, seeds)
+
+
+def loose_table(sizes: AvalancheSizes, rates: Rates, seeds: Sequence[int]) -> Table[Row]:
+    """Rows that learned from loose boxes and from tight ones, to be asked with boxes of every looseness."""
+    return Table(LOOSENED, DATA, {name: row(sizes, name, rates) for name in LOOSE}, seeds)
 
 
 def search_table(sizes: AvalancheSizes, trainer: str, known: Rates) -> Table[Row]:
@@ -103,7 +118,9 @@ def pretrain(shapes: Shapes, work: Path, device: str) -> None:
 def fill(
     sizes: AvalancheSizes, shapes: Shapes, seeds: Sequence[int], records: Path, work: Path, device: str
 ) -> list[dict[str, Any]]:
-    """Fill the table, and before it the search; returns its records."""
+    """Fill the search, the table and that of loose boxes; returns the records of the table."""
     rates = searched_rates(sizes, records, work, device)
     table = main_table(sizes, shapes, rates, seeds)
-    return table.run(lambda row, seed: run_cell(row, seed, work, device), records)
+    known = table.run(lambda row, seed: run_cell(row, seed, work, device), records)
+    loose_table(sizes, rates, seeds).run(lambda row, seed: loosened_scores(row, seed, work, device), records)
+    return known

@@ -102,9 +102,9 @@ def enlarge(box: Box, push: NDArray[np.floating] | float, shape: tuple[int, int]
     )
 
 
-def loose_box(tight: Box, shape: tuple[int, int]) -> Box:
-    """A tight box loosened by `LOOSE_PX`, scaled to the image, and cut to it."""
-    return enlarge(tight, LOOSE_PX * scale(shape), shape)
+def loose_box(tight: Box, shape: tuple[int, int], push: float = LOOSE_PX) -> Box:
+    """A tight box whose sides are pushed outward by so many px of a 512-px chip, scaled to the image and cut to it."""
+    return enlarge(tight, push * scale(shape), shape)
 
 
 def jittered(rng: np.random.Generator, box: Box, shape: tuple[int, int], increase_by: int = JITTER_PX) -> Box:
@@ -141,11 +141,17 @@ def evaluation_boxes(mask: Mask, prompt: str = "box", seed: int = 0) -> list[Box
     refuse_unknown_prompt(prompt)
     if prompt == "full":
         return [full_box(shape)]
-    tight = object_boxes(mask)
     if prompt == "box":
-        return merge_overlapping([loose_box(box, shape) for box in tight])
+        return loosened_boxes(mask, LOOSE_PX)
+    tight = object_boxes(mask)
     own = [np.random.default_rng([seed, *map(int, box)]) for box in tight]
     return merge_overlapping([jittered(rng, box, shape) for rng, box in zip(own, tight, strict=True)])
+
+
+def loosened_boxes(mask: Mask, push: float) -> list[Box]:
+    """The boxes of a label (rows, columns), every side pushed outward as of `loose_box`; merged where they overlap."""
+    shape = (mask.shape[0], mask.shape[1])
+    return merge_overlapping([loose_box(box, shape, push) for box in object_boxes(mask)])
 
 
 def refuse_unknown_prompt(prompt: str) -> None:

@@ -12,12 +12,23 @@ import segmentation_models_pytorch as smp
 from sartutor.errors import DataError
 from sartutor.learn import avalanche_cells, avalanche_recipe, avalanche_table, recipes, rivals
 from sartutor.learn.adapt import Method
-from sartutor.learn.avalanche_rows import ENTRANTS, MEANINGS, PRETRAINED, QUESTIONS, TRAINERS
+from sartutor.learn.avalanche_rows import (
+    ENTRANTS,
+    LOOSE,
+    LOOSE_QUESTIONS,
+    MEANINGS,
+    PRETRAINED,
+    PUSHES,
+    QUESTIONS,
+    TRAINERS,
+)
 from sartutor.learn.avalanche_table import (
     DATA,
     EXPERIMENT,
+    LOOSENED,
     SEARCH,
     chosen_rate,
+    loose_table,
     main_table,
     row,
     search_table,
@@ -28,7 +39,7 @@ from sartutor.learn.models import load_model
 from sartutor.learn.records import read_records, record_path, write_record
 from sartutor.learn.report import report
 from sartutor.presets import AVALANCHE_SIZES, BENCHMARK_SIZES, RIVAL_SHAPES, BenchmarkSizes
-from sartutor.sar.boxes import PROMPTS
+from sartutor.sar.boxes import PROMPTS, loosened_boxes
 from sartutor.sim.benchmark import composite, difference, write_benchmark, write_single
 
 SMOKE, LAPTOP = AVALANCHE_SIZES["smoke"], AVALANCHE_SIZES["laptop"]
@@ -38,7 +49,8 @@ CARRIED = Path(str(files("sartutor.weights")))
 def test_every_row_has_a_meaning_and_every_question_rows():
     assert ENTRANTS.keys() == MEANINGS.keys()
     assert {name for question in QUESTIONS for name in (question.a, question.b)} <= ENTRANTS.keys()
-    assert set(TRAINERS) <= ENTRANTS.keys()
+    assert set(TRAINERS) | set(LOOSE) <= ENTRANTS.keys()
+    assert {question.metric for question in LOOSE_QUESTIONS} == {f"images_iou_{push}" for push in PUSHES}
 
 
 def test_rows_of_one_phase_have_equal_updates():
@@ -90,6 +102,37 @@ def test_rules_are_scored_for_every_prompt(tmp_path):
         assert 0 <= values[f"iou_{prompt}"] <= 1
     assert values["iou_box_low"] <= values["iou_box"] <= values["iou_box_high"]
     assert values["objects"] == sum(values[f"n_{name}"] for name in ("small", "medium", "large"))
+
+
+def test_looser_boxes_are_worth_less_where_all_of_them_is_marked(tmp_path):
+    given = replace(row(SMOKE, "fill_box", {}), data=BenchmarkSizes(256, 1, 1, 4))
+    values = avalanche_cells.loosened_scores(given, 1, tmp_path)
+    assert list(values) == [f"images_iou_{push}" for push in PUSHES]
+    scores = list(values.values())
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 1.5 * scores[-1]
+    tight = [
+        each
+        for each in questions(write_benchmark(tmp_path / "avalanche-1", 1, given.data), "test", "box")
+        if each.parts
+    ]
+    by_hand = [each.truth.sum() / _filled(loosened_boxes(each.truth, 0), each.truth.shape) for each in tight]
+    assert scores[0] == pytest.approx(np.mean(by_hand), rel=0.02)
+
+
+def _filled(boxes, shape):
+    marked = np.zeros(shape, bool)
+    for left, top, right, bottom in boxes:
+        marked[int(top) : int(bottom), int(left) : int(right)] = True
+    return marked.sum()
+
+
+def test_the_table_of_loose_boxes_has_the_rows_of_the_main_one():
+    main, loose = (
+        table(LAPTOP, *given, {}, (1, 2))
+        for table, given in ((main_table, (RIVAL_SHAPES["laptop"],)), (loose_table, ()))
+    )
+    assert {name: main.configurations[name] for name in LOOSE} == loose.configurations
 
 
 RECORDS = Path(__file__).parents[2] / "results" / "records"
@@ -195,6 +238,12 @@ def test_the_report_says_what_records_say(tmp_path):
         in text
     )
     assert "not run yet" in text
+    assert "How loose may a box be?" not in text
+    for name, score in (("phase1", 0.5), ("tight", 0.4)):
+        write_record(tmp_path, LOOSENED, name, DATA, 1, {f"images_iou_{push}": score for push in PUSHES})
+    text = report(tmp_path)
+    assert "| `phase1` | 1 | 0.500 |" in text
+    assert "help when boxes are 40 px too large?" in text
 
 
 @pytest.fixture
