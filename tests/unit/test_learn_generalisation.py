@@ -25,8 +25,10 @@ from sartutor.learn.gap_rows import (
     with_gains,
 )
 from sartutor.learn.gap_table import (
+    EXPERIMENT,
     SEARCH,
     SEARCH_SEED,
+    TOKENS,
     best_mixture,
     chosen_rates,
     fill,
@@ -49,6 +51,7 @@ from sartutor.learn.metrics import mean_iou
 from sartutor.learn.moe import Mixture, balance_loss
 from sartutor.learn.record_tables import PLANNED_SEEDS
 from sartutor.learn.records import read_records
+from sartutor.learn.runner import paired_difference
 from sartutor.learn.vit import build_vit
 from sartutor.presets import GAP_SIZES, VIT_SIZES, HeadRecipe
 from sartutor.sim.gaps import FIRST, GAPS, POLARISATIONS
@@ -281,6 +284,23 @@ def test_every_recorded_cell_of_the_search_is_one_of_the_table_as_it_is_now():
         table._is_done(RECORDS, name, SEARCH_SEED) for name in table.configurations
     )  # or other settings
     assert done == len(known) > 0
+
+
+def test_records_say_what_the_notebook_says_of_experts_that_see_more():
+    """Notebook 10, section 8."""
+    known = with_gains([*read_records(RECORDS, EXPERIMENT), *read_records(RECORDS, TOKENS)])
+    found = {
+        (question.a, question.b): paired_difference(known, question.a, question.b, question.metric).verdict
+        for question in SEEN_QUESTIONS
+    }
+    assert found == {
+        ("all_long", "all"): "better",
+        ("dense_long", "dense"): "better",
+        ("all_gain", "dense_gain"): "undecided",
+        ("all_long", "dense_long"): "worse",
+        ("six_chosen", "all"): "better",
+        ("six_chosen", "dense"): "undecided",
+    }
 
 
 def test_the_table_of_gaps_is_complete_and_its_cells_are_those_of_now():
