@@ -36,6 +36,16 @@ app = typer.Typer(
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 PresetOption = Annotated[str, typer.Option(help="smoke, laptop or paper.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ScaleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="near encodes the surroundings of a box, chip the model's size in pixels; repeat it for both. "
+        "Else near, and chip with --preset paper."
+    ),
+]
+CheckpointingFlag = Annotated[
+    bool, typer.Option(help="Compute activations twice instead of keeping them: less memory, more time.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -339,7 +349,8 @@ def evaluate(
         str, typer.Option(help="box (loose), jitter (as in training) or full (the whole image).")
     ] = "box",
     phase: Annotated[
-        int | None, typer.Option(help="Ask an adapted model as it was after phase 1, 2 or 3; else its last.")
+        int | None,
+        typer.Option(help="Ask an adapted model as after phase 1, 2 or 3; else 3, or 1 where it has no 3."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Report to write: NAME.json.")] = None,
     least_pixels: Annotated[int, typer.Option(min=1, help="Smaller parts of a mask are no objects.")] = 50,
@@ -383,12 +394,7 @@ def adapt(
         str, typer.Option(help="gate, average (half and half) or first (without the second).")
     ] = "gate",
     loss: Annotated[str, typer.Option(help="dice, bce or focal.")] = "dice",
-    scale: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="near encodes the surroundings of a box, chip the model's size in pixels; repeat it for both."
-        ),
-    ] = None,
+    scale: ScaleOption = None,
     prompts: Annotated[
         str,
         typer.Option(help="What to learn from: loose boxes, tight ones, or points: also clicks on objects."),
@@ -402,9 +408,7 @@ def adapt(
     ] = "pair",
     seed: Annotated[int, typer.Option(min=0, help="Of weights and samples.")] = 0,
     device: DeviceOption = "auto",
-    checkpointing: Annotated[
-        bool, typer.Option(help="Compute activations twice instead of keeping them: less memory, more time.")
-    ] = False,
+    checkpointing: CheckpointingFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Adapt Segment Anything to the objects in a folder; it goes on where it was stopped."""
@@ -439,17 +443,21 @@ def rival(
 ) -> None:
     """Train a network to compare with, by `evaluate`, on the samples of `adapt`; it goes on where it was stopped."""
     from sartutor.learn.checkpoints import check_place, refuse_complete
+    from sartutor.learn.curves import read_curve
     from sartutor.learn.distributed import is_first
     from sartutor.learn.rivals import preset_recipe, train_rival
     from sartutor.sar.folder import open_dataset
 
     refuse_complete(out)
     check_place(out)
-    train_rival(network, open_dataset(folder), preset_recipe(preset), out, seed, device)
-    if is_first():
-        if as_json:
-            return _print_json({"out": str(out), "network": network, "preset": preset, "seed": seed})
-        typer.echo(f"{out} written")
+    recipe, bar = preset_recipe(preset), sys.stderr.isatty()
+    train_rival(network, open_dataset(folder), recipe, out, seed, device, progress=bar)
+    if not is_first():
+        return
+    best = 1 - min(loss for _, loss in read_curve(out).validation)
+    if as_json:
+        return _print_json({"out": str(out), "network": network, "steps": recipe.steps, "val_iou": best})
+    typer.echo(f"{out} written, IoU on validation {best:.3f}")
 
 
 @app.command()
@@ -462,14 +470,16 @@ def mixture(
     encoder: Annotated[
         str,
         typer.Option(
-            help="What experts are copies of: generalist_dense, the path of a pretrained vit, or of DINOv2's .pth."
+            help="What experts are copies of: generalist_dense, the path of a pretrained vit, or of DINOv2's .pth (for "
+            "images of 512 px and more)."
         ),
     ] = "generalist_dense",
     experts: Annotated[int, typer.Option(help="Experts in place of each feed-forward layer.")] = 6,
     chosen: Annotated[int, typer.Option(help="Experts that compute for a token.")] = 1,
     balance: Annotated[float, typer.Option(min=0, help="Weight of the balance loss.")] = 0.005,
     capacity: Annotated[
-        float | None, typer.Option(help="Most tokens of an expert, as a multiple of an even share.")
+        float | None,
+        typer.Option(help="Most tokens of an expert in training, as a multiple of an even share."),
     ] = None,
     preset: PresetOption = "laptop",
     seed: Annotated[int, typer.Option(min=0, help="Of the router's weights and the order of chips.")] = 0,
@@ -509,7 +519,8 @@ def generalise(
         ),
     ] = "generalist_moe",
     head: Annotated[
-        str | None, typer.Option(help="light or mask2former; the latter is that of the preset paper.")
+        str | None,
+        typer.Option(help="light or mask2former; else light, and mask2former with --preset paper."),
     ] = None,
     tuning: Annotated[
         str, typer.Option(help="What the encoder learns: nothing (frozen), or lora: low-rank updates.")

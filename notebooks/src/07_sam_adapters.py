@@ -471,8 +471,8 @@ for axes, kind in zip(plots.panels(3), range(3), strict=True):
 # as the network gets them: image, and the target (black) of one box (orange). Whatever lies outside the box counts neither for nor against. Some look blurred: the package encodes the *surroundings* of a box, enlarged where the box is
 # small, and the study always the whole chip. `Method(scales=("chip",))` does as the study does.
 #
-# Three more things differ from [1]. There, the target is set to 0 outside the box and counts as background; here it does not count. There, samples are turned by any angle, shifted and made noisier; here they are only mirrored, for a turned image is lit from
-# another side than its mountains say: shading and foreshortening point where the radar looked from (a mirror does that too, and is kept because slopes and debris have no preferred side). There, phase 3 sees loose boxes alone; here the whole mixture.
+# Three more things differ from [1]. There, the target is set to 0 outside the box and counts as background; here it does not count. There, samples are turned by any angle, shifted and made noisier; here they are only mirrored. Either way an image is lit from another
+# side than the radar looked from, while slopes stay as steep: bear that in mind where a band depends on the look direction. There, phase 3 sees loose boxes alone; here the whole mixture.
 
 # %%
 samples = PromptedImages(lesson.folder, "train", branch_ranges(lesson.folder), 256, 60, SEED, Method().scales)

@@ -248,6 +248,7 @@ def with_capacity(known: Generalist, chips: DomainChips, capacity: float | None)
     model = copy.deepcopy(known.model)
     for layer in mixtures(model):
         layer.mixture = replace(layer.mixture, capacity=capacity)
+        layer.train()  # in evaluation nothing is dropped
     told = torch.stack([chips[i]["descriptors"] for i in range(len(chips))])
     logits, found = model(sample["image"], told)
     dropped = sum(routing.dropped_share for routing in found.routings) / len(found.routings)

@@ -133,7 +133,8 @@ def adapt(
     written.
     """
     check_place(out)
-    method = method or Method(scales=(preset_scale(size),))
+    if method is None:
+        method = Method(scales=(SAM_SIZES[recipe.size].scale if recipe else preset_scale(size),))
     recipe = recipe or preset_recipe(preset(size).name, method.tuning)
     data = open_dataset(folder)
     labelled_ids(data, "train")

@@ -87,7 +87,7 @@ def loosened_scores(row: Row, seed: int, work: Path, device: str = "auto") -> di
     """Mean IoU of whole images with objects, `images_iou_<push>`, when boxes are looser and looser."""
     data = benchmark(row, seed, work)
     answer, _ = entrant(row, seed, data, work, device)
-    asked = [each for each in questions(data, "test", "box", seed) if each.parts]
+    asked = [each for each in questions(data, "test", "box", seed) if each.truth.any()]
     found = {}
     for push in PUSHES:
         loose = [replace(each, boxes=tuple(loosened_boxes(each.truth, push))) for each in asked]

@@ -98,10 +98,18 @@ def _scores(known: Records, columns: dict[str, str]) -> str:
     for name in ENTRANTS:
         of = of_row(known, name)
         cost = [_cost(of, "parameters", 1e6, "{:.2f}"), _cost(of, "train_cpu_seconds", 1, "{:.0f}")]
-        scenes = " to ".join(_cost(of, end, 1, "{:.3f}") for end in ("iou_box_low", "iou_box_high"))
         scores = [interval(of, metric) for metric in columns]
-        rows.append([f"`{name}`", str(len(of)), *scores, scenes if of else "-", *cost])
-    return table(("row", "seeds", *columns.values(), "over scenes", "M trained", "CPU s"), rows)
+        if columns is SCORES:
+            scores.append(_over_scenes(of))
+        rows.append([f"`{name}`", str(len(of)), *scores, *cost])
+    more = ("over scenes",) if columns is SCORES else ()
+    return table(("row", "seeds", *columns.values(), *more, "M trained", "CPU s"), rows)
+
+
+def _over_scenes(of: Records) -> str:
+    """Ends of the interval of the IoU with `box` when scenes are drawn again, mean over seeds."""
+    ends = ("iou_box_low", "iou_box_high")
+    return " to ".join(f"{mean(of, end):.3f}" for end in ends) if values(of, ends[0]) else "-"
 
 
 def _cost(of: Records, metric: str, unit: float, form: str) -> str:

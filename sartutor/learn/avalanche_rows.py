@@ -128,7 +128,10 @@ LOOSE = ("fill_box", "phase1", "tight")
 """Rows that are asked with boxes of every looseness."""
 
 PUSHES = (0, 10, 20, 40, 60)
-"""How far every side of those boxes is pushed outward, in px of a 512-px chip; training has up to 19, one in ten 99."""
+"""How far every side of those boxes is pushed outward, in px of a 512-px chip.
+
+In training it is up to 19, in one of ten samples up to 99, and one in ten has the whole image.
+"""
 
 LOOSE_QUESTIONS = tuple(
     _asked(

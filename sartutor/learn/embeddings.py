@@ -108,7 +108,8 @@ class EmbeddingCache:
         except (CheckpointError, KeyError):
             found, about = (), {}
         if about.get("kind") != KIND or about.get("key") != key:
-            self._path(key).unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path(key).unlink(missing_ok=True)
             return None
         with suppress(OSError):
             os.utime(self._path(key))  # used just now

@@ -92,7 +92,7 @@ def evaluate(
         seed: of the boxes of prompt "jitter".
         least_pixels: of an object.
         device: auto, cpu or cuda.
-        phase: of adaptation that an adapted model is asked as: 1, 2 or 3; None takes its last.
+        phase: of adaptation that an adapted model is asked as; None takes 3 where it has learned that, else 1.
         progress: show a bar.
 
     Returns:
@@ -100,7 +100,8 @@ def evaluate(
         `baselines`; `seconds`.
 
     Raises DataError for a folder without objects, a split or prompt that does not exist and bands that the model
-    needs and the folder lacks, CheckpointError for the model, OutputError where the report cannot be written.
+    needs and the folder lacks, SarTutorError for a phase that the model has not learned, CheckpointError for the model,
+    OutputError where the report cannot be written.
     """
     start = time.perf_counter()
     if report is not None:
@@ -222,7 +223,7 @@ def model_answer(model: str | Path, folder: Dataset, device: str, phase: int | N
     path = Path(model)
     if path.suffix == ".safetensors" and load_tensors(path)[1].get("kind") == RIVAL:
         if phase is not None:
-            raise SarTutorError(f"{model} is a rival and has no phases; leave out `--phase`.")
+            raise SarTutorError(f"{model} is a rival and has no phases; ask without one.")
         from sartutor.learn.rivals import load_rival, rival_answer  # imports networks that others do not need
 
         rival = load_rival(path)

@@ -65,8 +65,10 @@ def order_found(known: Records) -> str:
     """What the records say of the order of arXiv 2603.12008, step by step."""
     said: dict[str, list[str]] = {"better": [], "worse": [], "undecided": []}
     for a, b in pairwise(ORDER):
-        if found := difference(known, a, b, "miou"):
-            said[found.verdict].append(f"`{a}` over `{b}`")
+        found = difference(known, a, b, "miou")
+        if found is None:
+            return "The order of arXiv 2603.12008 has not been looked for yet."
+        said[found.verdict].append(f"`{a}` over `{b}`")
     rows, steps = " > ".join(f"`{name}`" for name in ORDER), len(ORDER) - 1
     if len(said["better"]) == steps:
         return f"The order of arXiv 2603.12008, {rows}, is found: each of its steps is decided that way."

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sartutor.errors import SarTutorError
+from sartutor.errors import DataError, SarTutorError
 from sartutor.learn.checkpoints import check_place, save_tensors
 from sartutor.learn.curves import curve_path
 from sartutor.learn.device import pick_device
@@ -74,6 +74,7 @@ class Choices:
 
     @property
     def chosen_head(self) -> str:
+        """The head that is named, or that of the preset."""
         return self.head or ("mask2former" if self.size == "paper" else "light")
 
     @property
@@ -120,8 +121,9 @@ def generalise(
         check_report(report)
     choices = choices or Choices()
     here, there = open_dataset(source), [open_dataset(target) for target in targets]
-    check_folders(here, there)
     start = load_start(choices.encoder, [here])
+    refuse_known(start, there)
+    check_folders(here, there)
     part = out.with_name(f"{out.stem}.head.safetensors")
     model, score = learn(choices, start, here, part, progress)
     own = [here] if judging_split(here) != "val" else []
@@ -153,6 +155,7 @@ def header_of(choices: Choices, start: Start, source: Dataset) -> dict[str, Any]
         "source": str(source.folder),
         "preset": choices.size,
         "seed": choices.seed,
+        "folders": [*start.about.get("folders", ()), str(source.folder)],
         "parent": start.digest,
     }
 
@@ -168,6 +171,16 @@ def check_folders(source: Dataset, targets: Sequence[Dataset]) -> None:
         check_taxonomy(source, target)
         refuse_missing(target, judging_split(target))
         refuse_shared(source, target)
+
+
+def refuse_known(start: Start, targets: Sequence[Dataset]) -> None:
+    """Raise DataError for a target that the encoder learned from."""
+    learned = {Path(folder).resolve() for folder in start.about.get("folders", ())}
+    for target in targets:
+        if target.folder.resolve() in learned:
+            raise DataError(
+                f"The encoder learned from {target.folder}, which is no test of it then; ask on another folder."
+            )
 
 
 def learn(

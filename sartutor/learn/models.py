@@ -57,9 +57,9 @@ DECODER_PREFIX = "mask_decoder."
 class SamModel:
     """A model ready to predict.
 
-    `digest` names its weights (SHA-256 of the file) and `about` is its header. An adapted model has the `branches` of
-    bands, with their ranges, that its encoders see, the `scales` that it was trained at, and all its bands in the
-    order of its data.
+    `digest` names its weights (SHA-256 of the file, and the phase where one was asked for) and `about` is its
+    header. An adapted model has the `branches` of bands, with their ranges, that its encoders see, the `scales`
+    that it was trained at, and all its bands in the order of its data.
     """
 
     name: str
@@ -155,12 +155,13 @@ class SamModel:
 
 def at_phase(model: SamModel, phase: int) -> SamModel:
     """An adapted model that encodes and decodes as a phase does; SarTutorError where it has not learned it."""
-    if not isinstance(model.sam, AdaptedSam) or phase not in (learned := model.about["phases"]):
-        has = ", ".join(map(str, learned)) if isinstance(model.sam, AdaptedSam) else "none"
+    learned = model.about["phases"] if isinstance(model.sam, AdaptedSam) else []
+    if phase not in learned:
+        has = ", ".join(map(str, learned)) or "none"
         raise SarTutorError(
-            f"{model.name} has not learned phase {phase} (it has {has}); leave out `--phase`."
+            f"{model.name} has not learned phase {phase} (it has {has}); ask for one that it has."
         )
-    sam = copy.deepcopy(model.sam).use_phase(phase).eval()
+    sam = copy.deepcopy(cast(AdaptedSam, model.sam)).use_phase(phase).eval()
     return replace(model, sam=sam, digest=f"{model.digest}-{phase}")
 
 

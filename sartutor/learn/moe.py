@@ -43,7 +43,8 @@ class Mixture:
         balance: lambda, weight of the balance loss; arXiv 2603.12008 takes 0.005.
         descriptors: names of what the router is told of the image, any of `sartutor.sar.descriptors.NAMES`.
         gate: kind of `gates`.
-        capacity: tokens an expert takes at most, in shares of tokens k / n; None takes all.
+        capacity: tokens of this process's batch that an expert takes at most in training, in shares of tokens k / n;
+            None takes all. In evaluation nothing is dropped, so that no image depends on its neighbours in a batch.
 
     Raises SarTutorError for numbers that make no mixture, and names that do not exist.
     """
@@ -188,9 +189,8 @@ class MixtureOfExperts(nn.Module):
         """
         probability = self.route(tokens, descriptors).flatten(0, 1)
         chosen, expert = probability.topk(self.mixture.chosen)
-        groups = grouped(
-            chosen.detach().flatten(), expert.flatten(), self.mixture.experts, self.mixture.capacity
-        )
+        capacity = self.mixture.capacity if self.training else None
+        groups = grouped(chosen.detach().flatten(), expert.flatten(), self.mixture.experts, capacity)
         weight = gates(chosen, self.mixture.experts, self.mixture.gate)
         out = self._computed(tokens.flatten(0, 1), weight, groups)
         return out.unflatten(0, tokens.shape[:2]), Routing(

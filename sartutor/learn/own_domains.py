@@ -5,8 +5,11 @@ Public data sets enter the benchmark this way: a folder a domain, with one list 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -42,10 +45,19 @@ class OwnDomain(Dataset[Sample]):
         return len(self._chips)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self._chips[index]
-        db, valid = three_channels(sample["image"], self._name), sample["valid"]
+        db, valid, label = self._channels(index)
         image, told = shown(db, valid, self.scales)
-        return {"image": image, "valid": valid, "label": sample["label"], "descriptors": told}
+        return {"image": image, "valid": valid, "label": label, "descriptors": told}
+
+    def descriptors(self, index: int) -> NDArray[np.float64] | None:
+        """Raw descriptors of a chip; None where there is nothing to describe."""
+        db, valid, _ = self._channels(index)
+        return raw_descriptors(db, valid)
+
+    def _channels(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Three channels of decibels, where they are valid, and labels."""
+        sample = self._chips[index]
+        return three_channels(sample["image"], self._name), sample["valid"], sample["label"]
 
 
 def shown(db: Tensor, valid: Tensor, scales: Scales) -> tuple[Tensor, Tensor]:
@@ -55,11 +67,18 @@ def shown(db: Tensor, valid: Tensor, scales: Scales) -> tuple[Tensor, Tensor]:
     ENL has no bound, are not described; a chip of such channels alone, or without data, has the descriptors of the mean
     image.
     """
-    told = np.zeros(3)
-    known = db[:, valid[0]]
-    if known.shape[1] and bool((varies := known.amax(1) > known.amin(1)).any()):
-        told = scales.descriptors.apply(scene_descriptors(db[varies].numpy(), valid.numpy())[None])[0]
+    raw = raw_descriptors(db, valid)
+    told = np.zeros(3) if raw is None else scales.descriptors.apply(raw[None])[0]
     return scales.statistics.standardise(db, valid), torch.from_numpy(told).float()
+
+
+def raw_descriptors(db: Tensor, valid: Tensor) -> NDArray[np.float64] | None:
+    """[H_DE, ENL, R_LR] of the channels in dB (3, S, S) that vary where `valid` (1, S, S); None where none does."""
+    known = db[:, valid[0]]
+    if not known.shape[1]:
+        return None
+    varies = known.amax(1) > known.amin(1)
+    return scene_descriptors(db[varies].numpy(), valid.numpy()) if bool(varies.any()) else None
 
 
 def check_taxonomy(source: own.Dataset, target: own.Dataset) -> None:
@@ -102,8 +121,15 @@ def refuse_shared(source: own.Dataset, target: own.Dataset) -> None:
     """
     if source.folder.resolve() == target.folder.resolve():
         raise DataError(f"{target.folder} is the source itself; name another folder to ask on.")
-    learned = [id for split in ("train", "val") for id in source.ids(split)]
-    judging = target.ids(judging_split(target))
+    refuse_learned_ground(source, ("train", "val"), target, judging_split(target))
+
+
+def refuse_learned_ground(
+    source: own.Dataset, splits: Sequence[str], target: own.Dataset, judges: str
+) -> None:
+    """Raise DataError where the split of a target that `judges` shows ground of some `splits` of a source."""
+    learned = [id for split in splits for id in source.ids(split)]
+    judging = target.ids(judges)
     grids = (
         [layers_of(folder.image_path(id))[1] for id in ids]
         for folder, ids in ((target, judging), (source, learned))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
-from sartutor.errors import CheckpointError
+from sartutor.errors import CheckpointError, DataError
 from sartutor.learn.checkpoints import file_digest, load_pickle, load_tensors
 from sartutor.learn.chips import band_values, pooled_statistics
 from sartutor.learn.domains import CHANNELS, Scales
@@ -89,20 +90,24 @@ def _dinov2_start(path: Path, folders: Sequence[Dataset]) -> Start:
 
 def _levels(folders: Sequence[Dataset]) -> BandStatistics:
     """One mean and standard deviation in dB for all channels, of the valid pixels of all training images."""
-    scenes = (folder.scene(id).select(folder.primary) for folder in folders for id in folder.ids("train"))
+    images = [(folder, id) for folder in folders for id in folder.ids("train")]
+    bar = tqdm(images, desc="levels", unit="image", leave=False, disable=None)
+    scenes = (folder.scene(id).select(folder.primary) for folder, id in bar)
     parts = (band_values(scene)[:, scene.valid].reshape(1, -1) for scene in scenes)
     pooled = pooled_statistics(("level",), (True,), parts)
     return BandStatistics(CHANNELS, pooled.mean * 3, pooled.std * 3, (True,) * 3)
 
 
-def described(start: Start, folders: Sequence[Dataset]) -> Standardisation:
-    """Means and standard deviations of the descriptors of the training chips of all folders."""
-    plain = Start(start.encoder, Scales(start.scales.statistics, UNTOLD), start.about, start.digest)
-    told: list[NDArray[np.float64]] = []
-    for folder in folders:
-        chips = plain.chips(folder, "train")
+def measured_descriptors(start: Start, folders: Sequence[Dataset]) -> Standardisation:
+    """Means and standard deviations of the descriptors of the training chips of all folders.
+
+    DataError where no chip has anything to describe.
+    """
+    raw: list[NDArray[np.float64]] = []
+    for folder in tqdm(folders, desc="descriptors", unit="folder", leave=False, disable=None):
+        chips = start.chips(folder, "train")
         places = np.unique(np.linspace(0, len(chips) - 1, min(DESCRIBED, len(chips))).round().astype(int))
-        told += [chips[int(place)]["descriptors"].double().numpy() for place in places]
-    raw = np.stack(told)
-    raw[:, 1] = np.expm1(raw[:, 1])  # `Standardisation` takes ENL itself
-    return Standardisation.fit(raw)
+        raw += [found for place in places if (found := chips.descriptors(int(place))) is not None]
+    if not raw:
+        raise DataError("No training chip varies, so that there is nothing to describe; look at the images.")
+    return Standardisation.fit(np.stack(raw))

@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset
 
 from sartutor.errors import CheckpointError
 from sartutor.learn.checkpoints import check_place
 from sartutor.learn.chips import Sample
 from sartutor.learn.curves import read_curve
 from sartutor.learn.domains import Scales
-from sartutor.learn.generalisation import Segmenter, confusions, continue_pretraining
+from sartutor.learn.generalisation import confusions, continue_pretraining
 from sartutor.learn.generalists import generalist_header
 from sartutor.learn.metrics import mean_iou
 from sartutor.learn.moe import Mixture, parameter_counts
-from sartutor.learn.own_domains import OwnDomain, check_taxonomy, refuse_missing
-from sartutor.learn.own_encoders import Start, described, load_start
+from sartutor.learn.own_domains import OwnDomain, check_taxonomy, refuse_learned_ground, refuse_missing
+from sartutor.learn.own_encoders import Start, load_start, measured_descriptors
 from sartutor.presets import MIXTURE_RUNS, preset
 from sartutor.sar import folder as own
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """What came out: loss of the last step, mIoU on the split val by folder where there is one, parameters."""
+    """What came out.
+
+    `loss` is that of the last step, `validation` the mIoU on the split val of each folder that has one.
+    """
 
     out: Path
     steps: int
@@ -42,18 +45,12 @@ class Mixed:
     seconds: float
 
 
-class Together(Dataset[Sample]):
+class Together(ConcatDataset[Sample]):
     """The chips of several folders, one after the other."""
 
     def __init__(self, parts: Sequence[OwnDomain]) -> None:
+        super().__init__(parts)
         self.statistics, self.classes = parts[0].statistics, parts[0].classes
-        self._all: ConcatDataset[Sample] = ConcatDataset(parts)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._all[index]
 
 
 def pretrain_mixture(
@@ -86,11 +83,13 @@ def pretrain_mixture(
     check_place(out)
     recipe, mixture = MIXTURE_RUNS[preset(size).name], mixture or Mixture()
     data = [own.open_dataset(folder) for folder in folders]
-    check_classes(data)
     start = dense_start(encoder, data)
+    check_classes(data)
+    start = replace(start, scales=Scales(start.scales.statistics, measured_descriptors(start, data)))
     torch.manual_seed(seed)
     start.encoder.mix(mixture)
     chips = Together([start.chips(folder, "train") for folder in data])
+    judged = {str(each.folder): start.chips(each, "val") for each in data if "val" in each.splits}
     header = generalist_header(
         str(start.about["architecture"]), mixture, start.scales, chips.classes, recipe.channels
     )
@@ -99,7 +98,9 @@ def pretrain_mixture(
         start.encoder, chips, recipe, recipe.channels, out, header, seed, device, progress=progress
     )
     counts = parameter_counts(model)
-    scores = validated(model, start, data)
+    scores = {
+        name: mean_iou(confusions(model.head, some, model.encoder).sum(0)) for name, some in judged.items()
+    }
     loss, seconds = read_curve(out).loss[-1], time.perf_counter() - began
     return Mixed(out, recipe.steps, loss, scores, counts.total, counts.active, round(seconds, 3))
 
@@ -109,22 +110,15 @@ def check_classes(folders: Sequence[own.Dataset]) -> None:
     for folder in folders:
         check_taxonomy(folders[0], folder)
         refuse_missing(folder, "train")
+        if "val" in folder.splits:
+            refuse_missing(folder, "val")
+            for other in folders:
+                refuse_learned_ground(other, ("train",), folder, "val")
 
 
 def dense_start(encoder: str | Path, folders: Sequence[own.Dataset]) -> Start:
-    """An encoder without experts, its descriptors standardised by the training chips of the folders."""
+    """An encoder without experts; CheckpointError for one that has some."""
     start = load_start(encoder, folders)
     if start.about.get("mixture") is not None:
         raise CheckpointError(f"{encoder} has experts already; start from one without, generalist_dense say.")
-    scales = Scales(start.scales.statistics, described(start, folders))
-    return Start(start.encoder, scales, start.about, start.digest)
-
-
-def validated(model: Segmenter, start: Start, folders: Sequence[own.Dataset]) -> dict[str, float]:
-    """mIoU on the split val of each folder that has one."""
-    found: dict[str, float] = {}
-    for folder in folders:
-        if "val" in folder.splits:
-            table = confusions(model.head, start.chips(folder, "val"), model.encoder)
-            found[str(folder.folder)] = mean_iou(table.sum(0))
-    return found
+    return start

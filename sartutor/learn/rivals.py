@@ -58,8 +58,7 @@ class Rival(nn.Module):
 
     def __init__(self, name: str, branches: Sequence[Ranges], side: int) -> None:
         super().__init__()
-        if name not in NETWORKS:
-            raise SarTutorError(f"There is no rival {name!r}; use one of {', '.join(NETWORKS)}.")
+        _refuse_unknown(name)
         self.name, self.branches, self.side = name, branches, side
         self.prompted = name in PROMPTED
         channels = 3 * len(branches) + self.prompted
@@ -73,6 +72,11 @@ class Rival(nn.Module):
         return self.network(layers.contiguous(memory_format=torch.channels_last)).float()
 
 
+def _refuse_unknown(name: str) -> None:
+    if name not in NETWORKS:
+        raise SarTutorError(f"There is no rival {name!r}; use one of {', '.join(NETWORKS)}.")
+
+
 def train_rival(
     name: str,
     folder: Dataset,
@@ -81,6 +85,7 @@ def train_rival(
     seed: int,
     device: str = "auto",
     init: Path | None = None,
+    progress: bool = True,
 ) -> Rival:
     """Train on the split train of a folder, keep the weights of best IoU on val, also in `out`; goes on if interrupted.
 
@@ -92,10 +97,12 @@ def train_rival(
         seed: of weights and samples.
         device: as of `fit`.
         init: a checkpoint of `pretrain_rival` to start from, of this name and as many encoders.
+        progress: show a bar.
 
     Raises SarTutorError for an unknown name, DataError for a folder without objects in train or val, CheckpointError
     for an `init` that does not fit, and what `fit` raises.
     """
+    _refuse_unknown(name)
     branches = branch_ranges(folder)
     rival = _seeded(name, branches, recipe.side, seed)
     if init is not None:
@@ -107,7 +114,8 @@ def train_rival(
     schedule = Schedule.of(recipe, recipe.check_every)
     header = _header(rival, recipe, seed, None if init is None else file_digest(init))
     worse = Validation(recipe.check_every, recipe.steps, lambda _: _error(rival, val, recipe.batch))
-    fit(rival, _loss, train, recipe.batch, schedule, out, header, device, seed=seed, validation=worse)
+    more = {"seed": seed, "validation": worse, "progress": progress}
+    fit(rival, _loss, train, recipe.batch, schedule, out, header, device, **more)  # type: ignore[arg-type]
     return rival.eval()
 
 

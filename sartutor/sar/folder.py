@@ -252,15 +252,26 @@ class Dataset:
         radar bands that are the same everywhere in an image, and splits that show the same ground.
         """
         doubts = _doubt_units(self.scene(self.entries[0].id))
+        grids: dict[str, Grid] = {}
+        even: dict[str, list[str]] = {}
         for entry in tqdm(self.entries, desc="checking", unit="image", disable=not progress):
-            doubts += _doubt_contrast(self.scene(entry.id))
+            scene = self.scene(entry.id)
+            grids[entry.id] = scene.grid
+            for name in _even_bands(scene):
+                even.setdefault(name, []).append(entry.id)
             if self.description.labels is not None:
                 self.mask(entry.id)
-        return [*doubts, *self._doubt_places()]
+        for name, ids in even.items():
+            more = f" (and {len(ids) - 1} more)" if len(ids) > 1 else ""
+            doubts.append(
+                f"{ids[0]}{more}: band {name} has one value everywhere, as speckle never has; look at it."
+            )
+        return [*doubts, *self._doubt_places(grids)]
 
-    def _doubt_places(self) -> Iterator[str]:
+    def _doubt_places(self, grids: Mapping[str, Grid]) -> Iterator[str]:
         """Sentences about splits that show the same ground, of which training or validation is one."""
-        grids = {entry.id: layers_of(self.image_path(entry.id))[1] for entry in self.entries}
+        if unplaced := sum(grid.crs is None for grid in grids.values()):
+            yield f"{unplaced} images have no coordinate reference system: nothing tells whether splits share ground."
         names = [name for name in self.splits if name != SAME_PLACE]
         for one, other in combinations(names, 2):
             if not {"train", "val"} & {one, other}:
@@ -270,7 +281,7 @@ class Dataset:
             if found := next(shared, None):
                 yield (
                     f"{others[found[1]]} of split {other!r} shows ground of {ids[found[0]]} of split {one!r}, and so "
-                    f"may others; put one place into one split."
+                    "may others; put one place into one split."
                 )
 
     def _percentiles(self, names: list[str]) -> dict[str, tuple[float, float]]:
@@ -564,17 +575,13 @@ def _doubt_units(scene: Scene) -> list[str]:
     return [f"{scene.name}: band {name} {doubt}" for name, doubt in doubts if doubt]
 
 
-def _doubt_contrast(scene: Scene) -> list[str]:
-    """Sentences about radar bands that are the same everywhere."""
-    known = (
-        (band.name, layer[scene.valid])
-        for band, layer in zip(scene.bands, scene.pixels, strict=True)
-        if band.units in (*RADAR_UNITS, "dn", "complex")
-    )
+def _even_bands(scene: Scene) -> list[str]:
+    """Radar bands that are the same at all valid pixels."""
+    radar = (*RADAR_UNITS, "dn", "complex")
     return [
-        f"{scene.name}: band {name} is {values[0]:g} everywhere, and speckle never is; look at the file."
-        for name, values in known
-        if (values == values[0]).all()
+        band.name
+        for band, layer in zip(scene.bands, scene.pixels, strict=True)
+        if band.units in radar and (layer[scene.valid] == layer[scene.valid][0]).all()
     ]
 
 

@@ -1,6 +1,7 @@
 """`sartutor mixture`: folders become a mixture of experts to freeze; DINOv2 as a start; bad input is one line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from test_cli_adapt import one_line, run
 from test_learn_own_domains import CLASSES, own_folder
 
-from sartutor.learn import own_encoders
+from sartutor.learn import loop, own_encoders
 from sartutor.learn.checkpoints import load_tensors, save_tensors, state_path
 from sartutor.learn.curves import curve_path
 from sartutor.learn.domains import DomainChips, scene_descriptors
@@ -22,7 +23,8 @@ from sartutor.learn.own_domains import OwnDomain
 from sartutor.learn.own_encoders import load_start
 from sartutor.learn.vit import build_vit
 from sartutor.presets import VIT_SIZES, VitSize
-from sartutor.sar.folder import open_dataset
+from sartutor.sar.folder import open_dataset, write_labels
+from sartutor.sar.geotiff import write_scene
 from sartutor.sim.gaps import POLARISATIONS
 
 
@@ -102,16 +104,14 @@ def test_experts_are_copies_that_learned_and_the_router_is_told_standardised_des
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(folders, dense, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     assert made(folders, dense, whole) == 0
-    from sartutor.learn import loop
-
-    real, calls = loop.fit.__globals__["save_state"], []
+    real, calls = loop.save_state, []
 
     def power_cut(*arguments, **named):
         real(*arguments, **named)
         calls.append(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(loop.fit.__globals__, "save_state", power_cut)
+    monkeypatch.setattr(loop, "save_state", power_cut)
     assert made(folders, dense, cut) == 130
     assert calls
     assert state_path(cut).exists()
@@ -155,9 +155,21 @@ def test_the_paper_preset_takes_the_head_of_the_paper():
     assert Choices(size="paper", head="light").decoder is None
 
 
+def test_descriptors_are_measured_on_what_has_data(folders, dense, tmp_path):
+    folder = own_folder(tmp_path / "holed", ("VV",), ("train", "val"), side=192)
+    start = load_start(dense, ())
+    whole = own_encoders.measured_descriptors(start, [folder])
+    scene = folder.scene("train")
+    margin = np.where(np.arange(192) < 64, np.nan, scene.pixels).astype(np.float32)
+    write_scene(replace(scene, pixels=margin, valid=~np.isnan(margin[0])), folder.image_path("train"))
+    holed = own_encoders.measured_descriptors(start, [folder])
+    assert holed.mean == pytest.approx(whole.mean, rel=0.2)
+    assert max(holed.deviation) < 3 * max(whole.deviation)
+
+
 def test_raw_descriptors_are_those_of_the_chips(folders, dense):
     folder = open_dataset(folders[1])
-    fitted = own_encoders.described(load_start(dense, ()), [folder])
+    fitted = own_encoders.measured_descriptors(load_start(dense, ()), [folder])
     scene = folder.scene(folder.ids("train")[0])
     db = 10 * np.log10(scene.pixels)
     three = np.stack([db[0], db[1], (db[0] + db[1]) / 2])
@@ -184,6 +196,42 @@ def test_weights_that_are_not_dinov2s_are_refused(folders, dense, tmp_path, caps
     torch.save({"weight": torch.zeros(3)}, path)
     assert made(folders, path, tmp_path / "a.safetensors") == 2
     one_line(capsys, "other.pth does not hold the weights of DINOv2")
+
+
+def test_validation_without_labels_or_on_learned_ground_is_refused_before_training(
+    folders, dense, tmp_path, capsys
+):
+    unlabelled = own_folder(tmp_path / "a", first=40, side=128)
+    write_labels(
+        np.full((128, 128), 255), unlabelled.scene("val").grid, unlabelled.folder / "masks" / "val.tif"
+    )
+    text = (unlabelled.folder / "dataset.yaml").read_text() + "ignore: 255\n"
+    (unlabelled.folder / "dataset.yaml").write_text(text)
+    out = tmp_path / "a.safetensors"
+    assert made([unlabelled.folder], dense, out) == 2
+    one_line(capsys, "No pixel of split 'val'")
+    shifted = own_folder(tmp_path / "b", first=1, side=128)  # trains where the first folder validates
+    assert made([folders[0], shifted.folder], dense, out) == 2
+    one_line(capsys, "shows ground of")
+    assert not out.exists()
+
+
+def test_a_folder_that_experts_learned_from_is_no_target(folders, dense, tmp_path, capsys):
+    out = tmp_path / "experts.safetensors"
+    assert made(folders, dense, out) == 0
+    here = own_folder(tmp_path / "here", first=60, side=192).folder
+    usual = (
+        "--encoder",
+        out,
+        "--preset",
+        "smoke",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "cover.safetensors",
+    )
+    assert run("generalise", here, folders[1], *usual) == 2
+    one_line(capsys, "The encoder learned from")
 
 
 def test_folders_of_other_classes_are_refused(folders, dense, tmp_path, capsys):

@@ -41,6 +41,7 @@ def test_a_rival_is_evaluated_beside_the_same_baselines(folder, rival, capsys):
     expected = summary([score(each, answer) for each in questions(data, "test", "box")])
     assert found["objects"] == pytest.approx(expected["objects"])
     assert set(found["baselines"]) == {"fill_box", "otsu_box"}
+    assert found["objects"] != found["baselines"]["fill_box"]["objects"]
 
 
 def test_an_adapted_model_is_asked_as_it_was_after_a_phase(folder, adapted):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from scipy.special import entr
 
 from sartutor.lab import experts, plots
 from sartutor.lab.plots import alternative_text
@@ -95,7 +96,7 @@ def test_the_log_of_usage_notes_shares_that_add_up(known, chips):
 def test_room_for_all_changes_nothing_and_room_for_half_drops_half_at_least(known, chips):
     unlimited = experts.with_capacity(known, chips, None)
     assert unlimited[0] == 0
-    assert experts.with_capacity(known, chips, 6.0) == unlimited
+    assert experts.with_capacity(known, chips, 6.0) == pytest.approx(unlimited, abs=0.01)
     dropped, right = experts.with_capacity(known, chips, 0.5)
     assert 0.5 <= dropped < 1
     assert 0 <= right <= 1
@@ -107,7 +108,8 @@ def test_the_explorer_draws_the_shares_whose_entropy_it_names(chips):
     bars = experts.draw_descriptors(image, "chip", 18, 16).axes[1].patches
     shares = np.array([bar.get_height() for bar in bars])
     entropy = directional_entropy(experts.log_scaled(experts.digital_numbers(image)), bins=18)
-    assert -(shares * np.log(shares)).sum() == pytest.approx(entropy, rel=1e-4)
+    assert entr(shares).sum() == pytest.approx(entropy, rel=1e-4)
+    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(np.arange(18) * 10)
 
 
 def test_the_middle_of_a_scene_is_in_decibels_with_nan_for_no_data():

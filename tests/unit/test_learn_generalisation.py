@@ -241,6 +241,7 @@ def test_an_order_is_found_only_where_every_step_is_decided_that_way():
     assert "is not found" in swapped
     assert "decided the other way: `moe` over `dense`" in swapped
     assert "undecided: `balance` over `descriptors`" in swapped
+    assert "has not been looked for yet" in order_found(scored({"all": 0.9, "balance": 0.8}))
 
 
 def test_what_more_steps_add_is_taken_seed_by_seed():

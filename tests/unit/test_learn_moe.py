@@ -166,6 +166,14 @@ def test_dropped_tokens_are_told_and_come_out_as_nothing():
     assert (out.flatten(0, 1)[~dropped] != 0).any(1).all()
 
 
+def test_in_evaluation_nothing_is_dropped_and_no_image_depends_on_its_neighbours():
+    layer = MixtureOfExperts(Mlp(WIDTH, 2 * WIDTH), WIDTH, Mixture(capacity=1.0)).eval()
+    tokens, told = torch.randn(3, 40, WIDTH), torch.randn(3, 3)
+    together, routing = layer(tokens, told)
+    assert not routing.dropped.any()
+    assert torch.allclose(together[:1], layer(tokens[:1], told[:1])[0], atol=1e-6)
+
+
 def test_without_capacity_nothing_is_dropped_and_shares_add_up():
     _, routing = moe(chosen=2)(*tokens())
     assert not routing.dropped.any()

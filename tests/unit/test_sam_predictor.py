@@ -1,6 +1,7 @@
 """One inference for all scenes: georeference, cutting, no-data, cache."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -298,6 +299,21 @@ def test_an_embedding_under_another_ones_name_is_made_anew(model, scene, monkeyp
     one.write_bytes(other.read_bytes())
     Predictor(model, scene, EmbeddingCache(tmp_path)).segment(pixel_polygon((60, 80, 90, 110), scene.grid))
     assert len(calls) == 3
+
+
+def test_a_folder_that_cannot_be_written_to_is_done_without(model, scene, monkeypatch, tmp_path):
+    polygon = pixel_polygon((60, 80, 90, 110), scene.grid)
+    cache = EmbeddingCache(tmp_path)
+    Predictor(model, scene, cache).segment(polygon)
+    cache.wait()
+    (stored,) = tmp_path.iterdir()
+    stored.write_bytes(b"not an embedding")
+
+    def refuse(*_arguments, **_named):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert Predictor(model, scene, EmbeddingCache(tmp_path)).segment(polygon).mask.any()
 
 
 def test_the_cache_forgets_the_oldest_when_it_is_full(model, scene, tmp_path):

@@ -159,7 +159,13 @@ def test_a_band_that_is_the_same_everywhere_is_doubted(folder):
     image[1] = -15
     write(folder / "images" / "b.tif", image, HERE @ Affine.translation(1000, 0))
     (doubt,) = open_dataset(folder).check(progress=False)
-    assert doubt == "b: band VH is -15 everywhere, and speckle never is; look at the file."
+    assert doubt == "b: band VH has one value everywhere, as speckle never has; look at it."
+
+
+def test_images_without_a_place_are_counted(folder):
+    write(folder / "images" / "a.tif", pixels(0), crs=None)
+    (doubt,) = open_dataset(folder).check(progress=False)
+    assert doubt.startswith("1 images have no coordinate reference system")
 
 
 def test_splits_that_show_the_same_ground_are_doubted(folder):

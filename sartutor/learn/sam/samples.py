@@ -133,18 +133,17 @@ class PromptedImages(Dataset[Batch]):
 def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
     """The images of a split that have an object; those without teach no prompt (arXiv 2601.01213 leaves them out).
 
-    Raises DataError where there is none, or none where the image has data, and where the folder has labels of another
+    Raises DataError where there is none, where all objects lie on no data, and where the folder has labels of another
     kind.
     """
     refuse_no_objects(folder)
-    marked = [id for id in folder.ids(split) if (folder.mask(id) == 1).any()]
-    if not marked:
+    some = tuple(id for id in folder.ids(split) if (folder.mask(id) == 1).any())
+    if not some:
         raise DataError(
             f"No mask of split {split!r} in {folder.folder} marks an object; look whether the values under `object` "
             "in dataset.yaml are those of the masks."
         )
-    some = tuple(id for id in marked if ((folder.mask(id) == 1) & folder.scene(id).valid).any())
-    if not some:
+    if not any(((folder.mask(id) == 1) & folder.scene(id).valid).any() for id in some):
         raise DataError(
             f"All objects of split {split!r} in {folder.folder} lie where the images have no data; look whether masks "
             "and images show the same ground."
