@@ -368,7 +368,7 @@ for name in ("moe", "balance"):
 
 # %% [markdown]
 # Why must the load be even at all? On many devices each expert lies on another, and all wait for the fullest. So an expert gets a **capacity**: room for so many times an even share [2]. Choices beyond it are **dropped**: the layer adds nothing to those tokens. The embedded mixture was trained
-# without a limit. With one, in training (in use nothing is dropped, so that no image depends on its neighbours), it would be, of these chips as one batch:
+# without a limit. With one, some of these chips' tokens would have been dropped, had they come as one batch in training (in use nothing is dropped, so that no image depends on its neighbours):
 
 # %%
 for capacity in (None, 2.0, 1.25, 1.0):
@@ -442,8 +442,9 @@ Markdown(order_found(known))
 Markdown(answers(with_gains([*known, *experts.known_tokens()]), SEEN_QUESTIONS))
 
 # %% [markdown]
-# More steps help experts and they help one layer, and no difference between the two gains was found: after three times the steps experts are still *worse* than one layer, and that is decided. So short training is not what holds them back here, not within a factor of three. Six that all compute are better than one that is chosen, and no difference
-# was found between them and the one layer. Whatever is lost here is lost by sending a token to *one* of six. (The rows from `all` learn at a third of the rate of `dense`; at that of `dense`, `moe` and `balance` are no better.) Of larger networks, whose experts may have something to specialise in, this says nothing.
+# More steps help experts, and they help one layer; which of the two they help more is not decided. The interval leaves room for no difference, and for one as large as what experts lack after fewer steps. After three times the steps it is no longer decided that experts are worse.
+# The other trace is clearer: six that all compute are better than one that is chosen, and no difference was found between them and the one layer. What experts lose against one layer here, they lose where each sees a part of the tokens alone. Whether patience would give it back, longer runs on more seeds would have to say.
+# (The rows from `all` learn at a third of the rate of `dense`; `moe` and `balance`, at that of `dense`, are no better.) Of larger networks, whose experts may have something to specialise in, this says nothing.
 #
 # All 22 questions, for one layer and for the mixture that did best on its own sources:
 
