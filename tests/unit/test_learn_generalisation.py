@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sartutor.learn import gap_cells
+from sartutor.learn.chips import simulator
 from sartutor.learn.domains import DomainChips
 from sartutor.learn.gap_cells import Embedded, Row, run_cell
 from sartutor.learn.gap_report import gaps, order_found
@@ -304,9 +305,14 @@ def test_records_say_what_the_notebook_says_of_experts_that_see_more():
     }
 
 
-def test_the_table_of_gaps_is_complete_and_its_cells_are_those_of_now():
+def test_the_tables_of_gaps_are_complete_and_made_with_the_settings_of_now():
     """A cell that was made with other settings raises."""
     sizes = GAP_SIZES["laptop"]
-    table = main_table(sizes, chosen_rates(read_records(RECORDS, SEARCH), sizes), PLANNED_SEEDS)
-    assert all(table._is_done(RECORDS, name, seed) for name in table.configurations for seed in PLANNED_SEEDS)
-    assert len({record["values"]["simulator"] for record in table.records(RECORDS)}) == 1
+    rates = chosen_rates(read_records(RECORDS, SEARCH), sizes)
+    main = main_table(sizes, rates, PLANNED_SEEDS)
+    best = best_mixture(main.records(RECORDS))
+    others = whole_table(sizes, rates, best, PLANNED_SEEDS), tokens_table(sizes, rates, PLANNED_SEEDS)
+    for table in (main, *others):
+        names, found = table.configurations, table.records(RECORDS)
+        assert all(table._is_done(RECORDS, name, seed) for name in names for seed in PLANNED_SEEDS)
+        assert {record["values"]["simulator"] for record in found} == {simulator()}
