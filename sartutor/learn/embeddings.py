@@ -53,9 +53,9 @@ class EmbeddingCache:
     """Least recently used embeddings in memory as float16, and in `folder` too where one is given.
 
     Memory and folder are each held under `max_bytes`. A file in the folder that is damaged, or another embedding than
-    its name says, is dropped and made anew; a folder
-    that cannot be written to is done without. Nobody waits for a file to be written, but for `wait` and the end of the
-    program. Threads may share a cache: one embedding is made at a time, and what is in memory is never waited for.
+    its name says, is dropped and made anew; a folder that cannot be written to is done without. Nobody waits for a file
+    to be written, but for `wait` and the end of the program. Threads may share a cache: one embedding is made at a
+    time, and what is in memory is never waited for.
     """
 
     def __init__(self, folder: Path | None = None, max_bytes: int = 512 * 2**20) -> None:

@@ -27,7 +27,7 @@ from sartutor.learn.device import pick_device
 from sartutor.learn.models import SamModel, at_phase, load_model
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
 from sartutor.learn.sam.predictor import Predictor
-from sartutor.learn.sam.samples import refuse_no_objects
+from sartutor.learn.sam.samples import refuse_missing_bands, refuse_no_objects
 from sartutor.learn.scores import ImageScore, ObjectScore, box_counts, count, summary
 from sartutor.sar.boxes import Box, Mask, evaluation_boxes, full_box, refuse_unknown_prompt
 from sartutor.sar.files import check_report, write_report
@@ -244,11 +244,7 @@ def sam_answer(model: SamModel, folder: Dataset) -> Answer:
     Raises DataError where the folder lacks a band that the model needs.
     """
     bands = tuple(dict.fromkeys(name for ranges in model.branches for name in ranges)) or folder.primary
-    if missing := [name for name in bands if name not in folder.description.band_names]:
-        raise DataError(
-            f"{folder.folder / 'dataset.yaml'} has no band {missing[0]!r}, which {model.name} needs "
-            f"({', '.join(bands)}); name the bands of the images as the model does."
-        )
+    refuse_missing_bands(folder, bands, model.name)
 
     def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
         refuse_complex(scene.bands, scene.name)

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sartutor.errors import CheckpointError, DataError, SarTutorError
+from sartutor.errors import CheckpointError, SarTutorError
 from sartutor.learn.checkpoints import RIVAL, file_digest, load_tensors
 from sartutor.learn.data import ShapeWindows
 from sartutor.learn.loop import Batch, Schedule, Validation, fit
 from sartutor.learn.losses import mask_iou, mask_loss
 from sartutor.learn.sam.contrast import box_mask
 from sartutor.learn.sam.inputs import Frame, Ranges, branch_image
-from sartutor.learn.sam.samples import PromptedImages, branch_ranges
+from sartutor.learn.sam.samples import PromptedImages, branch_ranges, refuse_missing_bands
 from sartutor.presets import RIVAL_RECIPES, SAM_SIZES, RivalRecipe, ShapesRecipe, preset
 from sartutor.sar.boxes import Box, Mask, fill_box
 from sartutor.sar.folder import Dataset
@@ -114,8 +114,8 @@ def train_rival(
     schedule = Schedule.of(recipe, recipe.check_every)
     header = _header(rival, recipe, seed, None if init is None else file_digest(init))
     worse = Validation(recipe.check_every, recipe.steps, lambda _: _error(rival, val, recipe.batch))
-    more = {"seed": seed, "validation": worse, "progress": progress}
-    fit(rival, _loss, train, recipe.batch, schedule, out, header, device, **more)  # type: ignore[arg-type]
+    common = (rival, _loss, train, recipe.batch, schedule, out, header, device)
+    fit(*common, seed=seed, validation=worse, progress=progress)
     return rival.eval()
 
 
@@ -174,12 +174,7 @@ def rival_probability(rival: Rival, scene: Scene, boxes: Sequence[Box] | None = 
 
 def rival_answer(rival: Rival, folder: Dataset) -> Callable[[Scene, Sequence[Box]], Mask]:
     """A rival as a method of `sartutor.learn.evaluate`; DataError where the folder lacks a band that it needs."""
-    needed = [name for ranges in rival.branches for name in ranges]
-    if missing := [name for name in needed if name not in folder.description.band_names]:
-        raise DataError(
-            f"{folder.folder / 'dataset.yaml'} has no band {missing[0]!r}, which the rival needs; name the bands of "
-            "the images as it does."
-        )
+    refuse_missing_bands(folder, [name for ranges in rival.branches for name in ranges], "the rival")
 
     def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
         return rival_probability(rival, scene, boxes) > 0.5

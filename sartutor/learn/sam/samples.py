@@ -160,6 +160,15 @@ def refuse_no_objects(folder: own.Dataset) -> None:
         )
 
 
+def refuse_missing_bands(folder: own.Dataset, bands: Sequence[str], who: str) -> None:
+    """Raise DataError where a folder lacks one of the bands that a model, called `who`, needs."""
+    if missing := [name for name in bands if name not in folder.description.band_names]:
+        raise DataError(
+            f"{folder.folder / 'dataset.yaml'} has no band {missing[0]!r}, which {who} needs "
+            f"({', '.join(bands)}); name the bands of the images as the model does."
+        )
+
+
 def branch_ranges(folder: own.Dataset) -> list[Ranges]:
     """The bands of the primary encoder, and of the secondary where there are any, with their ranges as levels.
 
