@@ -418,7 +418,7 @@ def adapt(
 
     choices: dict[str, Any] = {"fusion": fusion, "alignment": alignment, "loss": loss, "prompts": prompts}
     choices |= {"tuning": tuning, "activation": activation, "encoders": encoders}
-    scales = tuple(scale or (adapting.preset_scale(preset),))
+    scales = tuple(scale or (adapting.default_scale(preset),))
     method = adapting.Method(**choices, scales=scales)  # type: ignore[arg-type]
     wanted = None if phases is None else _numbers(phases)
     settings: dict[str, Any] = {"size": preset, "init": init, "phases": wanted, "method": method}

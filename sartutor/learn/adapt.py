@@ -48,7 +48,7 @@ All that a preset keeps has to fit: of a list that is gone through in turn, a ca
 
 @dataclass(frozen=True)
 class Method:
-    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`: see `preset_scale`."""
+    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`: see `default_scale`."""
 
     activation: Activation = "gelu"
     fusion: Fusion = "gate"
@@ -121,7 +121,7 @@ def adapt(
         init: base model by name or path, a SAM encoder of `sartutor pretrain`, or an adapted model to go on with; None
             takes the base of the preset's size.
         phases: of 1, 2 and 3; None takes all that the folder has bands for.
-        method: the choices; None takes the defaults, at the preset's scale.
+        method: the choices; None takes the defaults, at the base's scale.
         seed: of weights and samples.
         device: auto, cpu, cuda, ...
         checkpointing: keep no activations inside the blocks of an encoder; less memory, about a third more computing.
@@ -134,7 +134,7 @@ def adapt(
     """
     check_place(out)
     if method is None:
-        method = Method(scales=(SAM_SIZES[recipe.size].scale if recipe else preset_scale(size),))
+        method = Method(scales=(default_scale(size, recipe),))
     recipe = recipe or preset_recipe(preset(size).name, method.tuning)
     data = open_dataset(folder)
     labelled_ids(data, "train")
@@ -156,9 +156,10 @@ def adapt(
     return Adapted(out, done, wanted, tuple(steps), tuple(scores), time.perf_counter() - began)
 
 
-def preset_scale(size: str) -> Scale:
-    """How much is encoded around a box: as much as the base of a preset saw; at the publication's size, its chips."""
-    return SAM_SIZES[ADAPT_RECIPES[preset(size).name].size].scale
+def default_scale(size: str, recipe: AdaptRecipe | None = None) -> Scale:
+    """How much is encoded around a box: as much as the base saw; at the publication's size, its chips."""
+    chosen = recipe or ADAPT_RECIPES[preset(size).name]
+    return SAM_SIZES[chosen.size].scale
 
 
 def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:

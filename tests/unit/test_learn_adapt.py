@@ -262,11 +262,12 @@ def test_all_embeddings_that_a_preset_keeps_fit_the_cache(size):
     assert 2 * (recipe.kept + recipe.validation) * each <= adapting.MOST_KEPT_BYTES
 
 
-def test_a_preset_looks_as_far_as_its_base_did(folder, tmp_path):
-    assert adapting.preset_scale("paper") == "chip"
-    assert adapting.preset_scale("laptop") == "near"
-    made = run(folder, tmp_path / "a.safetensors", phases=[1], size="paper")
-    assert load_model(made.out).scales == ("chip",)
+def test_it_looks_as_far_as_its_base_did(folder, tmp_path, monkeypatch):
+    assert adapting.default_scale("paper") == "chip"
+    assert adapting.default_scale("laptop") == "near"
+    assert load_model(run(folder, tmp_path / "a.safetensors", phases=[1]).out).scales == ("near",)
+    monkeypatch.setitem(SAM_SIZES, "tiny", replace(SAM_SIZES["tiny"], scale="chip"))
+    assert load_model(run(folder, tmp_path / "b.safetensors", phases=[1]).out).scales == ("chip",)
 
 
 def test_no_validation_split(tmp_path):
