@@ -165,6 +165,15 @@ def at_phase(model: SamModel, phase: int) -> SamModel:
     return replace(model, sam=sam, digest=f"{model.digest}-{phase}")
 
 
+def at_scale(model: SamModel, scale: Scale) -> SamModel:
+    """A model of several scales that looks at one of them alone; SarTutorError where it was not trained at it."""
+    if scale not in model.scales:
+        raise SarTutorError(
+            f"{model.name} was not trained at scale {scale}; ask for {' or '.join(model.scales)}."
+        )
+    return replace(model, scales=(scale,), digest=f"{model.digest}-{scale}")
+
+
 def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
     """Load an embedded model by name, the official `vit_b` (fetched), or a checkpoint by path; float32, on the CPU.
 

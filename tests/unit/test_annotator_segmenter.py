@@ -9,7 +9,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from sartutor import catalog
-from sartutor.errors import CheckpointError
+from sartutor.errors import CheckpointError, SarTutorError
 from sartutor.lab.annotator.annotation import annotate
 from sartutor.lab.annotator.segmenter import Segmenter
 from sartutor.learn.models import SamModel
@@ -92,6 +92,27 @@ def test_another_model_is_asked_with_its_own_embeddings(segmenter, scene, embedd
     assert not np.array_equal(base.probabilities, other.probabilities)
     whole.close()
     both.close()
+
+
+def test_a_model_of_two_scales_looks_at_either(tmp_path):
+    seen = avalanche_scene((31, 0), 256)[0]
+    polygon = pixel_polygon((30, 30, 80, 80), seen.grid)
+    made = Segmenter(seen, "sam_tiny_avalanche", tmp_path)
+    made.__dict__["trained"] = replace(made.trained, scales=("near", "chip"))
+    both, digest = made.segment(polygon, None).probability, made.digest
+    looks = {}
+    for scale in ("near", "chip"):
+        made.look(scale)
+        assert made.digest == f"{digest}-{scale}"
+        looks[scale] = (len(made.predictor.windows(polygon)), made.segment(polygon, None).probability)
+    assert [count for count, _ in looks.values()] == [1, 1]
+    assert not np.array_equal(looks["near"][1], looks["chip"][1][: len(looks["near"][1])])
+    made.look(None)
+    assert np.array_equal(made.segment(polygon, None).probability, both)
+    made.use("sam_tiny_base")
+    with pytest.raises(SarTutorError, match="sam_tiny_base was not trained at scale chip; ask for near"):
+        made.look("chip")
+    made.close()
 
 
 def test_what_was_embedded_ahead_costs_a_prompt_nothing(segmenter, scene, embedded):

@@ -619,6 +619,21 @@ def test_another_model_is_asked_from_now_on_or_the_old_one_stays(annotator, monk
     assert annotator.panel.model.value == "sam_tiny_avalanche"
 
 
+def test_a_model_of_two_scales_can_look_at_one(annotator):
+    annotator.prepare()
+    assert annotator.panel.scale.layout.display == "none"
+    segmenter = annotator.segmenter
+    segmenter.__dict__["trained"] = replace(segmenter.trained, scales=("near", "chip"))
+    annotator.prepare()
+    assert annotator.panel.scale.layout.display == ""
+    annotator.panel.scale.value = "chip"
+    assert segmenter.predictor.model.scales == ("chip",)
+    annotator.use("sam_tiny_base")
+    assert annotator.panel.scale.value is None
+    assert annotator.panel.scale.layout.display == "none"
+    assert segmenter.predictor.model.scales == ("near",)
+
+
 def test_the_second_kernel_looks_and_changes_nothing(annotator):
     drag(annotator, SQUARE)
     annotator.session.held_by = "somebody on another machine"

@@ -24,6 +24,8 @@ NOTHING = "nothing"
 GATE = "gate weights"
 OPACITY, OPACITY_TIP = "Masks", "How strongly masks cover the picture"
 MODEL, MODEL_TIP = "Model", "Name of a model, or path of your own checkpoint"
+SCALE, SCALE_TIP = "Looks at", "How much around a box the model sees; it was trained at both scales"
+SCALES = {"both, averaged": None, "what is around the box": "near", "a whole chip": "chip"}
 MODE_TIPS = ("A click chooses an object", "A click adds to the chosen object", "A click takes away from it")
 MODES = ("choose", "+ point", "− point")
 FULL, FULL_TIP = "Full view", "Look for one object in all that the map shows"
@@ -188,7 +190,7 @@ def proposed(count: int, seconds: float) -> str:
 
 
 def now_asked(model: str) -> str:
-    """After the model was changed."""
+    """After the model, or how it looks, was changed."""
     return f"{model} answers from now on; objects stay as they are."
 
 

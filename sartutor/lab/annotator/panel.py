@@ -49,6 +49,10 @@ class Panel(widgets.VBox):
             tooltip=labels.MODEL_TIP,
             layout=wide(),
         )
+        self.scale = widgets.Dropdown(
+            options=labels.SCALES, description=labels.SCALE, tooltip=labels.SCALE_TIP, layout=wide()
+        )
+        self.offer_scales(1)
         self.mode = widgets.ToggleButtons(options=labels.MODES, tooltips=labels.MODE_TIPS)
         self.full = button(labels.FULL, labels.FULL_TIP, "expand")
         self.changed = button(labels.CHANGED, labels.CHANGED_TIP, "exchange")
@@ -72,6 +76,7 @@ class Panel(widgets.VBox):
         rows = [
             heading(labels.MODEL),
             self.model,
+            self.scale,
             self.mode,
             _row(self.full, self.changed),
             heading(labels.OBJECTS),
@@ -86,6 +91,11 @@ class Panel(widgets.VBox):
         super().__init__(rows)
         for name in ("objects", *ADJUSTED):
             getattr(self, name).observe(partial(self._on_value, name), "value")
+
+    def offer_scales(self, count: int) -> None:
+        """Let a reader choose how much is seen around a box, where the model knows more than one scale."""
+        self.scale.value = None
+        self.scale.layout.display = "" if count > 1 else "none"
 
     @property
     def chosen(self) -> int | None:

@@ -25,6 +25,8 @@ from sartutor.sar.scene import Readable, Scene
 
 if TYPE_CHECKING:
     from sartutor.learn.embeddings import EmbeddingCache
+    from sartutor.learn.models import SamModel
+    from sartutor.learn.sam.inputs import Scale
     from sartutor.learn.sam.predictor import Predictor, PromptPoint, Segment
 
 
@@ -56,9 +58,16 @@ class Segmenter:
         return EmbeddingCache(self.folder)
 
     @cached_property
+    def trained(self) -> SamModel:
+        """The loaded model, as it was trained. Raises CheckpointError when there is no such model."""
+        from sartutor.learn.models import load_model
+
+        return load_model(self.model)
+
+    @cached_property
     def predictor(self) -> Predictor:
-        """The loaded model, bound to the scene. Raises CheckpointError when there is no such model."""
-        return self._load(self.model)
+        """The model bound to the scene; errors as of `trained`."""
+        return self._bound(self.trained)
 
     @property
     def ready(self) -> bool:
@@ -72,10 +81,20 @@ class Segmenter:
 
     def use(self, model: str | Path) -> None:
         """Ask another model from now on; CheckpointError when there is no such model, and the old one stays."""
-        loaded = self._load(model)
+        from sartutor.learn.models import load_model
+
+        loaded = load_model(model)
         self._forget()
         self.model = str(model)
-        self.__dict__["predictor"] = loaded
+        self.__dict__ |= {"trained": loaded, "predictor": self._bound(loaded)}
+
+    def look(self, scale: Scale | None) -> None:
+        """Encode at one of the scales that the model was trained at from now on; None: at all of them."""
+        from sartutor.learn.models import at_scale
+
+        model = self.trained if scale is None else at_scale(self.trained, scale)
+        self._forget()
+        self.__dict__["predictor"] = self._bound(model)
 
     def warm_up(self) -> None:
         """Compute a first embedding, so that the first box is as fast as all others.
@@ -147,11 +166,10 @@ class Segmenter:
         self._forget()
         self._background.shutdown(wait=True)
 
-    def _load(self, model: str | Path) -> Predictor:
-        from sartutor.learn.models import load_model
+    def _bound(self, model: SamModel) -> Predictor:
         from sartutor.learn.sam.predictor import Predictor
 
-        return Predictor(load_model(model), self.scene, self.cache)
+        return Predictor(model, self.scene, self.cache)
 
     @staticmethod
     def _embed(predictor: Predictor, window: Window) -> None:

@@ -46,6 +46,7 @@ from sartutor.sar.geotiff import kept_overview, open_scene
 from sartutor.sar.scene import Readable, Scene
 
 if TYPE_CHECKING:
+    from sartutor.learn.sam.inputs import Scale
     from sartutor.learn.sam.predictor import PromptPoint
 
 
@@ -112,7 +113,7 @@ class Annotator:
         try:
             self.status.say(labels.LOADING, "busy", (0, 2))
             self.segmenter.predictor  # noqa: B018
-            self._offer_gate()
+            self._offer_choices()
             self.status.say(labels.EMBEDDING, "busy", (1, 2))
             self.segmenter.warm_up()
         except SarTutorError as error:
@@ -199,7 +200,12 @@ class Annotator:
             self.segmenter.use(model)
         finally:
             self.panel.model.value = self.segmenter.model
-        self._offer_gate()
+        self._offer_choices()
+        self.status.say(labels.now_asked(self.segmenter.model))
+
+    def look(self, scale: Scale | None) -> None:
+        """Let the model look at one of its scales alone from now on; None: at all of them."""
+        self.segmenter.look(scale)
         self.status.say(labels.now_asked(self.segmenter.model))
 
     # Deciding --------------------------------------------------------------------------------------------
@@ -358,6 +364,7 @@ class Annotator:
         self.panel.on_choice(lambda id: self.attempt(lambda: self._choose(id)))
         self.panel.on_adjust(lambda name, value: self.attempt(lambda: self.adjust(name, value)))
         self.panel.model.observe(lambda change: self.attempt(lambda: self._on_model(change["new"])), "value")
+        self.panel.scale.observe(lambda change: self.attempt(lambda: self.look(change["new"])), "value")
         self.panel.mode.observe(lambda change: self.click_mode(change["owner"].index), "value")
         self.backdrop.compare.observe(lambda _: self._on_compare(), "value")
         self.backdrop.opacity.observe(lambda change: self.masks.fade(change["new"]), "value")
@@ -431,8 +438,9 @@ class Annotator:
 
     # Keeping in step -------------------------------------------------------------------------------------
 
-    def _offer_gate(self) -> None:
-        """A layer of the weights of the model's second encoder, where it has one."""
+    def _offer_choices(self) -> None:
+        """The scales that the model knows, and a layer of the weights of its second encoder, where it has one."""
+        self.panel.offer_scales(len(self.segmenter.trained.scales))
         self.backdrop.offer(labels.GATE, self._gate_weights if self.segmenter.has_gate else None)
 
     def _gate_weights(self) -> Scene:
