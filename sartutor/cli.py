@@ -40,7 +40,7 @@ ScaleOption = Annotated[
     list[str] | None,
     typer.Option(
         help="near encodes the surroundings of a box, chip the model's size in pixels; repeat it for both. "
-        "Else near, and chip with --preset paper."
+        "Else chip, or what an adapted --init saw."
     ),
 ]
 CheckpointingFlag = Annotated[
@@ -418,8 +418,7 @@ def adapt(
 
     choices: dict[str, Any] = {"fusion": fusion, "alignment": alignment, "loss": loss, "prompts": prompts}
     choices |= {"tuning": tuning, "activation": activation, "encoders": encoders}
-    scales = tuple(scale or (adapting.default_scale(preset),))
-    method = adapting.Method(**choices, scales=scales)  # type: ignore[arg-type]
+    method = adapting.Method(**choices, scales=tuple(scale or ()))  # type: ignore[arg-type]
     wanted = None if phases is None else _numbers(phases)
     settings: dict[str, Any] = {"size": preset, "init": init, "phases": wanted, "method": method}
     settings |= {"seed": seed, "device": device, "checkpointing": checkpointing}

@@ -32,7 +32,7 @@ from torch.utils.data import default_collate
 from sartutor.lab import adapting, aligning, data, plots
 from sartutor.lab.checks import check
 from sartutor.learn import losses
-from sartutor.learn.adapt import Method, adapt
+from sartutor.learn.adapt import adapt
 from sartutor.learn.evaluate import sam_answer
 from sartutor.learn.models import load_model
 from sartutor.learn.sam import adapters
@@ -240,7 +240,7 @@ print(f"the model's own guess of its IoU: {quality[0, 0]:.2f}")
 #
 # ## 3 · One pass for many boxes
 #
-# An image may hold ten pieces of debris. Encode it ten times, or once? Once: ten boxes share one embedding, as in the training of [1]. (Our small model encodes the surroundings of a box, see section 6; there, boxes with the same surroundings share.) Timed here and now, on your machine. The dashed line is what it would cost to start anew for every box.
+# An image may hold ten pieces of debris. Encode it ten times, or once? Once: ten boxes share one embedding, as in the training of [1]. (The models that come with this package encode the surroundings of a box, see section 6; there, boxes with the same surroundings share.) Timed here and now, on your machine. The dashed line is what it would cost to start anew for every box.
 
 
 # %%
@@ -468,14 +468,15 @@ for axes, kind in zip(plots.panels(3), range(3), strict=True):
 
 # %% [markdown]
 # **The target is cut to the box.** A box answers for all debris *in* it, and for nothing outside. In the package a sample carries a weight that is 1 in the box and 0 elsewhere, or where nobody knows the label. Below, training samples
-# as the network gets them: image, and the target (black) of one box (orange). Whatever lies outside the box counts neither for nor against. Some look blurred: the package encodes the *surroundings* of a box, enlarged where the box is
-# small, and the study always the whole chip. `Method(scales=("chip",))` does as the study does.
+# as the network gets them: image, and the target (black) of one box (orange). Whatever lies outside the box counts neither for nor against. A sample is a whole chip here, as in the
+# study. The package can also encode the *surroundings* of a box alone, enlarged where the box is small: `Method(scales=("near",))`. The table at the end compares both.
 #
 # Three more things differ from [1]. There, the target is set to 0 outside the box and counts as background; here it does not count. There, samples are turned by any angle, shifted and made noisier; here they are only mirrored. Either way an image is lit from another
 # side than the radar looked from, while slopes stay as steep: bear that in mind where a band depends on the look direction. There, phase 3 sees loose boxes alone; here the whole mixture.
 
 # %%
-samples = PromptedImages(lesson.folder, "train", branch_ranges(lesson.folder), 256, 60, SEED, Method().scales)
+CHIPS = ("chip",)
+samples = PromptedImages(lesson.folder, "train", branch_ranges(lesson.folder), 256, 60, SEED, CHIPS)
 shown = default_collate([samples[i] for i in range(3)])
 place, drawn, target, weight = box_targets(shown)
 print(f"3 images, {len(drawn)} boxes, 3 passes of the encoder")
@@ -551,9 +552,7 @@ print(f"at probability 0.5 BCE pulls {numbers['empty_gradient_ratio']:.0e} times
 # %%
 from sartutor.learn.loop import Watch
 
-validation = PromptedImages(
-    lesson.folder, "val", branch_ranges(lesson.folder), 256, 99, SEED, Method().scales
-)
+validation = PromptedImages(lesson.folder, "val", branch_ranges(lesson.folder), 256, 99, SEED, CHIPS)
 watched = default_collate([validation[i] for i in range(1 if PRESET == "smoke" else 16)])
 live = adapting.LiveAdapting(watched, adapting.batch_references(watched, bands))
 live.widget

@@ -48,13 +48,17 @@ All that a preset keeps has to fit: of a list that is gone through in turn, a ca
 
 @dataclass(frozen=True)
 class Method:
-    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`: see `default_scale`."""
+    """The choices of adaptation; those of arXiv 2601.01213 are the first.
+
+    `scales` is how much is encoded around a box. None named: as much as an adapted model saw that is gone on with, else
+    a whole chip.
+    """
 
     activation: Activation = "gelu"
     fusion: Fusion = "gate"
     alignment: Alignment = "supervised"
     loss: MaskLoss = "dice"
-    scales: tuple[Scale, ...] = ("near",)
+    scales: tuple[Scale, ...] = ()
     prompts: Prompts = "loose"
     tuning: Tuning = "adapters"
     encoders: Encoders = "pair"
@@ -121,7 +125,7 @@ def adapt(
         init: base model by name or path, a SAM encoder of `sartutor pretrain`, or an adapted model to go on with; None
             takes the base of the preset's size.
         phases: of 1, 2 and 3; None takes all that the folder has bands for.
-        method: the choices; None takes the defaults, at the base's scale.
+        method: the choices; None takes the defaults.
         seed: of weights and samples.
         device: auto, cpu, cuda, ...
         checkpointing: keep no activations inside the blocks of an encoder; less memory, about a third more computing.
@@ -133,13 +137,13 @@ def adapt(
     written.
     """
     check_place(out)
-    if method is None:
-        method = Method(scales=(default_scale(size, recipe),))
+    method = method or Method()
     recipe = recipe or preset_recipe(preset(size).name, method.tuning)
     data = open_dataset(folder)
     labelled_ids(data, "train")
     ranges = branch_ranges(data)
     start = starting_point(init, recipe, ranges, method, seed)
+    method = replace(method, scales=method.scales or start.scales)
     start.model.checkpoint_blocks(checkpointing)
     wanted = planned_phases(phases, len(start.model.branches), start.done)
     job = _Job(data, start.ranges, recipe, method, seed, device, watch, progress)
@@ -156,12 +160,6 @@ def adapt(
     return Adapted(out, done, wanted, tuple(steps), tuple(scores), time.perf_counter() - began)
 
 
-def default_scale(size: str, recipe: AdaptRecipe | None = None) -> Scale:
-    """How much is encoded around a box: as much as the base saw; at the publication's size, its chips."""
-    chosen = recipe or ADAPT_RECIPES[preset(size).name]
-    return SAM_SIZES[chosen.size].scale
-
-
 def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:
     """The sizes of a preset; low-rank updates learn faster than adapters in the phases that train an encoder."""
     recipe = ADAPT_RECIPES[size]
@@ -174,13 +172,15 @@ def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:
 
 @dataclass(frozen=True)
 class Start:
-    """The model to train, what its encoders see, the phases behind it, and name and hash of its base (None: own)."""
+    """The model to train, what its encoders see, the phases behind it, name and hash of its base (None: own), and how
+    much it saw around a box where it was adapted before."""
 
     model: AdaptedSam
     ranges: Sequence[Ranges]
     done: tuple[int, ...]
     base: str | None
     digest: str | None
+    scales: tuple[Scale, ...] = ("chip",)
 
 
 def starting_point(
@@ -263,7 +263,9 @@ def _goes_on(known: SamModel, sam: AdaptedSam, ranges: Sequence[Ranges], method:
     model = _new(sam.base, ranges, method)
     new, learned = model.state_dict(), sam.state_dict()
     model.load_state_dict({name: learned.get(name, value) for name, value in new.items()})
-    return Start(model, known.branches, tuple(about["phases"]), about["base"], about["base_digest"])
+    return Start(
+        model, known.branches, tuple(about["phases"]), about["base"], about["base_digest"], known.scales
+    )
 
 
 @dataclass(frozen=True)

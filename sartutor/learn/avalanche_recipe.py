@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sartutor.errors import CheckpointError
-from sartutor.learn.adapt import adapt
+from sartutor.learn.adapt import Method, adapt
 from sartutor.learn.avalanche_cells import RULES, short_summary
 from sartutor.learn.checkpoints import export_half, file_digest, load_tensors
 from sartutor.learn.evaluate import Answer, questions, sam_answer, score_images
@@ -42,7 +42,16 @@ def make(preset: str, work: Path, weights: Path, records: Path, device: str) -> 
     trained, exported = work / f"{NAME}.safetensors", weights / f"{NAME}.safetensors"
     if not trained.exists():
         data = write_benchmark(work / f"{NAME}-data", SEED, recipe.data)
-        adapt(data.folder, trained, size=preset, recipe=recipe.adaptation, seed=SEED, device=device)
+        method = Method(scales=("near",))
+        adapt(
+            data.folder,
+            trained,
+            size=preset,
+            recipe=recipe.adaptation,
+            method=method,
+            seed=SEED,
+            device=device,
+        )
     export_half(trained, exported)
     for seed in TEST_SEEDS:
         sizes = BenchmarkSizes(recipe.data.side, 0, 0, recipe.test)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sartutor.learn.adapt import Method
@@ -12,19 +12,23 @@ Input = Literal["pairs", "composite", "difference"]
 """Bands of the encoders: VV, heights and VH, slope for two; or three for one, the two of arXiv 2601.01213's code."""
 
 
+NEAR = Method(scales=("near",))
+"""What rows adapt by that do not say otherwise."""
+
+
 @dataclass(frozen=True)
 class Entrant:
     """What answers boxes: a rule, Segment Anything as it is or adapted up to `phase`, or another network."""
 
     kind: Literal["rule", "base", "sam", "rival"]
     phase: int = 0
-    method: Method = field(default_factory=Method)
+    method: Method = NEAR
     input: Input = "pairs"
     network: str = ""
 
 
 def _sam(phase: int, input: Input = "pairs", **choices: object) -> Entrant:
-    return Entrant("sam", phase, Method(**choices), input)  # type: ignore[arg-type]
+    return Entrant("sam", phase, replace(NEAR, **choices), input)  # type: ignore[arg-type]
 
 
 ENTRANTS = {

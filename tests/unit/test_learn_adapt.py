@@ -124,7 +124,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(folder, adapted, tmp_path
 def test_other_choices(folder, tmp_path, method):
     made = run(folder, tmp_path / "a.safetensors", method=method)
     model = load_model(made.out)
-    assert model.scales == method.scales
+    assert model.scales == (method.scales or ("chip",))
     assert model.sam.branches[0].adapters[0].space.act.__class__.__name__.lower() == method.activation
     assert (model.sam.gate is None) == (method.fusion == "average")
     scene = drawn(3, SIX)[0]
@@ -262,12 +262,15 @@ def test_all_embeddings_that_a_preset_keeps_fit_the_cache(size):
     assert 2 * (recipe.kept + recipe.validation) * each <= adapting.MOST_KEPT_BYTES
 
 
-def test_it_looks_as_far_as_its_base_did(folder, tmp_path, monkeypatch):
-    assert adapting.default_scale("paper") == "chip"
-    assert adapting.default_scale("laptop") == "near"
-    assert load_model(run(folder, tmp_path / "a.safetensors", phases=[1]).out).scales == ("near",)
-    monkeypatch.setitem(SAM_SIZES, "tiny", replace(SAM_SIZES["tiny"], scale="chip"))
-    assert load_model(run(folder, tmp_path / "b.safetensors", phases=[1]).out).scales == ("chip",)
+def test_a_chip_is_seen_unless_told_or_a_model_goes_on(folder, adapted, tmp_path):
+    assert load_model(adapted.out).scales == ("chip",)
+    method = Method(scales=("near",))
+    near = run(folder, tmp_path / "a.safetensors", phases=[1], method=method).out
+    assert load_model(near).scales == ("near",)
+    on = {"phases": [2], "init": near}
+    assert load_model(run(folder, tmp_path / "b.safetensors", **on).out).scales == ("near",)
+    method = Method(scales=("chip",))
+    assert load_model(run(folder, tmp_path / "c.safetensors", method=method, **on).out).scales == ("chip",)
 
 
 def test_no_validation_split(tmp_path):
