@@ -628,6 +628,7 @@ def test_a_model_of_two_scales_can_look_at_one(annotator):
     assert annotator.panel.scale.layout.display == ""
     annotator.panel.scale.value = "chip"
     assert segmenter.predictor.model.scales == ("chip",)
+    assert "looks at a whole chip" in status(annotator)
     annotator.use("sam_tiny_base")
     assert annotator.panel.scale.value is None
     assert annotator.panel.scale.layout.display == "none"

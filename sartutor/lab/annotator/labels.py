@@ -190,8 +190,14 @@ def proposed(count: int, seconds: float) -> str:
 
 
 def now_asked(model: str) -> str:
-    """After the model, or how it looks, was changed."""
+    """After the model was changed."""
     return f"{model} answers from now on; objects stay as they are."
+
+
+def now_seen(scale: str | None) -> str:
+    """After it was chosen how much the model sees."""
+    name = next(name for name, value in SCALES.items() if value == scale)
+    return f"From now on the model looks at {name}; objects stay as they are."
 
 
 def no_session(path: Path) -> str:

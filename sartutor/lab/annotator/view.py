@@ -206,7 +206,7 @@ class Annotator:
     def look(self, scale: Scale | None) -> None:
         """Let the model look at one of its scales alone from now on; None: at all of them."""
         self.segmenter.look(scale)
-        self.status.say(labels.now_asked(self.segmenter.model))
+        self.status.say(labels.now_seen(scale))
 
     # Deciding --------------------------------------------------------------------------------------------
 
