@@ -618,7 +618,7 @@ ADAPT_LESSONS = {
         AdaptRecipe("tiny", (AdaptPhase(1, 5e-4, 1, 9),) * 3, 1, 0.01, 1, 1.0, 9, 1, 1),
         objects=2,
     ),
-    # phase 1 takes about a minute on two cores
+    # phase 1 takes two to five minutes on two cores
     "laptop": AdaptLesson(
         BenchmarkSizes(256, 48, 12, 24),
         AdaptRecipe("tiny", (AdaptPhase(80, 1e-3, 20, 9),) * 3, 4, 0.01, 10, 1.0, 80, 12, 32),
@@ -888,7 +888,7 @@ SCALING_LESSONS = {
 
 LOOP_RECIPES = {
     "smoke": ADAPT_RECIPES["smoke"],
-    # some 40 s of two cores
+    # one to two minutes of two cores
     "laptop": replace(
         ADAPT_RECIPES["laptop"], phases=(AdaptPhase(60, 1e-3, 30, 9),) * 3, warmup=6, validation=8
     ),

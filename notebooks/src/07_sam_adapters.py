@@ -2,7 +2,7 @@
 # # SAM adapters: teach a frozen model snow avalanches
 #
 # **What you will do.** Take *Segment Anything* apart, piece by piece, with a picture of each. Build an adapter in ten lines, put it into the frozen
-# model, train it for about a minute on radar images of avalanches, and then pull at the box until the mask breaks.
+# model, train it for a few minutes on radar images of avalanches, and then pull at the box until the mask breaks.
 #
 # **What you will learn.** How an image, a box and a few million numbers become a mask; why one trains a small addition and leaves the rest alone; which loss and which
 # prompts phase 1 of the avalanche study [1] uses, and why; how good that is beside two answers that need no network.
@@ -546,7 +546,7 @@ print(f"at probability 0.5 BCE pulls {numbers['empty_gradient_ratio']:.0e} times
 #
 # ## 8 · Train phase 1, live
 #
-# Everything is there: frozen trunk, adapters, decoder, loose boxes, loss. `adapt` runs it, with the optimiser AdamW. The study trains with a learning rate of $10^{-5}$ for up to 1000 epochs; our model is smaller and has a minute, so its rate is larger. The picture follows: mean IoU on validation boxes (left), and one box before the first step and now. Level lines are
+# Everything is there: frozen trunk, adapters, decoder, loose boxes, loss. `adapt` runs it, with the optimiser AdamW. The study trains with a learning rate of $10^{-5}$ for up to 1000 epochs; our model is smaller and has minutes, so its rate is larger. The picture follows: mean IoU on validation boxes (left), and one box before the first step and now. Level lines are
 # the two answers without a network.
 
 # %%
@@ -558,7 +558,7 @@ live = adapting.LiveAdapting(watched, adapting.batch_references(watched, bands))
 live.widget
 
 # %% [markdown]
-# The next cell trains; it takes about a minute on two free cores.
+# The next cell trains; it takes two to five minutes on two free cores.
 
 # %%
 folder = data.runs_folder(PRESET, lesson.key)
