@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from sartutor.errors import DataError
 from sartutor.lab import data, plots
 from sartutor.lab.explorers import choice, explorer, slider
-from sartutor.learn.checkpoints import load_tensors
+from sartutor.learn.checkpoints import load_header
 from sartutor.learn.chips import ALOS2_HH, Chips, FolderChips, Sample, SimulatedChips
 from sartutor.learn.classification import average_precision, telling
 from sartutor.learn.curves import Curve
@@ -105,12 +105,12 @@ def land_cover(
 
 def statistics(encoder: str) -> BandStatistics:
     """Those that an embedded encoder's input is standardised by."""
-    return BandStatistics.from_json(load_tensors(pretrained_path(encoder))[1]["statistics"])
+    return BandStatistics.from_json(load_header(pretrained_path(encoder))["statistics"])
 
 
 def untrained(encoder: str, seed: int) -> Model:
     """An embedded encoder before its first step: the same architecture with random weights."""
-    about = load_tensors(pretrained_path(encoder))[1]
+    about = load_header(pretrained_path(encoder))
     shape = about["kind"], about["backbone"], about["architecture"]
     return build_model(*shape, statistics(encoder), WeightRule("none"), seed).eval()
 

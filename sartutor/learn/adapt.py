@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from sartutor.errors import CheckpointError, DataError, SarTutorError
-from sartutor.learn.checkpoints import check_place, is_done, load_tensors, save_tensors
+from sartutor.learn.checkpoints import check_place, is_done, load_header, load_tensors, save_tensors
 from sartutor.learn.curves import read_curve
 from sartutor.learn.device import pick_device
 from sartutor.learn.embeddings import EmbeddingCache
@@ -189,7 +189,7 @@ def starting_point(
     """What to start from; CheckpointError where it does not fit recipe or bands."""
     torch.manual_seed(seed)
     if init is not None and Path(init).suffix == ".safetensors":
-        about = load_tensors(Path(init))[1]
+        about = load_header(Path(init))
         if about.get("kind") == "simmim":
             return _from_pretrained(Path(init), recipe, ranges, method)
     known = load_model(init if init is not None else BASES[recipe.size])

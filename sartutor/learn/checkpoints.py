@@ -78,13 +78,22 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises CheckpointError for a file that is missing, damaged, or has no header of this project.
     """
+    return _read(path, tensors=True)
+
+
+def load_header(path: Path) -> dict[str, Any]:
+    """The header alone, however large the checkpoint is; errors as of `load_tensors`."""
+    return _read(path, tensors=False)[1]
+
+
+def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError(
             f"There is no checkpoint {path}; check the path or use an embedded model by name."
         )
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: file.get_tensor(name) for name in (file.keys() if tensors else ())}
             about = json.loads((file.metadata() or {}).get("sartutor", "null"))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file; copy or train it again.") from error
@@ -92,19 +101,19 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{path} was not written by sartutor (no header of format {FORMAT}); use a checkpoint that was."
         )
-    return tensors, about
+    return found, about
 
 
 def is_complete(path: Path, steps: int) -> bool:
     """Whether there is a checkpoint of a run of so many steps that has ended."""
-    return path.exists() and load_tensors(path)[1].get("step") == steps and not state_path(path).exists()
+    return path.exists() and load_header(path).get("step") == steps and not state_path(path).exists()
 
 
 def is_done(out: Path, header: Mapping[str, Any]) -> bool:
     """Whether the run of `header` has come to its end; CheckpointError where another run has left its checkpoint."""
     if not out.exists() or state_path(out).exists():
         return False
-    refuse_other_run(out, load_tensors(out)[1], header)
+    refuse_other_run(out, load_header(out), header)
     return True
 
 

@@ -22,7 +22,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from sartutor.errors import DataError, SarTutorError
-from sartutor.learn.checkpoints import RIVAL, load_tensors
+from sartutor.learn.checkpoints import RIVAL, load_header
 from sartutor.learn.device import pick_device
 from sartutor.learn.models import SamModel, at_phase, load_model
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
@@ -221,7 +221,7 @@ def object_parts(truth: Mask, least_pixels: int, slope: NDArray[np.float64] | No
 def model_answer(model: str | Path, folder: Dataset, device: str, phase: int | None) -> Answer:
     """A prompted model or a rival, by name or checkpoint, as a method; raises what `evaluate` does."""
     path = Path(model)
-    if path.suffix == ".safetensors" and load_tensors(path)[1].get("kind") == RIVAL:
+    if path.suffix == ".safetensors" and load_header(path).get("kind") == RIVAL:
         if phase is not None:
             raise SarTutorError(f"{model} is a rival and has no phases; ask without one.")
         from sartutor.learn.rivals import load_rival, rival_answer  # imports networks that others do not need

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from sartutor.errors import CheckpointError
-from sartutor.learn.checkpoints import export_half, file_digest, is_complete, load_tensors
+from sartutor.learn.checkpoints import export_half, file_digest, is_complete, load_header
 from sartutor.learn.domains import DomainChips
 from sartutor.learn.gap_rows import AGREEMENT
 from sartutor.learn.generalisation import KeptMaps, confusions, continue_pretraining
@@ -111,7 +111,7 @@ def _side(recipe: GeneralistRecipe) -> int:
 
 def _card(name: str, checkpoint: Path, recipe: GeneralistRecipe, records: Path) -> str:
     """The model card: everything in it is read from the checkpoint and from the records."""
-    about, known = load_tensors(checkpoint)[1], read_records(records, name)
+    about, known = load_header(checkpoint), read_records(records, name)
     size = parameter_counts(load_generalist(checkpoint).model)
     scores = {key: _interval(known, key) for key in known[0]["values"]}
     return CARD.format(

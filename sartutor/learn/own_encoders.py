@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from sartutor.errors import CheckpointError, DataError
-from sartutor.learn.checkpoints import file_digest, load_pickle, load_tensors
+from sartutor.learn.checkpoints import file_digest, load_header, load_pickle
 from sartutor.learn.chips import band_values, pooled_statistics
 from sartutor.learn.domains import CHANNELS, Scales
 from sartutor.learn.generalists import load_generalist
@@ -57,7 +57,7 @@ def load_start(name_or_path: str | Path, folders: Sequence[Dataset]) -> Start:
     path = Path(name_or_path)
     if path.suffix == ".pth":
         return _dinov2_start(path, folders)
-    if path.suffix == ".safetensors" and load_tensors(path)[1].get("kind") == "simmim":
+    if path.suffix == ".safetensors" and load_header(path).get("kind") == "simmim":
         return _masked_start(path)
     known = load_generalist(name_or_path)
     return Start(known.model.encoder, known.scales, known.about, known.digest)
@@ -71,7 +71,7 @@ def _masked_start(path: Path) -> Start:
             f"{path} is no plain transformer pretrained on backscatter alone; make one with `sartutor pretrain "
             "--method simmim --backbone vit`."
         )
-    return Start(model.encoder, Scales(model.statistics, UNTOLD), load_tensors(path)[1], file_digest(path))
+    return Start(model.encoder, Scales(model.statistics, UNTOLD), load_header(path), file_digest(path))
 
 
 def _dinov2_start(path: Path, folders: Sequence[Dataset]) -> Start:

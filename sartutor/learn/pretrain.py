@@ -15,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import default_collate
 
 from sartutor.errors import CheckpointError, DataError, OutputError, SarTutorError
-from sartutor.learn.checkpoints import check_place, file_digest, load_tensors
+from sartutor.learn.checkpoints import check_place, file_digest, load_header, load_tensors
 from sartutor.learn.chips import Chips, FolderChips, Sample, Shuffled, folder_statistics
 from sartutor.learn.loop import Batch, Schedule, Watch, fit
 from sartutor.learn.mixmae import MixMAE
@@ -234,7 +234,7 @@ def three_statistics(statistics: BandStatistics) -> BandStatistics:
 def _start(init: Path, method: str, backbone: str, recipe: PretrainRecipe) -> dict[str, Any]:
     """The header of the checkpoint to start from, which must be of the same model."""
     load_pretrained(init, method)
-    about = load_tensors(init)[1]
+    about = load_header(init)
     wanted, found = (backbone, recipe.size), (about["backbone"], about["architecture"])
     if found != wanted:
         raise CheckpointError(

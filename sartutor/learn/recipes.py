@@ -16,7 +16,7 @@ import numpy as np
 
 from sartutor.errors import CheckpointError, exit_code
 from sartutor.learn import avalanche_recipe, encoder_recipes, generalist_recipe
-from sartutor.learn.checkpoints import export_half, file_digest, is_complete, load_tensors
+from sartutor.learn.checkpoints import export_half, file_digest, is_complete, load_header
 from sartutor.learn.models import load_model
 from sartutor.learn.records import mean_interval, read_records, write_record
 from sartutor.learn.sam import base
@@ -94,7 +94,7 @@ def score_families(checkpoint: Path, seed: int, scenes: int) -> dict[str, dict[s
 
 def _card(checkpoint: Path, records: Path) -> str:
     """The model card: everything in it is read from the checkpoint's header and from the records."""
-    about = load_tensors(checkpoint)[1]
+    about = load_header(checkpoint)
     seeds = read_records(records, EXPERIMENT)
     return CARD.format(
         recipe=about["recipe"],

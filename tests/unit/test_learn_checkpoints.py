@@ -35,6 +35,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert about["kind"] == "x"
     assert about["seed"] == 3
     assert about["format"] == checkpoints.FORMAT
+    assert checkpoints.load_header(path) == about
 
 
 def test_a_float16_file_gives_a_float32_model_with_its_digest(tmp_path, tiny_weights):
@@ -143,6 +144,8 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, tiny_weights):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match=r"cut\.safetensors is not a whole safetensors file"):
         models.load_model(path)
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        checkpoints.load_header(path)
 
 
 def test_an_unknown_name_lists_the_known_ones():
