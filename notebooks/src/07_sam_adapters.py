@@ -32,7 +32,7 @@ from torch.utils.data import default_collate
 from sartutor.lab import adapting, aligning, data, plots
 from sartutor.lab.checks import check
 from sartutor.learn import losses
-from sartutor.learn.adapt import adapt
+from sartutor.learn.adapt import Method, adapt
 from sartutor.learn.evaluate import sam_answer
 from sartutor.learn.models import load_model
 from sartutor.learn.sam import adapters
@@ -468,15 +468,15 @@ for axes, kind in zip(plots.panels(3), range(3), strict=True):
 
 # %% [markdown]
 # **The target is cut to the box.** A box answers for all debris *in* it, and for nothing outside. In the package a sample carries a weight that is 1 in the box and 0 elsewhere, or where nobody knows the label. Below, training samples
-# as the network gets them: image, and the target (black) of one box (orange). Whatever lies outside the box counts neither for nor against. A sample is a whole chip here, as in the
-# study. The package can also encode the *surroundings* of a box alone, enlarged where the box is small: `Method(scales=("near",))`. The table at the end compares both.
+# as the network gets them: image, and the target (black) of one box (orange). Whatever lies outside the box counts neither for nor against. A sample is a window as large as the model's input, nearly the whole chip here;
+# the study takes the chip. The package can also encode the *surroundings* of a box alone, enlarged where the box is small: `Method(scales=("near",))`. The table at the end compares both.
 #
 # Three more things differ from [1]. There, the target is set to 0 outside the box and counts as background; here it does not count. There, samples are turned by any angle, shifted and made noisier; here they are only mirrored. Either way an image is lit from another
 # side than the radar looked from, while slopes stay as steep: bear that in mind where a band depends on the look direction. There, phase 3 sees loose boxes alone; here the whole mixture.
 
 # %%
-CHIPS = ("chip",)
-samples = PromptedImages(lesson.folder, "train", branch_ranges(lesson.folder), 256, 60, SEED, CHIPS)
+method = Method(scales=("chip",))  # what `adapt` takes unless told otherwise
+samples = PromptedImages(lesson.folder, "train", branch_ranges(lesson.folder), 256, 60, SEED, method.scales)
 shown = default_collate([samples[i] for i in range(3)])
 place, drawn, target, weight = box_targets(shown)
 print(f"3 images, {len(drawn)} boxes, 3 passes of the encoder")
@@ -552,7 +552,7 @@ print(f"at probability 0.5 BCE pulls {numbers['empty_gradient_ratio']:.0e} times
 # %%
 from sartutor.learn.loop import Watch
 
-validation = PromptedImages(lesson.folder, "val", branch_ranges(lesson.folder), 256, 99, SEED, CHIPS)
+validation = PromptedImages(lesson.folder, "val", branch_ranges(lesson.folder), 256, 99, SEED, method.scales)
 watched = default_collate([validation[i] for i in range(1 if PRESET == "smoke" else 16)])
 live = adapting.LiveAdapting(watched, adapting.batch_references(watched, bands))
 live.widget
@@ -571,6 +571,7 @@ run = adapt(
     size=PRESET,
     recipe=recipe,
     phases=[1],
+    method=method,
     seed=SEED,
     watch=Watch(max(1, steps // 10), live.look),
 )
@@ -587,7 +588,7 @@ print(f"IoU on {len(watched['image'])} validation samples from {live.ious[0]:.2f
 # %% [markdown]
 # ## 9 · Phase 1 on scenes it has never seen
 #
-# The package brings `sam_tiny_avalanche`, which went on for longer, on more scenes; its card `sartutor/weights/sam_tiny_avalanche.md` says how. Here is its phase 1, where it is at hand and fits the bands, beside yours and the others, on the test scenes. One dot is one object, a bar is a mean.
+# The package brings `sam_tiny_avalanche`, which went on for longer, on more scenes, and sees the surroundings of a box alone; its card `sartutor/weights/sam_tiny_avalanche.md` says how. Here is its phase 1, where it is at hand and fits the bands, beside yours and the others, on the test scenes. One dot is one object, a bar is a mean.
 
 # %%
 answers["your phase 1"] = sam_answer(own, lesson.test)

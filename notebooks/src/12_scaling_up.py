@@ -48,7 +48,7 @@ print(
 # ## 1 · Three presets, one code
 #
 # Every training command takes `--preset smoke`, `laptop` or `paper`. *Smoke* proves within seconds that everything fits together. *Laptop* learns something in minutes. *Paper* has the sizes of the publications [1-4]. A preset
-# changes sizes: the loop, the loss and the files are the same. (Where a publication differs in kind, *paper* follows it: `generalise` takes Mask2Former for a head, `adapt` encodes whole chips.)
+# changes sizes: the loop, the loss and the files are the same. (Where a publication differs in kind, *paper* follows it: `generalise` takes Mask2Former for a head.)
 #
 # How large are these runs? We count. PyTorch has a device without memory, `meta`: tensors there have a shape and no content. A model on it can be run forward and backward in no time, and every matrix
 # product on the way can be counted. One multiplication and one addition are two **floating-point operations** (FLOP).

@@ -30,7 +30,7 @@ from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.objectives import AlignmentLoss, PromptLoss, ValidationLoss
-from sartutor.learn.sam.samples import PromptedImages, Prompts, branch_ranges, labelled_ids
+from sartutor.learn.sam.samples import PromptedImages, Prompts, branch_ranges, chip_side, labelled_ids
 from sartutor.learn.simmim import SamSimMIM
 from sartutor.presets import ADAPT_RECIPES, LORA_RATE, SAM_SIZES, AdaptRecipe, preset
 from sartutor.sar.folder import Dataset, open_dataset
@@ -48,9 +48,9 @@ All that a preset keeps has to fit: of a list that is gone through in turn, a ca
 
 @dataclass(frozen=True)
 class Method:
-    """The choices of adaptation; those of arXiv 2601.01213 are the first.
+    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`.
 
-    `scales` is how much is encoded around a box. None named: as much as an adapted model saw that is gone on with, else
+    That is how much is encoded around a box. None named: as much as an adapted model saw that is gone on with, else
     a whole chip.
     """
 
@@ -299,6 +299,7 @@ class _Job:
             "parent": start.digest,
             **asdict(self.method),
             "scales": list(self.method.scales),
+            "chip_side": chip_side(self.data, SAM_SIZES[self.recipe.size].image_size),
             "bands": list(self.data.description.band_names),
             "branches": [[[name, *ends] for name, ends in branch.items()] for branch in start.ranges],
             "preset": size,

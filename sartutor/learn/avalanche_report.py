@@ -117,18 +117,20 @@ def _cost(of: Records, metric: str, unit: float, form: str) -> str:
 
 
 TEXT = """Simulated pairs of Sentinel-1 images with debris (`python -m sartutor.learn.experiments avalanche`), 160
-scenes of 256 px to learn from, 32 to validate, 64 to test, all new for every seed. Rows of one seed see the same scenes
-and are asked with the same boxes: `box` is 10 px loose on every side (of 512), `jitter` 0 to 19 px, drawn for every
-side, as four fifths of the boxes in training are (the others are wider, or the whole image); on average that is no
-looser than `box`. `full` is the whole image. IoU, precision and recall are means over objects of at least 50 px, each
-in its own tight box, which also flatters filling the box; whole images are below. `over scenes` is the 95 % interval of
-the IoU with `box` when the scenes of a seed are drawn again, mean over seeds. Found are objects with an IoU above .3. A
-rival is trained for as many steps as all three phases together. Segment Anything is `sam_tiny_base` here, which saw
-drawn shapes and not SA-1B: what the publication says of transfer from photographs is not tested by this table. Rivals
-start from random weights, those named `_shapes` from the same drawn shapes, seen for the same CPU time. Learning rates
-were searched for the six trainers below, at one seed and a third of the length, and where the best is the first or last
-of the grid, a better one may lie beyond it; all other rows take the rate of the phase they vary, `lora` among them,
-which may want another. CPU s were measured on several machines beside other work, and tell no more than which row costs
+scenes of 256 px to learn from, 32 to validate, 64 to test, all new for every seed. Rows of one seed see the same
+scenes and are asked with the same boxes: `box` is 10 px loose on every side (of 512), `jitter` 0 to 19 px, drawn for
+every side, as four fifths of the boxes in training are (the others are wider, or the whole image); on average that is
+no looser than `box`. `full` is the whole image. IoU, precision and recall are means over objects of at least 50 px,
+each in its own tight box, which also flatters filling the box; whole images are below. `over scenes` is the 95 %
+interval of the IoU with `box` when the scenes of a seed are drawn again, mean over seeds. Found are objects with an
+IoU above .3. A rival is trained for as many steps as all three phases together. Segment Anything is `sam_tiny_base`
+here, which saw drawn shapes and not SA-1B: what the publication says of transfer from photographs is not tested by
+this table. Rivals start from random weights, those named `_shapes` from the same drawn shapes, seen for the same CPU
+time. All rows but `chip` and `two_scales` see the surroundings of a box; `sartutor adapt` sees whole chips unless told
+otherwise, which were better on the validation scenes of every seed run when that was settled. Learning rates were
+searched for the six trainers below, at one seed and a third of the length, and where the best is the first or last of
+the grid, a better one may lie beyond it; all other rows take the rate of the phase they vary, `lora` among them, which
+may want another. CPU s were measured on several machines beside other work, and tell no more than which row costs
 several times as much as another; they are of all training behind a row, parts that it shares with others and
 pretraining of rivals included, that of the base not. Those of `first`, and its trained numbers, hold phase 2, of which
 it uses nothing: its decoder is trained as long as that of `phase3`, which has a trained second encoder besides."""

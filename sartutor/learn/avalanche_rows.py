@@ -65,7 +65,7 @@ MEANINGS = {
     "fill_box": "everything in the box",
     "otsu_box": "Otsu's threshold of VV after less VV before in the box",
     "base": "`sam_tiny_base` on VV0, VV1 and heights, as it is",
-    "phase1": "phase 1: adapters and decoder, VV0, VV1 and heights",
+    "phase1": "phase 1: adapters and decoder, VV0, VV1 and heights, around the box",
     "phase2": "phase 2 alone: VH0, VH1 and slope through the decoder of phase 1",
     "phase3": "phase 3: both encoders through the gate",
     "average": "phase 3 with half of each encoder instead of the gate",

@@ -59,7 +59,8 @@ class SamModel:
 
     `digest` names its weights (SHA-256 of the file, and the phase where one was asked for) and `about` is its
     header. An adapted model has the `branches` of bands, with their ranges, that its encoders see, the `scales`
-    that it was trained at, and all its bands in the order of its data.
+    that it was trained at, all its bands in the order of its data, and the side of its chips in pixels of a scene: 0
+    stands for the side of the model's input, training on smaller images leaves a smaller one.
     """
 
     name: str
@@ -69,6 +70,7 @@ class SamModel:
     bands: tuple[str, ...] = ()
     branches: tuple[Ranges, ...] = ()
     scales: tuple[Scale, ...] = ("near",)
+    chip_side: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -85,15 +87,18 @@ class SamModel:
 
         A model that only sees chips shares them between boxes.
         """
-        side = self.sam.size.image_size
-        found = [prompt_window(box, shape, side, scale=scale) for scale in self.scales]
+        found = [prompt_window(box, shape, self._side, scale=scale) for scale in self.scales]
         if self.scales == ("chip",):
             return [on_lattice(found[0], shape)]
         return sorted(found, key=lambda window: window.width * window.height)
 
     def window_at(self, extent: Box, shape: tuple[int, int]) -> Window:
         """The part of a scene of `shape` (rows, columns) that is encoded for clicks; `extent` may be a single point."""
-        return prompt_window(extent, shape, self.sam.size.image_size, scale="chip")
+        return prompt_window(extent, shape, self._side, scale="chip")
+
+    @property
+    def _side(self) -> int:
+        return self.chip_side or self.sam.size.image_size
 
     def embed(self, piece: Scene) -> Embedding:
         """The embedding of a window: of its 1-3 bands, or of those that the model was adapted to.
@@ -171,7 +176,7 @@ def at_scale(model: SamModel, scale: Scale) -> SamModel:
         raise SarTutorError(
             f"{model.name} was not trained at scale {scale}; ask for {' or '.join(model.scales)}."
         )
-    return replace(model, scales=(scale,), digest=f"{model.digest}-{scale}")
+    return replace(model, scales=(scale,))
 
 
 def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
@@ -219,7 +224,12 @@ def _with_weights(size: SamSize, tensors: Mapping[str, Tensor], path: Path) -> R
 
 def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> SamModel:
     """An adapted model, in the last phase that it was trained in."""
-    about = {"tuning": "adapters", "encoders": "pair", **found}  # the choices of files that do not name them
+    about = {
+        "tuning": "adapters",
+        "encoders": "pair",
+        "chip_side": 0,
+        **found,
+    }  # of files that do not name them
     try:
         branches = tuple(
             {band: (float(low), float(high)) for band, low, high in ranges} for ranges in about["branches"]
@@ -238,7 +248,7 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
         raise CheckpointError(f"{path} does not say what it is; train it again.") from error
     own = {key: value for key, value in tensors.items() if not key.startswith(BASE_PREFIX)}
     _load_strictly(sam, own, path)
-    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales)
+    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales, about["chip_side"])
 
 
 def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> RadarSam:

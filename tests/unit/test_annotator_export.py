@@ -24,6 +24,7 @@ from sartutor.errors import OutputError
 from sartutor.lab.annotator import Session
 from sartutor.lab.annotator.degrees import in_degrees
 from sartutor.lab.annotator.export import export, union, write_mask, write_vector
+from sartutor.lab.annotator.provenance import provenance
 from sartutor.sar.footprint import area_m2, mask_polygons
 from sartutor.sar.scene import Grid
 
@@ -133,6 +134,12 @@ def test_what_was_rejected_stays_and_what_is_open_leaves_with_its_status(session
     masks = geopandas.read_file(paths[1], layer="masks")
     assert list(zip(masks["id"], masks["status"], strict=True)) == [(1, "accepted"), (3, "open")]
     assert [one["id"] for one in json.loads(paths[2].read_text())["annotations"]] == [1]
+
+
+def test_a_model_that_was_asked_in_two_ways_is_named_with_both(session):
+    first, *others = session.objects
+    objects = [replace(first, model_digest="abc-chip"), *(replace(one, model_digest="abc") for one in others)]
+    assert provenance(session.scene, objects)["models"] == {"model": "abc, abc-chip"}
 
 
 def test_every_file_says_where_it_comes_from(session, tmp_path):

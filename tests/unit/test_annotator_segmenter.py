@@ -110,6 +110,8 @@ def test_a_model_of_two_scales_looks_at_either(tmp_path):
     made.look(None)
     assert np.array_equal(made.segment(polygon, None).probability, both)
     made.use("sam_tiny_base")
+    made.look("near")
+    assert made.scale is None
     with pytest.raises(SarTutorError, match="sam_tiny_base was not trained at scale chip; ask for near"):
         made.look("chip")
     made.close()

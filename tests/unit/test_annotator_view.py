@@ -627,12 +627,18 @@ def test_a_model_of_two_scales_can_look_at_one(annotator):
     annotator.prepare()
     assert annotator.panel.scale.layout.display == ""
     annotator.panel.scale.value = "chip"
-    assert segmenter.predictor.model.scales == ("chip",)
-    assert "looks at a whole chip" in status(annotator)
+    assert segmenter.scale == "chip"
+    assert "looks at all that its input holds" in status(annotator)
+    annotator.prepare()  # shown a second time
+    assert (segmenter.scale, annotator.panel.scale.label) == ("chip", "all that its input holds")
+    annotator.panel.scale.label = "both, averaged"
+    assert (segmenter.scale, annotator.panel.scale.index) == (None, 0)
+    annotator.look("near")
+    assert annotator.panel.scale.value == "near"
     annotator.use("sam_tiny_base")
-    assert annotator.panel.scale.value is None
+    assert (segmenter.scale, annotator.panel.scale.value) == (None, "")
     assert annotator.panel.scale.layout.display == "none"
-    assert segmenter.predictor.model.scales == ("near",)
+    assert "sam_tiny_base answers from now on" in status(annotator)
 
 
 def test_the_second_kernel_looks_and_changes_nothing(annotator):

@@ -49,13 +49,13 @@ def test_a_folder_of_gray_pictures_becomes_a_model_that_is_evaluated(checkpoint,
 def test_json_says_what_was_done(folder, tmp_path, capsys):
     out = tmp_path / "a.safetensors"
     assert (
-        run("adapt", folder, "--preset", "smoke", "--out", out, "--phases", "1", "--scale", "chip", "--json")
+        run("adapt", folder, "--preset", "smoke", "--out", out, "--phases", "1", "--scale", "near", "--json")
         == 0
     )
     made = json.loads(capsys.readouterr().out)
     assert made["out"] == str(out)
     assert made["ran"] == made["phases"] == [1]
-    assert load_tensors(out)[1]["scales"] == ["chip"]
+    assert load_tensors(out)[1]["scales"] == ["near"]
 
 
 def test_choices_reach_the_checkpoint(folder, tmp_path):

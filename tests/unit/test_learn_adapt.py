@@ -273,6 +273,16 @@ def test_a_chip_is_seen_unless_told_or_a_model_goes_on(folder, adapted, tmp_path
     assert load_model(run(folder, tmp_path / "c.safetensors", method=method, **on).out).scales == ("chip",)
 
 
+def test_a_chip_is_as_large_in_use_as_in_training(folder, adapted):
+    side = SAM_SIZES["tiny"].image_size
+    pixels = open_dataset(folder).mask("0").shape[0]
+    assert pixels < side
+    model = load_model(adapted.out)
+    (window,) = model.windows((300, 300, 320, 320), (2000, 2000))
+    assert (window.width, window.height) == (pixels, pixels)
+    assert model.window_at((300, 300, 300, 300), (2000, 2000)).width == pixels
+
+
 def test_no_validation_split(tmp_path):
     data = write_folder(tmp_path / "data", ("VV",), splits="train train test")
     with pytest.raises(DataError, match="no image in split 'val'"):

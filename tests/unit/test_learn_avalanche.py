@@ -275,6 +275,7 @@ def test_the_embedded_model_fits_its_budget_and_is_complete():
     assert model.about["phases"] == [1, 2, 3]
     assert model.about["base"] == "sam_tiny_base"
     assert model.sam.phase == 3
+    assert model.scales == ("near",)
     assert (
         Method(**{name: model.about[name] for name in ("activation", "fusion", "alignment", "loss")})
         == Method()

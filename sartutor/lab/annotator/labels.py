@@ -24,8 +24,11 @@ NOTHING = "nothing"
 GATE = "gate weights"
 OPACITY, OPACITY_TIP = "Masks", "How strongly masks cover the picture"
 MODEL, MODEL_TIP = "Model", "Name of a model, or path of your own checkpoint"
-SCALE, SCALE_TIP = "Looks at", "How much around a box the model sees; it was trained at both scales"
-SCALES = {"both, averaged": None, "what is around the box": "near", "a whole chip": "chip"}
+SCALE, SCALE_TIP = (
+    "Looks at",
+    "How much around a box the model sees; around clicks alone it sees all that it can",
+)
+SCALES = {"both, averaged": "", "what is around the box": "near", "all that its input holds": "chip"}
 MODE_TIPS = ("A click chooses an object", "A click adds to the chosen object", "A click takes away from it")
 MODES = ("choose", "+ point", "− point")
 FULL, FULL_TIP = "Full view", "Look for one object in all that the map shows"
@@ -196,7 +199,7 @@ def now_asked(model: str) -> str:
 
 def now_seen(scale: str | None) -> str:
     """After it was chosen how much the model sees."""
-    name = next(name for name, value in SCALES.items() if value == scale)
+    name = next(name for name, value in SCALES.items() if value == (scale or ""))
     return f"From now on the model looks at {name}; objects stay as they are."
 
 

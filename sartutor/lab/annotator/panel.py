@@ -52,7 +52,7 @@ class Panel(widgets.VBox):
         self.scale = widgets.Dropdown(
             options=labels.SCALES, description=labels.SCALE, tooltip=labels.SCALE_TIP, layout=wide()
         )
-        self.offer_scales(1)
+        self.offer_scales(1, None)
         self.mode = widgets.ToggleButtons(options=labels.MODES, tooltips=labels.MODE_TIPS)
         self.full = button(labels.FULL, labels.FULL_TIP, "expand")
         self.changed = button(labels.CHANGED, labels.CHANGED_TIP, "exchange")
@@ -92,9 +92,9 @@ class Panel(widgets.VBox):
         for name in ("objects", *ADJUSTED):
             getattr(self, name).observe(partial(self._on_value, name), "value")
 
-    def offer_scales(self, count: int) -> None:
+    def offer_scales(self, count: int, chosen: str | None) -> None:
         """Let a reader choose how much is seen around a box, where the model knows more than one scale."""
-        self.scale.value = None
+        self.scale.value = chosen or ""
         self.scale.layout.display = "" if count > 1 else "none"
 
     @property

@@ -23,10 +23,16 @@ def provenance(scene: Readable, objects: Sequence[Annotation]) -> dict[str, Any]
         "software": f"sartutor {sartutor.__version__}",
         "scene": scene.name,
         "scene_digest": scene.digest(),
-        "models": {one.model: one.model_digest for one in objects if one.model},
+        "models": _digests(objects),
         "annotators": sorted({one.annotator for one in objects if one.annotator}),
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _digests(objects: Sequence[Annotation]) -> dict[str, str]:
+    """By model, its hash; several where it changed, or was asked at several scales."""
+    pairs = sorted({(one.model, one.model_digest) for one in objects if one.model})
+    return {name: ", ".join(digest for model, digest in pairs if model == name) for name, _ in pairs}
 
 
 def as_tags(about: Mapping[str, Any]) -> dict[str, str]:

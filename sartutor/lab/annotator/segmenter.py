@@ -46,6 +46,7 @@ class Segmenter:
     ) -> None:
         self.scene = scene
         self.model = str(model)
+        self.scale: Scale | None = None
         self.folder = catalog.cache_dir() / "embeddings" if folder is None else folder
         self._background = ThreadPoolExecutor(1, "embedding", initializer=yielding)
         self._ahead: list[Future[None]] = []
@@ -66,18 +67,23 @@ class Segmenter:
 
     @cached_property
     def predictor(self) -> Predictor:
-        """The model bound to the scene; errors as of `trained`."""
-        return self._bound(self.trained)
+        """The model, at the scale that was chosen, bound to the scene; errors as of `trained`."""
+        from sartutor.learn.models import at_scale
+        from sartutor.learn.sam.predictor import Predictor
+
+        model = self.trained if self.scale is None else at_scale(self.trained, self.scale)
+        return Predictor(model, self.scene, self.cache)
 
     @property
     def ready(self) -> bool:
         """Whether the model is loaded."""
-        return "predictor" in self.__dict__
+        return "trained" in self.__dict__
 
     @property
     def digest(self) -> str:
-        """Hash of the model's weights."""
-        return self.predictor.model.digest
+        """Hash of the model's weights, and the scale that was chosen."""
+        digest = self.trained.digest
+        return digest if self.scale is None else f"{digest}-{self.scale}"
 
     def use(self, model: str | Path) -> None:
         """Ask another model from now on; CheckpointError when there is no such model, and the old one stays."""
@@ -85,16 +91,22 @@ class Segmenter:
 
         loaded = load_model(model)
         self._forget()
-        self.model = str(model)
-        self.__dict__ |= {"trained": loaded, "predictor": self._bound(loaded)}
+        self.model, self.scale = str(model), None
+        self.__dict__["trained"] = loaded
+        self.__dict__.pop("predictor", None)
 
     def look(self, scale: Scale | None) -> None:
-        """Encode at one of the scales that the model was trained at from now on; None: at all of them."""
+        """Encode at one of the scales that the model was trained at from now on; None: at all of them.
+
+        SarTutorError where it was not trained at that one.
+        """
         from sartutor.learn.models import at_scale
 
-        model = self.trained if scale is None else at_scale(self.trained, scale)
+        if scale is not None:
+            at_scale(self.trained, scale)
         self._forget()
-        self.__dict__["predictor"] = self._bound(model)
+        self.scale = None if self.trained.scales == (scale,) else scale
+        self.__dict__.pop("predictor", None)
 
     def warm_up(self) -> None:
         """Compute a first embedding, so that the first box is as fast as all others.
@@ -165,11 +177,6 @@ class Segmenter:
         """Stop what goes on in the background; prompts go on working."""
         self._forget()
         self._background.shutdown(wait=True)
-
-    def _bound(self, model: SamModel) -> Predictor:
-        from sartutor.learn.sam.predictor import Predictor
-
-        return Predictor(model, self.scene, self.cache)
 
     @staticmethod
     def _embed(predictor: Predictor, window: Window) -> None:

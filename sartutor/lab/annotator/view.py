@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import ipyleaflet
 import ipywidgets as widgets
@@ -205,7 +205,10 @@ class Annotator:
 
     def look(self, scale: Scale | None) -> None:
         """Let the model look at one of its scales alone from now on; None: at all of them."""
-        self.segmenter.look(scale)
+        try:
+            self.segmenter.look(scale)
+        finally:
+            self._offer_choices()
         self.status.say(labels.now_seen(scale))
 
     # Deciding --------------------------------------------------------------------------------------------
@@ -364,7 +367,7 @@ class Annotator:
         self.panel.on_choice(lambda id: self.attempt(lambda: self._choose(id)))
         self.panel.on_adjust(lambda name, value: self.attempt(lambda: self.adjust(name, value)))
         self.panel.model.observe(lambda change: self.attempt(lambda: self._on_model(change["new"])), "value")
-        self.panel.scale.observe(lambda change: self.attempt(lambda: self.look(change["new"])), "value")
+        self.panel.scale.observe(lambda change: self.attempt(lambda: self._on_scale(change["new"])), "value")
         self.panel.mode.observe(lambda change: self.click_mode(change["owner"].index), "value")
         self.backdrop.compare.observe(lambda _: self._on_compare(), "value")
         self.backdrop.opacity.observe(lambda change: self.masks.fade(change["new"]), "value")
@@ -426,6 +429,10 @@ class Annotator:
         if name != self.segmenter.model:
             self.use(name)
 
+    def _on_scale(self, scale: str) -> None:
+        if (scale or None) != self.segmenter.scale:
+            self.look(cast("Scale | None", scale or None))
+
     def attempt(self, act: Callable[[], object]) -> None:
         """Do what a reader asked for; whatever goes wrong is told, never lost in a callback."""
         try:
@@ -440,7 +447,7 @@ class Annotator:
 
     def _offer_choices(self) -> None:
         """The scales that the model knows, and a layer of the weights of its second encoder, where it has one."""
-        self.panel.offer_scales(len(self.segmenter.trained.scales))
+        self.panel.offer_scales(len(self.segmenter.trained.scales), self.segmenter.scale)
         self.backdrop.offer(labels.GATE, self._gate_weights if self.segmenter.has_gate else None)
 
     def _gate_weights(self) -> Scene:

@@ -151,6 +151,11 @@ def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
     return some
 
 
+def chip_side(folder: own.Dataset, side: int) -> int:
+    """Pixels of a scene, a side, that a chip holds for a model of input `side`: no more than training images have."""
+    return min(side, round(np.median([min(folder.mask(id).shape) for id in labelled_ids(folder, "train")])))
+
+
 def refuse_no_objects(folder: own.Dataset) -> None:
     """Raise DataError unless the masks of a folder tell objects from background."""
     if "object" not in folder.description.classes:
