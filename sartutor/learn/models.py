@@ -224,12 +224,8 @@ def _with_weights(size: SamSize, tensors: Mapping[str, Tensor], path: Path) -> R
 
 def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> SamModel:
     """An adapted model, in the last phase that it was trained in."""
-    about = {
-        "tuning": "adapters",
-        "encoders": "pair",
-        "chip_side": 0,
-        **found,
-    }  # of files that do not name them
+    older = {"tuning": "adapters", "encoders": "pair", "chip_side": 0}  # of files that do not name them
+    about = {**older, **found}
     try:
         branches = tuple(
             {band: (float(low), float(high)) for band, low, high in ranges} for ranges in about["branches"]
@@ -244,11 +240,12 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
         )
         sam.use_phase(3 if 3 in about["phases"] else 1)
         bands, scales = tuple(about["bands"]), tuple(about["scales"])
+        chip_side = max(0, int(about["chip_side"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not say what it is; train it again.") from error
     own = {key: value for key, value in tensors.items() if not key.startswith(BASE_PREFIX)}
     _load_strictly(sam, own, path)
-    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales, about["chip_side"])
+    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales, chip_side)
 
 
 def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> RadarSam:
