@@ -536,11 +536,11 @@ class AvalancheRecipe:
 
 AVALANCHE_RECIPES = {
     "smoke": AvalancheRecipe(ADAPT_RECIPES["smoke"], BENCHMARK_SIZES["smoke"], 2),
-    # about an hour of one core
+    # two hours of CPU time: 80 minutes of two shared cores
     "laptop": AvalancheRecipe(
         AdaptRecipe(
             "tiny",
-            (AdaptPhase(1800, 1e-3, 150, 12), AdaptPhase(1100, 1e-3, 100, 11), AdaptPhase(800, 5e-4, 100, 8)),
+            (AdaptPhase(1300, 1e-3, 130, 10), AdaptPhase(800, 1e-3, 100, 8), AdaptPhase(600, 5e-4, 100, 6)),
             4, 0.01, 50, 1.0, 50, 64, 300,
         ),
         BenchmarkSizes(256, 640, 48, 4),
@@ -554,26 +554,26 @@ AVALANCHE_RECIPES = {
 class AligningSizes:
     """Sizes of the notebook on the second encoder: its scenes, and how that encoder is aligned live.
 
-    `watched` counts the samples that the live picture judges by, `windows` those whose tokens are compared.
+    `watched` counts the samples that the live picture judges by, `objects` those whose windows are compared.
     """
 
     data: BenchmarkSizes
     recipe: AdaptRecipe
     watched: int
-    windows: int
+    objects: int
 
 
 ALIGNING_SIZES = {
     "smoke": AligningSizes(
         BenchmarkSizes(256, 2, 1, 2), replace(ADAPT_RECIPES["smoke"], batch=1, validation=1, kept=1), 1, 2
     ),
-    # each of the live runs takes some 40 s of two cores
+    # each of the live runs takes about a minute of two cores
     "laptop": AligningSizes(
         BenchmarkSizes(256, 64, 8, 32),
         replace(
             ADAPT_RECIPES["laptop"],
-            phases=(AdaptPhase(60, 1e-3, 60, 1),) * 3,
-            warmup=6,
+            phases=(AdaptPhase(40, 1e-3, 40, 1),) * 3,
+            warmup=4,
             validation=16,
             kept=64,
         ),
@@ -593,7 +593,7 @@ FUSING_SIZES = {
     # three live runs of so many steps, from a decoder that is trained already
     "laptop": replace(
         ALIGNING_SIZES["laptop"],
-        recipe=replace(ALIGNING_SIZES["laptop"].recipe, phases=(AdaptPhase(40, 2e-4, 40, 1),) * 3),
+        recipe=replace(ALIGNING_SIZES["laptop"].recipe, phases=(AdaptPhase(30, 2e-4, 30, 1),) * 3),
     ),
     "paper": ALIGNING_SIZES["paper"],
 }

@@ -240,7 +240,7 @@ print(f"the model's own guess of its IoU: {quality[0, 0]:.2f}")
 #
 # ## 3 · One pass for many boxes
 #
-# An image may hold ten pieces of debris. Encode it ten times, or once? Once: ten boxes share one embedding, as in the training of [1]. (The models that come with this package encode the surroundings of a box, see section 6; there, boxes with the same surroundings share.) Timed here and now, on your machine. The dashed line is what it would cost to start anew for every box.
+# An image may hold ten pieces of debris. Encode it ten times, or once? Once: ten boxes share one embedding, as in the training of [1]. (`sam_tiny_base` encodes the surroundings of a box, see section 6; there, boxes with the same surroundings share.) Timed here and now, on your machine. The dashed line is what it would cost to start anew for every box.
 
 
 # %%
@@ -588,7 +588,7 @@ print(f"IoU on {len(watched['image'])} validation samples from {live.ious[0]:.2f
 # %% [markdown]
 # ## 9 · Phase 1 on scenes it has never seen
 #
-# The package brings `sam_tiny_avalanche`, which went on for longer, on more scenes, and sees the surroundings of a box alone; its card `sartutor/weights/sam_tiny_avalanche.md` says how. Here is its phase 1, where it is at hand and fits the bands, beside yours and the others, on the test scenes. One dot is one object, a bar is a mean.
+# The package brings `sam_tiny_avalanche`, which went on for longer, on more scenes; its card `sartutor/weights/sam_tiny_avalanche.md` says how. Here is its phase 1, where it is at hand and fits the bands, beside yours and the others, on the test scenes. One dot is one object, a bar is a mean. (The frozen base sees the surroundings of a box, as it was trained, the adapted ones whole chips: what lies between them is both.)
 
 # %%
 answers["your phase 1"] = sam_answer(own, lesson.test)
@@ -656,7 +656,7 @@ for name in ("fill_box", "otsu_box", "base", "phase1"):
         print(f"{adapting.ROWS[name]:36}" + "".join(f"{mean:8.3f}" for mean in means.values()))
 
 # %% [markdown]
-# And one model is one draw. The experiment *avalanche_small* trains each row anew for several seeds, with the same boxes for all; where its records are at hand, here are those that concern phase 1; *image* is the IoU of whole images under *jitter*, nothing cut. `docs/RESULTS.md` has the whole table with intervals, U-Net and SegFormer among them.
+# And one model is one draw. The experiment *avalanche_small* trains each row anew for several seeds, with the same boxes for all; where its records are at hand, here are those that concern phase 1. There the row *phase 1*, and with it those on tight boxes and with LoRA, see the surroundings of a box; yours and the trained one of this notebook are like *as phase 1, on whole chips*; *image* is the IoU of whole images under *jitter*, nothing cut. `docs/RESULTS.md` has the whole table with intervals, U-Net and SegFormer among them.
 
 # %%
 records = recorded("avalanche_small")

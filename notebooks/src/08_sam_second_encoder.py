@@ -165,7 +165,7 @@ for name, size in SAM_SIZES.items():
 # One trunk, two encoders. For the tokens, all that differs is which adapters are handed in. This is that part of the package's `encode_branch`:
 
 # %%
-batch = aligning.windows_of(known, objects, sizes.windows)  # what the model sees when asked about an object
+batch = aligning.windows_of(known, objects, sizes.objects)  # what is seen when so many are asked about
 images = batch["image"].float()  # windows x encoders x 3 channels x rows x columns
 
 
@@ -241,7 +241,7 @@ with torch.no_grad():
     for name, embedding in mixed.items():
         values = mask_iou(decode(sam, embedding), target, weight)
         numbers[f"mixed_{name}"] = float(values.mean())
-        print(f"{name:24} mean IoU {values.mean():.3f} on {len(values)} windows")
+        print(f"{name:24} mean IoU {values.mean():.3f} on {len(values)} boxes")
 
 # %% [markdown]
 # A row that stays near the first says: this part may be wrong, the decoder hardly reads it here. A row that falls says: this is what it reads, and what has to be aligned (but for the image, which stays what it is). In ViT-B there are no details, all goes through the tokens; in the small model look which
@@ -346,7 +346,7 @@ _ = axes.set(
 #
 # $$\min_{\theta_2}\ \frac{1}{n}\,\big\| E_{\theta_2}(x_2) - \mathrm{sg}\big[E_{\theta_1}(x_1)\big] \big\|^2 ,$$
 #
-# where $n$ is how many numbers an embedding has, and sg (*stop gradient*) says that the first encoder is a fixed target. No mask appears, so in principle **any** pair of dates can be used, labelled or not. (The package takes windows around labelled objects here too, so that both ways see the same.) [2] aligns encoders like this; the released code of [1]
+# where $n$ is how many numbers an embedding has, and sg (*stop gradient*) says that the first encoder is a fixed target. No mask appears, so in principle **any** pair of dates can be used, labelled or not. (The package takes images with labelled objects here too, so that both ways see the same.) [2] aligns encoders like this; the released code of [1]
 # contains it too, switched off. The price: the target is only as good as the first encoder. Where VV shows nothing, the second encoder learns to show nothing too, although VH might know better.
 
 # %%
@@ -359,9 +359,9 @@ def distance(learned, fixed):
 
 
 assert torch.isclose(distance(other, own), embedding_distance(other, own))
-turned = tuple(level.roll(1, 0) for level in own)
+turned = tuple(level.flip(-1) for level in own)
 print(f"untrained second encoder to the first, same place: {distance(other, own):.4f}")
-print(f"first encoder to itself, another window:           {distance(turned, own):.4f}")
+print(f"first encoder to itself, other places:             {distance(turned, own):.4f}")
 
 # %% [markdown]
 # ## 6 · Align it yourself, twice
@@ -382,13 +382,7 @@ references = {
     f"{second}, untrained": aligning.mean_iou(start.sam, watched),
 }
 about = known.model.about
-method = replace(
-    Method(),
-    activation=about["activation"],
-    fusion=about["fusion"],
-    tuning=about["tuning"],
-    scales=known.model.scales,
-)
+method = replace(Method(), activation=about["activation"], fusion=about["fusion"], tuning=about["tuning"])
 masks = aligning.LiveAlignment("by masks", watched, references)
 masks.widget
 
@@ -561,17 +555,17 @@ for axes in pictures:
 plots.legend(pictures[-1])
 
 # %% [markdown]
-# And in place. Three principal components as red, green and blue, with the same colours for both encoders; to the right the cosine at every token. White or orange: the label. Change the second encoder and see where
+# And in place. Three principal components as red, green and blue, with the same colours for both encoders; to the right the cosine at every token. White or orange: tokens that hold labelled debris. Change the second encoder and see where
 # it comes to agree first, on debris or beside it.
 
 # %%
 aligning.space_explorer(stages, known, batch, space)
 
 # %% [markdown]
-# The same as numbers: how alike are the tokens that lie on debris, and all others?
+# The same as numbers: how alike are the tokens that hold debris, and all others? (A token is 16 px wide here; a small object fills none.)
 
 # %%
-inside = functional.avg_pool2d(batch["target"][:, None].float(), base.size.patch)[:, 0].flatten() > 0.5
+inside = functional.max_pool2d(batch["target"][:, None].float(), base.size.patch)[:, 0].flatten() > 0
 for name in stages:
     alike = cosine(x, aligning.as_rows(embeddings[name][0]), x.mean(0))
     on = f"{alike[inside].mean():.2f}" if inside.any() else "-"
@@ -644,7 +638,7 @@ for row, chosen in enumerate((int((two - one).argmax()), int((one - two).argmax(
         aligning.show_answers(panel, known, objects[chosen], {name: both[name]}, column)
 
 # %% [markdown]
-# One training run and some dozens of objects decide little. Where the package's benchmark of several seeds is at hand, here is what it says about the same questions, as mean IoU over objects, each ± half of a 95 % interval over seeds.
+# One training run and some dozens of objects decide little. Where the package's benchmark of several seeds is at hand, here is what it says about the same questions, as mean IoU over objects, each ± half of a 95 % interval over seeds. Its rows see the surroundings of a box, where the model of this notebook sees whole chips: compare them with each other.
 
 # %%
 from sartutor.learn.records import mean_interval, recorded
@@ -711,7 +705,7 @@ print(f"contrast in VH over contrast in VV, both in dB: drawn between {VH_SHARE[
 # sartutor adapt my_folder --preset laptop --out mine.safetensors
 # ```
 #
-# `dataset.yaml` says which bands go to which encoder: `primary: [VV0, VV1, DEM]`, `secondary: [VH0, VH1, slope]`. `--alignment embedding` runs phase 2 as in section 5. Its loss uses no mask, but the folder still needs them: phase 1 learns from them, windows are drawn around labelled objects, and images without an object are left out.
+# `dataset.yaml` says which bands go to which encoder: `primary: [VV0, VV1, DEM]`, `secondary: [VH0, VH1, slope]`. `--alignment embedding` runs phase 2 as in section 5. Its loss uses no mask, but the folder still needs them: phase 1 learns from them, and images without an object are left out.
 #
 # ## Exercises
 #

@@ -56,7 +56,7 @@ sam = known.sam
 first, second = aligning.encoder_names(known.model)
 asked = fusing.asked_about(known)
 objects = aligning.seen_objects(asked)
-batch = aligning.windows_of(known, objects, sizes.windows)
+batch = aligning.windows_of(known, objects, sizes.objects)
 print(known.credit)
 for name, ranges in zip((first, second), known.model.branches, strict=True):
     print(f"the {name} encoder sees {', '.join(ranges)}")
@@ -239,7 +239,7 @@ lives["gate"].widget
 
 # %%
 about = known.model.about
-method = replace(Method(), activation=about["activation"], tuning=about["tuning"], scales=known.model.scales)
+method = replace(Method(), activation=about["activation"], tuning=about["tuning"])
 every = max(1, sizes.recipe.phases[2].steps // 5)
 
 
@@ -325,7 +325,7 @@ print(f"the gate gives {second} between {gate[:, 1].min():.2f} and {gate[:, 1].m
 # %% [markdown]
 # If the curve is flat near the dashed line, *where* each encoder counts hardly matters for the mask, and the gate is close to an average. The best single share was chosen on these very windows, which flatters it.
 #
-# Now whole scenes. Look for a pattern: does the weight follow slope, shadow, debris, or the speckle of one band? Orange: labelled debris. *Confused* is what the simulator changed besides debris.
+# Now beside what is known of each scene. Look for a pattern: does the weight follow slope, shadow, debris, or the speckle of one band? Orange: labelled debris. *Confused* is what the simulator changed besides debris.
 
 # %%
 with_objects = [question for question in asked if question.parts]
@@ -403,7 +403,7 @@ for prompt in ("box", "jitter", "full"):
 #
 # ## 7 · The comparison, over seeds
 #
-# One model and some dozens of objects decide little. The benchmark `avalanche-small` trains every row anew for each seed, on scenes of their own, and asks all rows of a seed with the same boxes. Here are its records: dots are means over seeds, bars 95 % *t* intervals, a hollow dot is a single seed, which has no
+# One model and some dozens of objects decide little. The benchmark `avalanche-small` trains every row anew for each seed, on scenes of their own, and asks all rows of a seed with the same boxes. Rows of Segment Anything see the surroundings of a box, but for those that say *chips*; of these, `phase3_chip` is like the model of this notebook. Here are the records: dots are means over seeds, bars 95 % *t* intervals, a hollow dot is a single seed, which has no
 # interval. To the right what [1] reports, on other data: compare the **order**, not the numbers.
 
 # %%
@@ -463,7 +463,7 @@ for a, b in pairwise(order):
     print(f"{a:>9} less {b:9} reported {reported:+.4f}, here {verdict(difference(records, a, b, 'iou_box'))}")
 
 # %% [markdown]
-# Two things differ from [1] for certain. Its images are real, and from Norway. Its trunk saw the eleven million photographs of SA-1B, ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. How [1] started its U-Net and SegFormer,
+# Three things differ from [1] for certain. Its images are real, and from Norway. It looks at whole chips, the rows compared above at the surroundings of a box. Its trunk saw the eleven million photographs of SA-1B, ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. How [1] started its U-Net and SegFormer,
 # our sources do not say. Ours start from random weights, those named `_shapes` from the drawn shapes; all are asked with the same boxes, to which the masks of U-Net and SegFormer are cut.
 #
 # ## Where it fails
@@ -498,7 +498,7 @@ for row, index in enumerate(worst):
 fusing.failure_explorer(known, objects, ours, answer)
 
 # %% [markdown]
-# **The grid.** SAM draws its mask on cells of a quarter of a patch and enlarges it. In an image of 256 px that is given to the model as it is, a cell has 4 px. How good can a mask on such a grid be at best? We take the label itself, fill every cell that it covers by more than half, and score that. (The small model has details at full resolution, and looks closer at small boxes, so it
+# **The grid.** SAM draws its mask on cells of a quarter of a patch and enlarges it. In an image of 256 px that is given to the model as it is, a cell has 4 px. How good can a mask on such a grid be at best? We take the label itself, fill every cell that it covers by more than half, and score that. (The decoder of the small model also sees details at full resolution, so it
 # is not bound by this line; a plain SAM is.)
 
 # %%

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sartutor.lab import plots
-from sartutor.lab.aligning import CHANGE_DB, calm_change
+from sartutor.lab.aligning import CHANGE_DB, calm_change, in_turns
 from sartutor.lab.data import MADE_UP, height_model, runs_folder
 from sartutor.lab.explorers import choice, explorer, panel_figure, slider
 from sartutor.learn.evaluate import Answer, Part, Question, questions, score
@@ -124,10 +124,7 @@ class Debris:
 
 def debris(asked: Sequence[Question], limit: int | None = None) -> list[Debris]:
     """The objects on images, at most `limit`: one of each image in turn, so that every image has its say."""
-    rows = [[Debris(question, part) for part in question.parts] for question in asked]
-    longest = max(map(len, rows), default=0)
-    turns = [row[place] for place in range(longest) for row in rows if place < len(row)]
-    return turns[:limit]
+    return in_turns([Debris(question, part) for part in question.parts] for question in asked)[:limit]
 
 
 def ready_model(name: str, bands: Sequence[str]) -> SamModel | None:

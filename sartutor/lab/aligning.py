@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import ipywidgets as widgets
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rasterio.windows import Window
 from scipy import ndimage, stats
 from torch import Tensor, nn
 from torch.utils.data import default_collate
@@ -35,16 +37,18 @@ from sartutor.learn.sam.baselines import before_after
 from sartutor.learn.sam.inputs import in_decibels
 from sartutor.learn.sam.model import EncoderBranch
 from sartutor.learn.sam.objectives import prompted_masks
-from sartutor.learn.sam.samples import Batch, Labelled, PromptedImages, prompted
+from sartutor.learn.sam.samples import MOST_BOXES, Batch, Labelled, PromptedImages, prompted
 from sartutor.learn.scores import SLOPES, Classes, ObjectScore, box_counts, class_of
 from sartutor.presets import AligningSizes
-from sartutor.sar.boxes import Mask, connected_objects, tight_box
+from sartutor.sar.boxes import Box, Mask, connected_objects, tight_box
 from sartutor.sar.folder import Dataset, open_dataset
 from sartutor.sar.radiometry import power_to_db, to_linear
 from sartutor.sar.scene import Scene
 from sartutor.sim.benchmark import write_benchmark
 
 Array = NDArray[np.floating]
+
+T = TypeVar("T")
 
 NOTEBOOK_BENCHMARKS = 500
 """Benchmarks of smaller seeds belong to the experiments; no model has learned from those of this notebook."""
@@ -278,17 +282,36 @@ def mirrored_answer(known: Lesson) -> Answer:
 
 
 def windows_of(known: Lesson, objects: Sequence[SeenObject], limit: int) -> Batch:
-    """The first objects as one batch of prompted samples, each seen as when its box is asked about."""
-    side = known.sam.size.image_size
-    samples = []
-    for each in objects[:limit]:
-        question = each.question
-        x, y = (each.part.box[i] + each.part.box[i + 2] for i in (0, 1))
-        box = next(b for b in question.boxes if b[0] <= x / 2 <= b[2] and b[1] <= y / 2 <= b[3])
-        labels = np.where(question.known, question.truth, -1).astype(np.int16)
+    """The windows that are seen when `limit` objects are asked about, one of every image in turn, as one batch.
+
+    Boxes that share a window are in one sample, at most `MOST_BOXES` of them.
+    """
+    rows = groupby(objects, lambda each: each.question.id)
+    shared: dict[tuple[str, Window], tuple[Question, list[Box]]] = {}
+    for each in in_turns([list(row) for _, row in rows])[:limit]:
+        question, box = each.question, _box_of(each)
         window = known.model.windows(box, question.truth.shape)[0]
-        samples.append(prompted(Labelled(question.scene, labels), known.model.branches, side, window, [box]))
+        _, boxes = shared.setdefault((question.id, window), (question, []))
+        if box not in boxes:
+            boxes.append(box)
+    side, branches = known.sam.size.image_size, known.model.branches
+    samples = []
+    for (_, window), (question, boxes) in shared.items():
+        labels = np.where(question.known, question.truth, -1).astype(np.int16)
+        labelled = Labelled(question.scene, labels)
+        samples.append(prompted(labelled, branches, side, window, boxes[:MOST_BOXES]))
     return cast(Batch, default_collate(samples))
+
+
+def in_turns(rows: Iterable[Sequence[T]]) -> list[T]:
+    """The first of every row, then the second ones, and so on."""
+    return [each for turn in zip_longest(*rows) for each in turn if each is not None]
+
+
+def _box_of(each: SeenObject) -> Box:
+    """The box that an object was asked about with, which others may share."""
+    x, y = (each.part.box[i] + each.part.box[i + 2] for i in (0, 1))
+    return next(b for b in each.question.boxes if b[0] <= x / 2 <= b[2] and b[1] <= y / 2 <= b[3])
 
 
 def watched_batch(known: Lesson, count: int, seed: int) -> Batch:
@@ -543,7 +566,7 @@ def draw_spaces(sam: AdaptedSam, batch: Batch, number: int, space: tuple[Tensor,
     axes[2].set(xlabel="column (token)", ylabel="row (token)")
     target = batch["target"][number].numpy()
     step = target.shape[0] // cosine.shape[0]
-    coarse = target.reshape(cosine.shape[0], step, -1, step).mean((1, 3)) > 0.5
+    coarse = target.reshape(cosine.shape[0], step, -1, step).any((1, 3))
     for panel in axes:
         plots.outline(panel, coarse, "white" if panel is not axes[2] else plots.ORANGE)
     figure.set_label(f"Window {number}: tokens of both encoders; mean cosine {cosine.mean():.2f}.")

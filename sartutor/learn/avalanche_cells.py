@@ -59,6 +59,9 @@ class PretrainedRow(Row):
     pretraining: ShapesRecipe
 
 
+CLASS_METRICS = ("n", "iou", "precision", "recall", "hit_rate")
+"""What is recorded of the objects of a class of size or slope."""
+
 SHAPES_SEED = 1
 """Of the drawn shapes, which are those that `sam_tiny_base` has seen."""
 
@@ -66,8 +69,8 @@ SHAPES_SEED = 1
 def run_cell(row: Row, seed: int, work: Path, device: str = "auto") -> dict[str, Any]:
     """Scores of a row at a seed on unseen scenes for every kind of prompt, and what it took to train.
 
-    `iou_box` and the like are means over objects, each in its own tight box; `iou_small`, `iou_flat` and their kin
-    those of one class at prompt "box". Data and trained models are kept in `work`; it may be deleted.
+    `iou_box` and the like are means over objects, each in its own tight box; `iou_small`, `recall_flat` and their
+    kin those of one class at prompt "box". Data and trained models are kept in `work`; it may be deleted.
     """
     pairs = six_bands(row, seed, work)
     data = benchmark(row, seed, work)
@@ -248,7 +251,7 @@ def short_summary(scores: Sequence[ImageScore], prompt: str) -> dict[str, Any]:
     if prompt != "box":
         return values
     for name, some in (found["by_size"] | found["by_slope"]).items():
-        values |= {f"n_{name}": some["n"], f"iou_{name}": some["iou"]}
+        values |= {f"{metric}_{name}": some[metric] for metric in CLASS_METRICS}
     return {**values, "objects": found["objects"]["n"]}
 
 

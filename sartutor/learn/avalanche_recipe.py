@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from sartutor.errors import CheckpointError
-from sartutor.learn.adapt import adapt
+from sartutor.learn.adapt import Method, adapt
 from sartutor.learn.avalanche_cells import RULES, short_summary
-from sartutor.learn.avalanche_rows import NEAR
 from sartutor.learn.checkpoints import export_half, file_digest, load_tensors
 from sartutor.learn.evaluate import Answer, questions, sam_answer, score_images
 from sartutor.learn.models import load_model
@@ -48,7 +47,7 @@ def make(preset: str, work: Path, weights: Path, records: Path, device: str) -> 
             trained,
             size=preset,
             recipe=recipe.adaptation,
-            method=NEAR,
+            method=Method(scales=("chip",)),
             seed=SEED,
             device=device,
         )
@@ -108,6 +107,7 @@ def _card(checkpoint: Path, records: Path) -> str:
         steps=", ".join(str(steps) for steps in about["steps"]),
         rates=", ".join(f"{phase['learning_rate']:g}" for phase in recipe["phases"]),
         seed=about["seed"],
+        side=about["chip_side"],
         parameters=sum(tensor.numel() for tensor in tensors.values()) / 1e6,
         megabytes=checkpoint.stat().st_size / 1e6,
         digest=file_digest(checkpoint),
@@ -149,8 +149,8 @@ adapters and decoder on {branches} for two encoders on one frozen trunk, the sec
 through the first one's decoder, and a gate that weights both at every place. Draw a box around what has changed.
 
 - **Input**: bands of those names (or in the order VV0, VV1, VH0, VH1, DEM, slope): sigma0 in any radar units before (0)
-  and after (1), heights in m, slope in degrees; ranges are in the header. Pixels of 10 m. A window around the box is
-  encoded, about four times as long.
+  and after (1), heights in m, slope in degrees; ranges are in the header. Pixels of 10 m. A chip of {side} px that
+  holds the box is encoded, shared by boxes near each other; twice the box, shrunk, where that is more.
 - **Data**: simulated pairs (`sartutor/sim/avalanche.py`); no real scene.
 - **Recipe**: `make weights NAME=sam_tiny_avalanche`; {steps} steps of {batch} images at learning rates {rates}, seed
   {seed}; the best on validation scenes is kept.
@@ -167,8 +167,7 @@ Mean IoU (unless it says otherwise) over {objects} objects of 50 px and more, ea
 ## Known limits
 
 - It has seen simulated debris only; how it does on real avalanches is not known. Adapt it to your own data with
-  `sartutor adapt FOLDER --init sam_tiny_avalanche` where your bands have these names;
-  it goes on with windows around the box, and `--scale chip` lets it see more.
+  `sartutor adapt FOLDER --init sam_tiny_avalanche` where your bands have these names.
 - It marks what is new after the second date: debris that was there before is background.
 - Where a box holds no debris it may still mark something: it was never shown an empty scene.
 - The base saw drawn shapes, not photographs: what the publication says of Segment Anything's own pretraining is not

@@ -24,8 +24,9 @@ from sartutor.learn.record_tables import (
     table,
     values,
 )
-from sartutor.learn.records import read_records
+from sartutor.learn.records import mean_interval, read_records
 from sartutor.learn.runner import Records, of_row
+from sartutor.learn.scores import SIZES, SLOPES
 from sartutor.sar.boxes import PROMPTS
 
 SCORES = {
@@ -38,7 +39,8 @@ SCORES = {
 }
 """Columns of the main table: over objects."""
 
-CLASSES = {f"iou_{name}": name for name in ("small", "medium", "large", "flat", "sloping", "steep")}
+CLASS_NAMES = (*SIZES, *SLOPES)
+CLASSES = {f"iou_{name}": name for name in CLASS_NAMES}
 """Columns of the table by size and slope."""
 
 WHOLES = {f"images_iou_{prompt}": f"images, {prompt}" for prompt in PROMPTS} | {
@@ -59,7 +61,8 @@ def avalanches(folder: Path) -> list[str]:
     seeds = sorted({record["seed"] for record in known})
     parts += [f"Seeds so far: {', '.join(map(str, seeds))} of {PLANNED_SEEDS.start} to {PLANNED_SEEDS[-1]}."]
     parts += ["### Objects", _scores(known, SCORES), "### Objects by size and slope, prompt `box`", CLASSED]
-    parts += [_scores(known, CLASSES), "### Whole images", _scores(known, WHOLES)]
+    parts += [_scores(known, CLASSES), BY_CLASS, _by_class(known)]
+    parts += ["### Whole images", _scores(known, WHOLES)]
     parts += ["### What was asked", answers(known, QUESTIONS)]
     return [*parts, *_loosened(read_records(folder, LOOSENED))]
 
@@ -106,6 +109,21 @@ def _scores(known: Records, columns: dict[str, str]) -> str:
     return table(("row", "seeds", *columns.values(), *more, "M trained", "CPU s"), rows)
 
 
+def _by_class(known: Records) -> str:
+    """Precision, recall and share found in each class, of the rows that have them."""
+    rows = []
+    for name in ENTRANTS:
+        if of := [each for each in of_row(known, name) if "recall_small" in each["values"]]:
+            rows.append([f"`{name}`", str(len(of)), *(_triple(of, part) for part in CLASS_NAMES)])
+    return table(("row", "seeds", *CLASS_NAMES), rows) if rows else "None yet."
+
+
+def _triple(of: Records, part: str) -> str:
+    """Means over seeds of one class."""
+    found = [values(of, f"{metric}_{part}") for metric in ("precision", "recall", "hit_rate")]
+    return " / ".join(f"{mean_interval(each)[0]:.2f}" for each in found) if all(found) else "-"
+
+
 def _over_scenes(of: Records) -> str:
     """Ends of the interval of the IoU with `box` when scenes are drawn again, mean over seeds."""
     ends = ("iou_box_low", "iou_box_high")
@@ -126,14 +144,15 @@ interval of the IoU with `box` when the scenes of a seed are drawn again, mean o
 IoU above .3. A rival is trained for as many steps as all three phases together. Segment Anything is `sam_tiny_base`
 here, which saw drawn shapes and not SA-1B: what the publication says of transfer from photographs is not tested by
 this table. Rivals start from random weights, those named `_shapes` from the same drawn shapes, seen for the same CPU
-time. All rows but `chip` and `two_scales` see the surroundings of a box; `sartutor adapt` sees whole chips unless told
-otherwise, which were better on the validation scenes of every seed run when that was settled. Learning rates were
-searched for the six trainers below, at one seed and a third of the length, and where the best is the first or last of
-the grid, a better one may lie beyond it; all other rows take the rate of the phase they vary, `lora` among them, which
-may want another. CPU s were measured on several machines beside other work, and tell no more than which row costs
-several times as much as another; they are of all training behind a row, parts that it shares with others and
-pretraining of rivals included, that of the base not. Those of `first`, and its trained numbers, hold phase 2, of which
-it uses nothing: its decoder is trained as long as that of `phase3`, which has a trained second encoder besides."""
+time. All rows but `chip`, `two_scales` and those named `_chip` see the surroundings of a box; `sartutor adapt` sees
+whole chips unless told otherwise, which were better on the validation scenes of every seed run when that was settled.
+Learning rates were searched for the six trainers below, at one seed and a third of the length, and where the best is
+the first or last of the grid, a better one may lie beyond it; all other rows take the rate of the phase they vary,
+`lora` among them, which may want another. CPU s were measured on several machines beside other work, and tell no more
+than which row costs several times as much as another; they are of all training behind a row, parts that it shares with
+others and pretraining of rivals included, that of the base not. Those of `first` and `first_chip`, and their trained
+numbers, hold phase 2, of which they use nothing: their decoder is trained as long as that of `phase3` and
+`phase3_chip`, which have a trained second encoder besides."""
 
 PUSHED = """Mean IoU of whole images with objects when every side of every box is pushed outward, in px of a 512-px
 chip; boxes that then overlap are merged."""
@@ -141,5 +160,8 @@ chip; boxes that then overlap are merged."""
 CLASSED = """Small are objects under 150 px, large those from 400 px; flat is under 16.5 degrees, steep from 19
 degrees: a third of the simulated deposits each."""
 
-EMBEDDED = """Adapted for longer and on more scenes than the rows above; its card in `sartutor/weights` says how. Mean
-IoU over objects unless it says otherwise."""
+BY_CLASS = """Precision / recall / share of objects found, of the same objects. It was not recorded from the first
+seed on, so a row may have fewer seeds here."""
+
+EMBEDDED = """Adapted on more scenes and for longer than the rows above, and on whole chips as those named `_chip`; its
+card in `sartutor/weights` says how. Mean IoU over objects unless it says otherwise."""

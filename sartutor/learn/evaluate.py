@@ -238,8 +238,8 @@ def model_answer(model: str | Path, folder: Dataset, device: str, phase: int | N
 def sam_answer(model: SamModel, folder: Dataset) -> Answer:
     """A prompted model as a method: the union of its masks over all boxes.
 
-    An adapted model sees its own bands, any other one the primary bands of the folder. Around a box where all pixels
-    have one value there is nothing to be told apart, and it marks nothing.
+    An adapted model sees its own bands, any other one the primary bands of the folder. Where all pixels that are
+    seen with a box have one value there is nothing to be told apart, and it marks nothing.
 
     Raises DataError where the folder lacks a band that the model needs.
     """

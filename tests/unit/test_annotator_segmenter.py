@@ -89,7 +89,7 @@ def test_another_model_is_asked_with_its_own_embeddings(segmenter, scene, embedd
     other = whole.segment(polygon, None)
     assert (whole.model, len(embedded)) == ("sam_tiny_avalanche", 2)
     assert whole.digest != digest
-    assert not np.array_equal(base.probabilities, other.probabilities)
+    assert not np.array_equal(base.probability, other.probability)
     whole.close()
     both.close()
 
@@ -106,7 +106,7 @@ def test_a_model_of_two_scales_looks_at_either(tmp_path):
         assert made.digest == f"{digest}-{scale}"
         looks[scale] = (len(made.predictor.windows(polygon)), made.segment(polygon, None).probability)
     assert [count for count, _ in looks.values()] == [1, 1]
-    assert not np.array_equal(looks["near"][1], looks["chip"][1][: len(looks["near"][1])])
+    assert not np.array_equal(looks["near"][1], looks["chip"][1][:200, :200])
     made.look(None)
     assert np.array_equal(made.segment(polygon, None).probability, both)
     made.use("sam_tiny_base")
@@ -114,6 +114,18 @@ def test_a_model_of_two_scales_looks_at_either(tmp_path):
     assert made.scale is None
     with pytest.raises(SarTutorError, match="sam_tiny_base was not trained at scale chip; ask for near"):
         made.look("chip")
+    made.close()
+
+
+def test_boxes_on_one_chip_share_its_embedding(tmp_path, embedded):
+    seen = avalanche_scene((31, 0), 384)[0]
+    made = Segmenter(seen, "sam_tiny_avalanche", tmp_path)
+    boxes = [pixel_polygon(box, seen.grid) for box in ((180, 170, 210, 200), (190, 185, 220, 215))]
+    made.prefetch(boxes, None)
+    finish(made)
+    for box in boxes:
+        made.segment(box, None)
+    assert len(embedded) == 1
     made.close()
 
 
@@ -206,14 +218,15 @@ def test_what_changed_is_proposed_as_masks(tmp_path):
 
 
 def test_weights_of_the_gate_lie_where_the_model_looked(tmp_path):
-    whole = avalanche_scene((31, 1), 256)[0]
+    whole = avalanche_scene((31, 1), 384)[0]
     made = Segmenter(whole, "sam_tiny_avalanche", folder=tmp_path / "embeddings")
     assert made.has_gate
-    polygon = pixel_polygon((100, 60, 130, 90), whole.grid)
+    polygon = pixel_polygon((230, 220, 260, 250), whole.grid)
     weights = made.gate_weights(polygon, None)
     assert weights.bands[0].units == "1"
     assert 0 <= weights.pixels.min() < weights.pixels.max() <= 1
     window = made.predictor.windows(polygon, None)[-1]
+    assert (window.col_off, window.row_off) == (128, 128)
     corner = ~whole.grid.transform @ weights.grid.transform
     assert (corner.c, corner.f) == pytest.approx((window.col_off, window.row_off))
     assert corner.a * weights.grid.width == pytest.approx(window.width, abs=corner.a)

@@ -9,12 +9,12 @@ from adapting import recipe, write_folder
 
 from sartutor.errors import DataError
 from sartutor.lab import aligning, plots
-from sartutor.learn.adapt import Method, adapt
+from sartutor.learn.adapt import adapt
 from sartutor.learn.evaluate import Part, sam_answer
 from sartutor.learn.loop import Watch
 from sartutor.learn.models import load_model
 from sartutor.learn.sam.baselines import fill_boxes
-from sartutor.learn.sam.samples import PromptedImages
+from sartutor.learn.sam.samples import PromptedImages, box_targets
 from sartutor.learn.scores import class_of
 from sartutor.presets import ALIGNING_SIZES
 
@@ -105,6 +105,27 @@ def test_objects_come_in_the_order_of_their_scores(known, asked):
     assert aligning.contrasts(objects, known.model).shape == (len(objects), 2)
 
 
+def test_windows_come_from_every_image_in_turn_and_boxes_share_them(two_phases, tmp_path):
+    folder = write_folder(tmp_path / "two", splits="train train val test test").folder
+    known = aligning.lesson(str(folder), "smoke", 0, SMALL, two_phases)
+    assert known.model.scales == ("chip",)
+    asked = aligning.ask(known)
+    objects = aligning.seen_objects(asked)
+    assert len(asked) == 2
+    assert objects[0].question is objects[1].question  # so that the first two would be of one image
+    few = aligning.windows_of(known, objects, 2)
+    assert len(few["image"]) == len(box_targets(few)[1]) == 2
+    everything = aligning.windows_of(known, objects, len(objects))
+    place, boxes, target, _ = box_targets(everything)
+    assert len(everything["image"]) == len(place.unique()) == 2
+    assert len(boxes) == sum(len(question.boxes) for question in asked)
+    assert (target.sum((-2, -1)) > 0).all()
+
+
+def test_turns_end_with_the_longest_row():
+    assert aligning.in_turns(["ad", "b", "cef"]) == list("abcdef")
+
+
 def test_alignment_starts_from_the_base_behind_the_decoder_of_phase_1(known):
     start = aligning.start_of_alignment(known.model)
     images = torch.rand(1, 2, 3, 256, 256)
@@ -122,9 +143,8 @@ def test_the_start_can_be_aligned_and_watched(known, tmp_path):
     begin = aligning.save_model(aligning.start_of_alignment(known.model), tmp_path / "begin.safetensors")
     assert load_model(begin).about["phases"] == [1]
     live = aligning.LiveAlignment("by masks", aligning.watched_batch(known, 2, 0), {"the first": 0.5})
-    method = replace(Method(), scales=known.model.scales)
     done = adapt(
-        known.folder.folder, tmp_path / "out.safetensors", init=begin, phases=[2], recipe=recipe(), method=method,
+        known.folder.folder, tmp_path / "out.safetensors", init=begin, phases=[2], recipe=recipe(),
         device="cpu", watch=Watch(1, live.look), progress=False,
     )  # fmt: skip
     assert live.steps == [1, 2]
@@ -135,7 +155,7 @@ def test_the_start_can_be_aligned_and_watched(known, tmp_path):
 def test_a_free_decoder_learns_along_and_a_model_is_never_changed_by_its_copy(known):
     start = aligning.start_of_alignment(known.model)
     before = {name: value.clone() for name, value in start.sam.state_dict().items()}
-    samples = PromptedImages(known.folder, "train", known.model.branches, 256, 2, 0)
+    samples = PromptedImages(known.folder, "train", known.model.branches, 256, 2, 0, known.model.scales)
     free = aligning.train_with_decoder(start, samples, 1, 2, 1e-3)
     assert all(torch.equal(value, before[name]) for name, value in start.sam.state_dict().items())
     changed = {name for name, value in free.sam.state_dict().items() if not torch.equal(value, before[name])}

@@ -1,6 +1,7 @@
 """The benchmark of adaptation: rows that share what they may, rates by validation alone, a report of records alone."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -38,7 +39,8 @@ from sartutor.learn.evaluate import questions
 from sartutor.learn.models import load_model
 from sartutor.learn.records import read_records, record_path, write_record
 from sartutor.learn.report import report
-from sartutor.presets import AVALANCHE_SIZES, BENCHMARK_SIZES, RIVAL_SHAPES, BenchmarkSizes
+from sartutor.learn.scores import SIZES, SLOPES
+from sartutor.presets import AVALANCHE_RECIPES, AVALANCHE_SIZES, BENCHMARK_SIZES, RIVAL_SHAPES, BenchmarkSizes
 from sartutor.sar.boxes import PROMPTS, loosened_boxes
 from sartutor.sim.benchmark import composite, difference, write_benchmark, write_single
 
@@ -71,6 +73,7 @@ def test_phases_that_rows_have_in_common_are_trained_once():
     assert key("phase2", 2) == key("average", 2) != key("aligned_free", 2)
     assert len({key(name, 3) for name in ("phase3", "average", "first", "aligned_free_gate")}) == 4
     assert len({key(name, 1) for name in ("phase1", "composite", "tight", "chip", "lora", "stacked")}) == 6
+    assert len({key(name, 1) for name in ("chip", "phase2_chip", "phase3_chip", "first_chip")}) == 1
     assert key("phase1", 1) != key("phase1", 1, seed=2)
 
 
@@ -102,6 +105,9 @@ def test_rules_are_scored_for_every_prompt(tmp_path):
         assert 0 <= values[f"iou_{prompt}"] <= 1
     assert values["iou_box_low"] <= values["iou_box"] <= values["iou_box_high"]
     assert values["objects"] == sum(values[f"n_{name}"] for name in ("small", "medium", "large"))
+    for metric in ("recall", "hit_rate"):
+        of_classes = [values[f"n_{name}"] * (values[f"{metric}_{name}"] or 0) for name in SIZES]
+        assert sum(of_classes) == pytest.approx(values["objects"] * values[f"{metric}_box"])
 
 
 def test_looser_boxes_are_worth_less_where_all_of_them_is_marked(tmp_path):
@@ -229,9 +235,18 @@ def test_the_report_says_what_records_say(tmp_path):
         write_record(tmp_path, EXPERIMENT, "phase1", DATA, seed, values(0.5 + seed / 100, 1_225_204))
         write_record(tmp_path, EXPERIMENT, "base", DATA, seed, values(0.25, None))
         write_record(tmp_path, SEARCH, "phase1-rate0.001", DATA, seed, {"val_iou": 0.4})
+    classes = {
+        f"{metric}_{name}": value + place / 100
+        for metric, value in (("precision", 0.7), ("recall", 0.8), ("hit_rate", 0.9))
+        for place, name in enumerate((*SIZES, *SLOPES))
+    }
+    classes["recall_steep"] = None  # no such object
+    write_record(tmp_path, EXPERIMENT, "tight", DATA, 1, values(0.5, None) | classes)
     text = report(tmp_path)
     assert "| `phase1` | 2 | 0.515 ± 0.064 |" in text
     assert "1.23 | 60 |" in text
+    assert "| `tight` | 1 | 0.70 / 0.80 / 0.90 | 0.71 / 0.81 / 0.91 |" in text
+    assert "0.74 / 0.84 / 0.94 | - |" in text
     assert (
         "| Does adaptation help? | `phase1` less `base` | `iou_box` | 2 | +0.2650 ± 0.0635: better so far |"
         in text
@@ -265,6 +280,7 @@ def test_the_recipe_ends_with_half_precision_weights_records_and_a_card(recipe):
         ).is_file()
     card = exported.with_suffix(".md").read_text()
     assert "VV0, VV1, DEM and VH0, VH1, slope" in card
+    assert "A chip of 256 px" in card
     assert "901, 902" in card
 
 
@@ -275,7 +291,8 @@ def test_the_embedded_model_fits_its_budget_and_is_complete():
     assert model.about["phases"] == [1, 2, 3]
     assert model.about["base"] == "sam_tiny_base"
     assert model.sam.phase == 3
-    assert model.scales == ("near",)
+    assert (model.scales, model.chip_side) == (("chip",), 256)
+    assert model.about["recipe"] == json.loads(json.dumps(asdict(AVALANCHE_RECIPES["laptop"].adaptation)))
     assert (
         Method(**{name: model.about[name] for name in ("activation", "fusion", "alignment", "loss")})
         == Method()

@@ -198,7 +198,7 @@ def test_points_out_of_sight_are_refused(model, scene):
 def test_all_alternatives_are_given_and_two_scales_average_each(model, scene):
     polygon = pixel_polygon((60, 80, 100, 120), scene.grid)
     predictors = [
-        Predictor(replace(model, scales=scales), scene) for scales in (["near"], ["chip"], ["near", "chip"])
+        Predictor(replace(model, scales=scales), scene) for scales in (("near",), ("chip",), ("near", "chip"))
     ]
     near, chip, both = (predictor.segment(polygon) for predictor in predictors)
     assert near.probabilities.shape == (4, *near.mask.shape)

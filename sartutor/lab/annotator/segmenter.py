@@ -166,12 +166,11 @@ class Segmenter:
         one embedding. What cannot be asked about is left out.
         """
         self._forget()
+        windows: dict[Window, None] = {}  # boxes may share one
         for polygon in polygons:
             with suppress(SarTutorError):
-                self._ahead += [
-                    self._background.submit(self._embed, self.predictor, window)
-                    for window in self.predictor.windows(polygon, crs)
-                ]
+                windows |= dict.fromkeys(self.predictor.windows(polygon, crs))
+        self._ahead = [self._background.submit(self._embed, self.predictor, each) for each in windows]
 
     def close(self) -> None:
         """Stop what goes on in the background; prompts go on working."""

@@ -234,7 +234,7 @@ class Predictor:
             )
         if not any(np.ptp(band[piece.valid]) for band in piece.pixels):
             raise DataError(
-                f"{self.source.name}: all pixels around the box have one value; draw it where the scene has contrast."
+                f"{self.source.name}: all pixels seen with the box have one value; draw it where there is contrast."
             )
 
     def _predict(
