@@ -10,7 +10,7 @@
 # **What you will learn.** Why aligned encoders can simply be added; why frozen encoders make training cheap; what a gate can know; how to compare at *equal work*; which
 # avalanches are missed, which things are taken for avalanches, and why.
 #
-# **What you need.** About 45 minutes, 8 of them computing. [07](07_sam_adapters.ipynb) explains the model and its adapters, [08](08_sam_second_encoder.ipynb) how the second encoder
+# **What you need.** About 45 minutes, 6 of them computing. [07](07_sam_adapters.ipynb) explains the model and its adapters, [08](08_sam_second_encoder.ipynb) how the second encoder
 # learned the language of the first. `DATA = "sample"` uses the simulated scenes too: no labelled pair of dates is small and free. A path takes a folder of your own.
 
 # %%
