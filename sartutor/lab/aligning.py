@@ -566,7 +566,7 @@ def draw_spaces(sam: AdaptedSam, batch: Batch, number: int, space: tuple[Tensor,
     axes[2].set(xlabel="column (token)", ylabel="row (token)")
     target = batch["target"][number].numpy()
     step = target.shape[0] // cosine.shape[0]
-    coarse = target.reshape(cosine.shape[0], step, -1, step).any((1, 3))
+    coarse = target.reshape(cosine.shape[0], step, -1, step).max((1, 3))
     for panel in axes:
         plots.outline(panel, coarse, "white" if panel is not axes[2] else plots.ORANGE)
     figure.set_label(f"Window {number}: tokens of both encoders; mean cosine {cosine.mean():.2f}.")
