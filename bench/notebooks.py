@@ -2,8 +2,9 @@
 
     python -m bench.notebooks PRESET [NUMBER ...]
 
-prints one JSON object per notebook: seconds from the first process to the last, and the most memory held at once (MiB,
-pages that processes share counted once in all where the system tells, on Linux). All notebooks unless told otherwise.
+prints one JSON object per notebook: seconds from the first process to the last, and the most memory seen at once (MiB;
+on Linux a page that processes share is divided among them, elsewhere it counts for each). All notebooks unless told
+otherwise.
 """
 
 from __future__ import annotations
@@ -39,13 +40,12 @@ def measured(notebook: Path, preset: str) -> dict[str, float]:
 
 
 def held(process: psutil.Process) -> int:
-    """Bytes that a process and its children hold now, each with its part of what it shares with others."""
+    """Bytes that a process and its children hold now; on Linux each with its part of what is shared."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         for each in (process, *process.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
-                about = each.memory_full_info()
-                total += getattr(about, "pss", about.rss)
+                total += each.memory_full_info().pss if psutil.LINUX else each.memory_info().rss
     return total
 
 

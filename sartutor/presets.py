@@ -554,7 +554,7 @@ AVALANCHE_RECIPES = {
 class AligningSizes:
     """Sizes of the notebook on the second encoder: its scenes, and how that encoder is aligned live.
 
-    `watched` counts the samples that the live picture judges by, `objects` those whose windows are compared.
+    `watched` counts the samples that the live picture judges by, `objects` the objects whose windows are compared.
     """
 
     data: BenchmarkSizes

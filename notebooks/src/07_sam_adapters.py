@@ -588,7 +588,7 @@ print(f"IoU on {len(watched['image'])} validation samples from {live.ious[0]:.2f
 # %% [markdown]
 # ## 9 · Phase 1 on scenes it has never seen
 #
-# The package brings `sam_tiny_avalanche`, which went on for longer, on more scenes; its card `sartutor/weights/sam_tiny_avalanche.md` says how. Here is its phase 1, where it is at hand and fits the bands, beside yours and the others, on the test scenes. One dot is one object, a bar is a mean. (The frozen base sees the surroundings of a box, as it was trained, the adapted ones whole chips: what lies between them is both.)
+# The package brings `sam_tiny_avalanche`, which went on for longer, on more scenes; its card `sartutor/weights/sam_tiny_avalanche.md` says how. Here is its phase 1, where it is at hand and fits the bands, beside yours and the others, on the test scenes. One dot is one object, a bar is a mean. (The frozen base sees the surroundings of a box, as in its training, the adapted models whole chips. So the difference between them is not due to adaptation alone.)
 
 # %%
 answers["your phase 1"] = sam_answer(own, lesson.test)
@@ -656,7 +656,7 @@ for name in ("fill_box", "otsu_box", "base", "phase1"):
         print(f"{adapting.ROWS[name]:36}" + "".join(f"{mean:8.3f}" for mean in means.values()))
 
 # %% [markdown]
-# And one model is one draw. The experiment *avalanche_small* trains each row anew for several seeds, with the same boxes for all; where its records are at hand, here are those that concern phase 1. There the row *phase 1*, and with it those on tight boxes and with LoRA, see the surroundings of a box; yours and the trained one of this notebook are like *as phase 1, on whole chips*; *image* is the IoU of whole images under *jitter*, nothing cut. `docs/RESULTS.md` has the whole table with intervals, U-Net and SegFormer among them.
+# And one model is one draw. The experiment *avalanche_small* trains each row anew for several seeds, with the same boxes for all; where its records are at hand, here are those that concern phase 1. There *phase 1*, *trained on tight boxes* and *LoRA* see the surroundings of a box; your model, and the trained one of the table above, correspond to *as phase 1, on whole chips*. The column *image* is the IoU of whole images under *jitter*, nothing cut. `docs/RESULTS.md` has the whole table with intervals, U-Net and SegFormer among them.
 
 # %%
 records = recorded("avalanche_small")

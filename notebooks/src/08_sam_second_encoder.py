@@ -165,7 +165,7 @@ for name, size in SAM_SIZES.items():
 # One trunk, two encoders. For the tokens, all that differs is which adapters are handed in. This is that part of the package's `encode_branch`:
 
 # %%
-batch = aligning.windows_of(known, objects, sizes.objects)  # what is seen when so many are asked about
+batch = aligning.windows_of(known, objects, sizes.objects)  # all that is seen with so many
 images = batch["image"].float()  # windows x encoders x 3 channels x rows x columns
 
 
@@ -361,7 +361,7 @@ def distance(learned, fixed):
 assert torch.isclose(distance(other, own), embedding_distance(other, own))
 turned = tuple(level.flip(-1) for level in own)
 print(f"untrained second encoder to the first, same place: {distance(other, own):.4f}")
-print(f"first encoder to itself, other places:             {distance(turned, own):.4f}")
+print(f"first encoder to itself, mirrored places:          {distance(turned, own):.4f}")
 
 # %% [markdown]
 # ## 6 · Align it yourself, twice
@@ -382,7 +382,7 @@ references = {
     f"{second}, untrained": aligning.mean_iou(start.sam, watched),
 }
 about = known.model.about
-method = replace(Method(), activation=about["activation"], fusion=about["fusion"], tuning=about["tuning"])
+method = Method(activation=about["activation"], fusion=about["fusion"], tuning=about["tuning"])
 masks = aligning.LiveAlignment("by masks", watched, references)
 masks.widget
 
@@ -638,7 +638,7 @@ for row, chosen in enumerate((int((two - one).argmax()), int((one - two).argmax(
         aligning.show_answers(panel, known, objects[chosen], {name: both[name]}, column)
 
 # %% [markdown]
-# One training run and some dozens of objects decide little. Where the package's benchmark of several seeds is at hand, here is what it says about the same questions, as mean IoU over objects, each ± half of a 95 % interval over seeds. Its rows see the surroundings of a box, where the model of this notebook sees whole chips: compare them with each other.
+# One training run and some dozens of objects decide little. Where the package's benchmark of several seeds is at hand, here is what it says about the same questions, as mean IoU over objects, each ± half of a 95 % interval over seeds. Its rows see the surroundings of a box, where the model of this notebook sees whole chips: compare them only with each other.
 
 # %%
 from sartutor.learn.records import mean_interval, recorded

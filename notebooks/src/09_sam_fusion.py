@@ -239,7 +239,7 @@ lives["gate"].widget
 
 # %%
 about = known.model.about
-method = replace(Method(), activation=about["activation"], tuning=about["tuning"])
+method = Method(activation=about["activation"], tuning=about["tuning"])
 every = max(1, sizes.recipe.phases[2].steps // 5)
 
 
@@ -403,7 +403,7 @@ for prompt in ("box", "jitter", "full"):
 #
 # ## 7 · The comparison, over seeds
 #
-# One model and some dozens of objects decide little. The benchmark `avalanche-small` trains every row anew for each seed, on scenes of their own, and asks all rows of a seed with the same boxes. Rows of Segment Anything see the surroundings of a box, but for those that say *chips*; of these, `phase3_chip` is like the model of this notebook. Here are the records: dots are means over seeds, bars 95 % *t* intervals, a hollow dot is a single seed, which has no
+# One model and some dozens of objects decide little. The benchmark `avalanche-small` trains every row anew for each seed, on scenes of their own, and asks all rows of a seed with the same boxes. Adapted rows see the surroundings of a box, but for `chip`, `two_scales` and those named `_chip`; `phase3_chip`, where it has been run, is made like the model of this notebook, in fewer steps and on fewer scenes. Here are the records: dots are means over seeds, bars 95 % *t* intervals, a hollow dot is a single seed, which has no
 # interval. To the right what [1] reports, on other data: compare the **order**, not the numbers.
 
 # %%
@@ -463,7 +463,7 @@ for a, b in pairwise(order):
     print(f"{a:>9} less {b:9} reported {reported:+.4f}, here {verdict(difference(records, a, b, 'iou_box'))}")
 
 # %% [markdown]
-# Three things differ from [1] for certain. Its images are real, and from Norway. It looks at whole chips, the rows compared above at the surroundings of a box. Its trunk saw the eleven million photographs of SA-1B, ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. How [1] started its U-Net and SegFormer,
+# Three things differ from [1] for certain. Its images are real, and from Norway. It looks at whole chips, our two rows of Segment Anything above at the surroundings of a box. Its trunk saw the eleven million photographs of SA-1B, ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. How [1] started its U-Net and SegFormer,
 # our sources do not say. Ours start from random weights, those named `_shapes` from the drawn shapes; all are asked with the same boxes, to which the masks of U-Net and SegFormer are cut.
 #
 # ## Where it fails

@@ -75,8 +75,8 @@ print(f"{len(objects)} objects of at least 50 px")
 #
 # One embedding answers many prompts, so a click that corrects a mask is answered sooner than the box that began it. Radar objects are often only some 20 pixels wide. If
 # the whole scene were squeezed into the model's input they would vanish. So $x$ is a **window around the box**, up to four
-# times its size; a box elsewhere has a window, and an embedding, of its own. (So `sam_tiny_base` was trained. The adapted models of
-# sections 7 and 8 see chips at full resolution, and boxes near each other share one.)
+# times its size; a box elsewhere has a window, and an embedding, of its own. (`sam_tiny_base` was trained like this. The adapted models
+# of sections 7 and 8 see a whole chip, which boxes near each other share.)
 #
 # We choose the object that stands out most and put a box around it, a few pixels loose.
 
@@ -311,7 +311,7 @@ else:
 
 # %% [markdown]
 # Now a short adaptation (phase 1 alone, for there is one encoder), and the objects of the chips kept for testing, asked by both models. They
-# are few, one or two: the cell shows the way, and proves nothing; nor do both look at as much around a box (section 2). What adaptation is worth over hundreds of objects stands in
+# are few, one or two: the cell shows the way, and proves nothing; besides, the two do not see the same surroundings (section 2). What adaptation is worth over hundreds of objects stands in
 # [09](09_sam_fusion.ipynb) and on the card of `sam_tiny_avalanche`.
 
 # %%

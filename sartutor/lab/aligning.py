@@ -282,9 +282,9 @@ def mirrored_answer(known: Lesson) -> Answer:
 
 
 def windows_of(known: Lesson, objects: Sequence[SeenObject], limit: int) -> Batch:
-    """The windows that are seen when `limit` objects are asked about, one of every image in turn, as one batch.
+    """The windows that are seen when at most `limit` objects are asked about, as one batch; images take turns.
 
-    Boxes that share a window are in one sample, at most `MOST_BOXES` of them.
+    Boxes that share a window are in one sample, at most `MOST_BOXES` of them. Of two scales it is the smaller.
     """
     rows = groupby(objects, lambda each: each.question.id)
     shared: dict[tuple[str, Window], tuple[Question, list[Box]]] = {}
@@ -309,7 +309,7 @@ def in_turns(rows: Iterable[Sequence[T]]) -> list[T]:
 
 
 def _box_of(each: SeenObject) -> Box:
-    """The box that an object was asked about with, which others may share."""
+    """The box that an object was asked about with; a merged box holds several objects."""
     x, y = (each.part.box[i] + each.part.box[i + 2] for i in (0, 1))
     return next(b for b in each.question.boxes if b[0] <= x / 2 <= b[2] and b[1] <= y / 2 <= b[3])
 

@@ -168,6 +168,8 @@ Mean IoU (unless it says otherwise) over {objects} objects of 50 px and more, ea
 
 - It has seen simulated debris only; how it does on real avalanches is not known. Adapt it to your own data with
   `sartutor adapt FOLDER --init sam_tiny_avalanche` where your bands have these names.
+- It was trained and scored on scenes as large as its chip. How well it does in larger ones, where a chip is moved by up
+  to an eighth so that boxes share it, and with boxes over 128 px there, which are seen shrunk, was not measured.
 - It marks what is new after the second date: debris that was there before is background.
 - Where a box holds no debris it may still mark something: it was never shown an empty scene.
 - The base saw drawn shapes, not photographs: what the publication says of Segment Anything's own pretraining is not

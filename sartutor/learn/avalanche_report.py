@@ -24,7 +24,7 @@ from sartutor.learn.record_tables import (
     table,
     values,
 )
-from sartutor.learn.records import mean_interval, read_records
+from sartutor.learn.records import read_records
 from sartutor.learn.runner import Records, of_row
 from sartutor.learn.scores import SIZES, SLOPES
 from sartutor.sar.boxes import PROMPTS
@@ -120,8 +120,9 @@ def _by_class(known: Records) -> str:
 
 def _triple(of: Records, part: str) -> str:
     """Means over seeds of one class."""
-    found = [values(of, f"{metric}_{part}") for metric in ("precision", "recall", "hit_rate")]
-    return " / ".join(f"{mean_interval(each)[0]:.2f}" for each in found) if all(found) else "-"
+    names = [f"{metric}_{part}" for metric in ("precision", "recall", "hit_rate")]
+    known = all(values(of, name) for name in names)
+    return " / ".join(f"{mean(of, name):.2f}" for name in names) if known else "-"
 
 
 def _over_scenes(of: Records) -> str:
@@ -144,8 +145,9 @@ interval of the IoU with `box` when the scenes of a seed are drawn again, mean o
 IoU above .3. A rival is trained for as many steps as all three phases together. Segment Anything is `sam_tiny_base`
 here, which saw drawn shapes and not SA-1B: what the publication says of transfer from photographs is not tested by
 this table. Rivals start from random weights, those named `_shapes` from the same drawn shapes, seen for the same CPU
-time. All rows but `chip`, `two_scales` and those named `_chip` see the surroundings of a box; `sartutor adapt` sees
-whole chips unless told otherwise, which were better on the validation scenes of every seed run when that was settled.
+time. Adapted rows see the surroundings of a box, but for `chip`, `two_scales` and those named `_chip`; `sartutor adapt`
+sees whole chips unless told otherwise: of every seed run when that was settled they had the better IoU on samples of
+the validation scenes, each drawn as the row sees them.
 Learning rates were searched for the six trainers below, at one seed and a third of the length, and where the best is
 the first or last of the grid, a better one may lie beyond it; all other rows take the rate of the phase they vary,
 `lora` among them, which may want another. CPU s were measured on several machines beside other work, and tell no more
@@ -160,8 +162,8 @@ chip; boxes that then overlap are merged."""
 CLASSED = """Small are objects under 150 px, large those from 400 px; flat is under 16.5 degrees, steep from 19
 degrees: a third of the simulated deposits each."""
 
-BY_CLASS = """Precision / recall / share of objects found, of the same objects. It was not recorded from the first
-seed on, so a row may have fewer seeds here."""
+BY_CLASS = """Precision / recall / share of objects found, of the same objects: means over seeds. They were not recorded
+at first, so a row may have fewer seeds here."""
 
-EMBEDDED = """Adapted on more scenes and for longer than the rows above, and on whole chips as those named `_chip`; its
-card in `sartutor/weights` says how. Mean IoU over objects unless it says otherwise."""
+EMBEDDED = """Adapted on more scenes and for longer than the rows above, and on whole chips, as `chip` and those named
+`_chip`; its card in `sartutor/weights` says how. Mean IoU over objects unless it says otherwise."""

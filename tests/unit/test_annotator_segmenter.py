@@ -122,6 +122,7 @@ def test_boxes_on_one_chip_share_its_embedding(tmp_path, embedded):
     made = Segmenter(seen, "sam_tiny_avalanche", tmp_path)
     boxes = [pixel_polygon(box, seen.grid) for box in ((180, 170, 210, 200), (190, 185, 220, 215))]
     made.prefetch(boxes, None)
+    assert len(made._ahead) == 1
     finish(made)
     for box in boxes:
         made.segment(box, None)

@@ -127,7 +127,7 @@ def model_image(scene: Scene, side: int, ranges: Ranges | None = None) -> tuple[
     """
     if not scene.valid.any():
         raise DataError(
-            f"{scene.name}: the window around the box holds no data; draw the box over valid pixels."
+            f"{scene.name}: the window that holds the box has no data; draw the box over valid pixels."
         )
     frame = Frame(scene.grid.shape, side)
     valid = torch.from_numpy(scene.valid.astype(np.float32))[None]

@@ -122,8 +122,8 @@ class Predictor:
         Points have the polygon's coordinates. One outside the polygon is heeded, but no mask goes beyond the polygon.
 
         Raises GeometryError for a polygon outside the scene, thinner than a pixel or far larger than the model's input,
-        and for a point far from it; DataError for complex bands and where the polygon covers no data or all around it
-        is one value.
+        and for a point far from it; DataError for complex bands and where the polygon covers no data or all that is
+        seen with it is one value.
         """
         prompt = self._prompt(polygon, crs, points)
         return self._answer(prompt, self.model.windows(prompt.box, self.source.grid.shape), threshold)
