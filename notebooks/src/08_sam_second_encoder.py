@@ -165,7 +165,7 @@ for name, size in SAM_SIZES.items():
 # One trunk, two encoders. For the tokens, all that differs is which adapters are handed in. This is that part of the package's `encode_branch`:
 
 # %%
-batch = aligning.windows_of(known, objects, sizes.objects)  # all that is seen with so many
+batch = aligning.windows_of(known, objects, sizes.objects)  # the windows that so many are seen in
 images = batch["image"].float()  # windows x encoders x 3 channels x rows x columns
 
 
