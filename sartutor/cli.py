@@ -350,7 +350,9 @@ def evaluate(
     ] = "box",
     phase: Annotated[
         int | None,
-        typer.Option(help="Ask an adapted model as after phase 1, 2 or 3; else 3, or 1 where it has no 3."),
+        typer.Option(
+            help="Ask an adapted model as after phase 1, 2 or 3; else 3, or 1 where that did better."
+        ),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Report to write: NAME.json.")] = None,
     least_pixels: Annotated[int, typer.Option(min=1, help="Smaller parts of a mask are no objects.")] = 50,
@@ -415,6 +417,7 @@ def adapt(
     from sartutor.learn import adapt as adapting
     from sartutor.learn.checkpoints import refuse_complete
     from sartutor.learn.distributed import is_first
+    from sartutor.sar.folder import open_dataset
 
     choices: dict[str, Any] = {"fusion": fusion, "alignment": alignment, "loss": loss, "prompts": prompts}
     choices |= {"tuning": tuning, "activation": activation, "encoders": encoders}
@@ -423,6 +426,10 @@ def adapt(
     settings: dict[str, Any] = {"size": preset, "init": init, "phases": wanted, "method": method}
     settings |= {"seed": seed, "device": device, "checkpointing": checkpointing}
     refuse_complete(out)
+    doubts = open_dataset(folder).check_headers()
+    if is_first():
+        for doubt in doubts:
+            typer.echo(f"warning: {doubt}", err=True)
     made = adapting.adapt(folder, out, **settings, progress=sys.stderr.isatty())
     if is_first():
         _print_adapted(made, as_json)
@@ -608,6 +615,10 @@ def _print_adapted(made: Adapted, as_json: bool) -> None:
         return _print_json({**vars(made), "out": str(made.out)})
     for phase, steps, found in zip(made.ran, made.steps, made.val_iou, strict=True):
         typer.echo(f"phase {phase}: {steps} steps, IoU of validation boxes {found:.3f}")
+    if made.phase < 3 in made.phases:
+        typer.echo(
+            f"it answers as phase {made.phase}, which did best; ask for another with `evaluate --phase`"
+        )
     typer.echo(f"{made.out} written in {made.seconds:.0f} s")
 
 

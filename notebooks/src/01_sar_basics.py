@@ -389,6 +389,6 @@ data.write_numbers("01", PRESET, example.key, SEED, numbers)
 #    Synthetic Aperture Radar Images*, SciTech, 2004.
 # 2. J.-S. Lee, *Digital image enhancement and noise filtering by use of local statistics*, IEEE PAMI 2(2), 1980; A. Lopes, R. Touzi,
 #    E. Nezry, *Adaptive speckle filters and scene heterogeneity*, IEEE TGRS 28(6), 1990.
-# 3. Gelato, Sgaravatti, Grahn, Boracchi, Bianchi: Segment Anything adapted to snow avalanches in SAR images, Remote Sensing 18(3), 519,
+# 3. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Promptable Foundation Models for SAR Remote Sensing: Adapting the Segment Anything Model for Snow Avalanche Segmentation*, Remote Sensing 18(3), 519,
 #    2026; doi:10.3390/rs18030519; arXiv:2601.01213.
 # 4. D. Small, *Flattening gamma: radiometric terrain correction for SAR imagery*, IEEE TGRS 49(8), 2011.

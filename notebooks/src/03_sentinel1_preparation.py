@@ -614,7 +614,7 @@ data.write_numbers("03", PRESET, example.key, SEED, numbers)
 #
 # ## References
 #
-# 1. Gelato, Sgaravatti, Grahn, Boracchi, Bianchi: Segment Anything adapted to snow avalanches in SAR images, Remote Sensing 18(3), 519,
+# 1. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Promptable Foundation Models for SAR Remote Sensing: Adapting the Segment Anything Model for Snow Avalanche Segmentation*, Remote Sensing 18(3), 519,
 #    2026; doi:10.3390/rs18030519; arXiv:2601.01213.
 # 2. Bonafilia et al., *Sen1Floods11: a georeferenced dataset to train and test deep learning flood algorithms for Sentinel-1*,
 #    CVPR Workshops, 2020 (the sample; contains modified Copernicus Sentinel data).

@@ -49,16 +49,15 @@ from sartutor.sar import boxes
 # When an avalanche stops it leaves **debris**: a heap of snow lumps, rough at the scale of the radar's 5.6 cm waves. Rough snow sends back more than the smooth snow that
 # lay there before. The study [1] gives one encoder three bands, in the place of red, green and blue:
 #
-# - **VV1**, after: debris is brighter here.
 # - **VV0**, before: rocks, trees and houses are bright on *both* dates. Only with this band can brightness be told from *change*.
+# - **VV1**, after: debris is brighter here.
 # - **DEM**, height in metres: debris lies where avalanches end, and lakes are flat.
 #
 # Each is brought to [0, 1] by a fixed range: −23 to −3 dB, and 0 to 4000 m. Fixed, so that the same snow has the same number in every image. The rest of
 # what is known, VH and slope, is for a second encoder. [1] trains in three **phases**: (1) adapters of the first encoder and the mask decoder, this notebook; (2) a second encoder for the other bands, [08](08_sam_second_encoder.ipynb); (3) a gate that weighs both, [09](09_sam_fusion.ipynb).
 
 # %%
-numbers = {}
-lesson_sizes = ADAPT_LESSONS[PRESET]
+numbers, lesson_sizes = {}, ADAPT_LESSONS[PRESET]
 lesson = adapting.lesson(DATA, PRESET, SEED, lesson_sizes.scenes)
 first = branch_ranges(lesson.folder)[0]  # the bands of the first encoder, and the levels that become 0 and 1
 bands = tuple(first)
@@ -72,7 +71,9 @@ def to_unit(values, low, high):
 
 
 image = branch_image(scene, 256, first)  # (3, 256, 256): what the encoder is given
-if scene.grid.shape == (256, 256) and scene.valid.all():
+units = [scene.bands[scene.band_names.index(name)].units for name in bands]
+plain = len(bands) == 3 and set(units) <= {"db", "m", "degree", "1"}  # other units become decibels first
+if plain and scene.grid.shape == (256, 256) and scene.valid.all():
     by_hand = np.stack([to_unit(scene.band(name), *first[name]) for name in bands])
     assert np.allclose(by_hand, image, atol=1e-3)
 print(lesson.credit)
@@ -206,7 +207,7 @@ for axes, values, name in zip(pictures[1:], near, ("upper left", "lower right"),
 # ### The decoder: a mask is a weighted sum of pictures
 #
 # The decoder holds a few tokens of its own, one of which is the **mask token**. Mask token and corner tokens look at the image tokens and the other way round, twice. Then two things are left: **feature pictures** $f_1 \dots f_{16}$ at full
-# resolution, made from the image tokens (in our small model from its stem and the first guess as well), and 16 **weights** $m_k$, made from the mask token. The mask is their sum,
+# resolution, made from the image tokens (in our small model from its stem and the first guess as well; the official one has 32, at a quarter of its resolution), and as many **weights** $m_k$, made from the mask token. The mask is their sum,
 #
 # $$\hat y = \sigma\Bigl(\textstyle\sum_k m_k f_k\Bigr).$$
 #
@@ -229,14 +230,14 @@ for axes, k in zip(pictures[:4], share.argsort(descending=True).tolist(), strict
 plots.show_image(pictures[4], summed.sigmoid().numpy(), "the sum: probability", "probability", limits=(0, 1))
 plots.show_image(pictures[5], image[1].numpy(), "the mask in the box", "level")
 inside = boxes.fill_box((256, 256), box)
-plots.outline(pictures[5], (summed > 0).numpy() & inside, plots.BLUE, "mask of the frozen base")
+plots.outline(pictures[5], (summed > 0).numpy() & inside, plots.BLUE, "mask of the base")
 for axes in pictures:
     plots.draw_box(axes, box, plots.GREEN)
     plots.zoom(axes, box, 0.6)
 print(f"the model's own guess of its IoU: {quality[0, 0]:.2f}")
 
 # %% [markdown]
-# So a box steers twice: it changes the pictures a little, for image tokens have looked at its corners, and it chooses the 16 numbers by which they are added up. Both happen in the decoder. That is why the encoder need not look at the image again for the next box.
+# (*IoU*, section 4: how well mask and truth overlap, 1 is perfect.) So a box steers twice. It changes the pictures, for image tokens look at its corners and, in our small model, the first guess in the box goes into them as well; and it chooses the 16 numbers by which they are added up. Both happen in the decoder. That is why the encoder need not look at the image again for the next box.
 #
 # ## 3 · One pass for many boxes
 #
@@ -273,7 +274,7 @@ print(f"{counts[-1]} boxes: {1000 * together[-1]:.0f} ms instead of {1000 * apar
 #
 # ## 4 · The frozen base on avalanches
 #
-# Now ask the base, as it is, about boxes around debris. **Boxes come from masks**: one around every object, 10 pixels looser on every side of a 512-px chip (5 on our 256), and those that overlap become one [1]. The score is **IoU**, intersection over
+# Now ask the base, as it is, about boxes around debris. **Boxes come from masks**: one around every object, 10 pixels looser on every side of a 512-px chip (a *chip* is a square cut out of a scene; 5 on our 256), and those that overlap become one [1]. The score is **IoU**, intersection over
 # union (1: equal, 0: disjoint), within the object's own tight box. Two answers without any network stand beside it:
 #
 # - *fill the box*: everything in it is debris;
@@ -295,7 +296,7 @@ for axes, place in zip(plots.panels(3), order[[-1, len(order) // 2, 0]], strict=
 
 # %% [markdown]
 # The best, the middle and the worst of the frozen base. Read the three means before you judge: an answer that is below *fill the box* is worth nothing. (Fill the box looks good by this score, since what it marks outside of the tight box does
-# not count. Section 10 counts it.)
+# not count. Section 10 counts it.) And the base is given every window as in its training, each band stretched between its own darkest and brightest hundredth: it cannot tell by how many decibels two dates differ. The fixed ranges of section 1 are for what we adapt.
 #
 # ## 5 · The adapter, in ten lines
 #
@@ -410,7 +411,7 @@ axes.set(xlabel="input", ylabel="output", title="two activations")
 plots.legend(axes)
 
 # %% [markdown]
-# Zero has a price, and it lasts for one step. As long as $W_2 = 0$, nothing that $W_1$ does can be seen at the output, so its gradient is exactly zero. Only $W_2$ moves in the first step; from the second on both do. Two steps by hand, with the mean size
+# Zero has a price, and it lasts for one step. As long as $W_2 = 0$, nothing that $W_1$ does can be seen at the output, so its gradient is exactly zero. Of an adapter only $W_2$ and $b_2$ move in the first step; from the second on both do. Two steps by hand, with the mean size
 # of the gradients of all adapters:
 
 # %%
@@ -469,7 +470,7 @@ for axes, kind in zip(plots.panels(3), range(3), strict=True):
 # %% [markdown]
 # **The target is cut to the box.** A box answers for all debris *in* it, and for nothing outside. In the package a sample carries a weight that is 1 in the box and 0 elsewhere, or where nobody knows the label. Below, training samples
 # as the network gets them: image, and the target (black) of one box (orange). Whatever lies outside the box counts neither for nor against. A sample is a window as large as the model's input, nearly the whole chip here;
-# the study takes the chip. The package can also encode the *surroundings* of a box alone, enlarged where the box is small: `Method(scales=("near",))`. The table at the end compares both.
+# the study takes the chip. The package can also encode the *surroundings* of a box alone, enlarged where the box is small: `Method(scales=("near",))`. The second table of section 9 compares both.
 #
 # Three more things differ from [1]. There, the target is set to 0 outside the box and counts as background; here it does not count. There, samples are turned by any angle, shifted and made noisier; here they are only mirrored. Either way an image is lit from another
 # side than the radar looked from, while slopes stay as steep: bear that in mind where a band depends on the look direction. There, phase 3 sees loose boxes alone; here the whole mixture.
@@ -542,7 +543,7 @@ numbers["empty_gradient_ratio"] = pulls["bce"][middle] / pulls["dice"][middle]
 print(f"at probability 0.5 BCE pulls {numbers['empty_gradient_ratio']:.0e} times as hard")
 
 # %% [markdown]
-# So the package takes Dice where the box holds debris and BCE where it holds none. (Such boxes are rare in its trainings: as in [1], images without debris teach no prompt.) One more term, of weight 0.1, teaches the model to guess its own IoU, the score that the annotator shows.
+# So the package takes Dice where the box holds debris and BCE where it holds none. (There are hardly any such boxes in its trainings: as in [1], images without debris teach no prompt.) One more term, of weight 0.1, teaches the model to guess its own IoU, the score that the annotator shows.
 #
 # ## 8 · Train phase 1, live
 #
@@ -588,7 +589,7 @@ print(f"IoU on {len(watched['image'])} validation samples from {live.ious[0]:.2f
 # %% [markdown]
 # ## 9 · Phase 1 on scenes it has never seen
 #
-# The package brings `sam_tiny_avalanche`, which went on for longer, on more scenes; its card `sartutor/weights/sam_tiny_avalanche.md` says how. Here is its phase 1, where it is at hand and fits the bands, beside yours and the others, on the test scenes. One dot is one object, a bar is a mean. (The frozen base sees the surroundings of a box, as in its training, the adapted models whole chips. So the difference between them is not due to adaptation alone.)
+# The package brings `sam_tiny_avalanche`, which went on for longer, on more scenes; its card `sartutor/weights/sam_tiny_avalanche.md` says how. Here is its phase 1, where it is at hand and fits the bands, beside yours and the others, on the test scenes. One dot is one object, a bar is a mean. (The frozen base sees the surroundings of a box, each band stretched to that window, as in its training; the adapted models see whole chips in fixed ranges. So the difference between them is not due to adaptation alone.)
 
 # %%
 answers["your phase 1"] = sam_answer(own, lesson.test)
@@ -638,7 +639,7 @@ ways = {
 adapting.depth_explorer(ways, some_images)
 
 # %% [markdown]
-# More scenes, from the card of the trained model: five sets of test scenes that it never saw, with other seeds. Mean IoU of objects by prompt (*box*: 5 px loose, *jitter*: as in training, *full*: the whole image), and by size for *box*.
+# More scenes, from the card of the trained model: five sets of test scenes that it never saw, with other seeds. Mean IoU of objects by prompt (*box*: 5 px loose, *jitter*: as eight of ten boxes in training, which on average is no looser, *full*: the whole image), and by size for *box*.
 
 # %%
 from sartutor.learn.records import recorded
@@ -660,8 +661,8 @@ for name in ("fill_box", "otsu_box", "base", "phase1"):
 
 # %%
 records = recorded("avalanche_small")
-print(f"{'':36}" + "".join(f"{name:>8}" for name in [*columns, "seeds"]) if records else "not run yet")
 columns |= {"image": "images_iou_jitter"}
+print(f"{'':36}" + "".join(f"{name:>8}" for name in [*columns, "seeds"]) if records else "not run yet")
 for name, words in adapting.ROWS.items():
     means = {title: adapting.recorded_mean(records, name, value) for title, value in columns.items()}
     if means["box"] is not None:
@@ -686,7 +687,7 @@ Markdown(answered(recorded(LOOSENED), LOOSE_QUESTIONS))
 # %% [markdown]
 # ## 10 · Pull at the box
 #
-# Now the question that phase 1 was made for: how loose may a box be? The slider pushes every side outward by 0 to 60 pixels. At the right, pixels that are hit, too many, and missed; the score counts all pixels in the box, and everything labelled in it is meant. Try the same with Otsu and with the frozen base.
+# Now the question that phase 1 was made for: how loose may a box be? The slider pushes every side outward by 0 to 60 pixels of our image, which has 256: 10 here are 20 in the table above. Eight of ten training boxes were loosened by less than 10, one by up to 50, and one was the whole image. At the right, pixels that are hit, too many, and missed; the score counts all pixels in the box, and everything labelled in it is meant. Try the same with Otsu and with the frozen base.
 
 # %%
 order = list(reversed(answers))
@@ -739,7 +740,7 @@ for axes, place in zip(plots.panels(len(worst)), worst, strict=True):
     adapting.show_object(axes, listed[place], answers[best], bands)
 
 # %% [markdown]
-# - **The model always answers.** A box around nothing gets a mask too. Here is the whole image as the prompt, on test scenes without debris where there are any: what is marked is wrong, all of it.
+# - **A box around nothing.** It may get a mask too. Here is the whole image as the prompt, on test scenes without debris where there are any: what is marked is wrong, all of it.
 
 # %%
 empty = [question for question in asked if not question.truth.any()]
@@ -827,7 +828,7 @@ data.write_numbers("07", PRESET, lesson.key, SEED, numbers)
 #
 # ## References
 #
-# 1. Gelato, Sgaravatti, Grahn, Boracchi, Bianchi: Segment Anything adapted to snow avalanches in SAR images, Remote Sensing 18(3), 519,
+# 1. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Promptable Foundation Models for SAR Remote Sensing: Adapting the Segment Anything Model for Snow Avalanche Segmentation*, Remote Sensing 18(3), 519,
 #    2026; doi:10.3390/rs18030519; arXiv:2601.01213.
 # 2. A. Kirillov et al., *Segment Anything*, ICCV 2023; arXiv:2304.02643.
 # 3. N. Otsu, *A threshold selection method from gray-level histograms*, IEEE Trans. Systems, Man, and Cybernetics 9(1), 1979.

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # A second encoder that the first decoder understands
 #
-# Three bands fit into Segment Anything. We have six. So the other three get an encoder of their own, and it has to learn the language that
+# Three bands fit into Segment Anything [4]. We have six. So the other three get an encoder of their own, and it has to learn the language that
 # the mask decoder already speaks.
 #
 # **What you will do.** Look at avalanche debris in VV and in VH, count what a second encoder costs, watch a decoder that does not understand
 # it, and train that encoder through the frozen decoder: with labels, and without any.
 #
 # **What you will learn.** What *alignment* is (phase 2 of [1]); why a frozen network still passes gradients on; how to tell
-# whether two encoders say the same, as a number and as a map; when the second polarisation is the better one, and how much there is to gain by fusion.
+# whether two encoders say the same, as a number and as a map; when the second encoder is the better one, and how much there is to gain by fusion.
 #
 # **What you need.** About 40 minutes, 5 of them computing. [03](03_sentinel1_preparation.ipynb) explains VV, VH and prompts. An **adapter** is a pair of small layers
 # beside frozen ones, and, but for a small stem in our model (section 2), the only thing of an encoder that is trained; [07](07_sam_adapters.ipynb) builds it. A path as `DATA` takes your own folder (section 10).
@@ -133,7 +133,7 @@ print(f"widened: {wide.numel() / 1e3:.0f} thousand weights instead of {embed.wei
 # way out mixes bands into three by a formula, as the single encoder of [1] does (VV and VH of both dates into two, the third is height; slope is left out); then the formula has to decide, before anything was learned, what matters where. (The benchmark has both, for comparison; `docs/RESULTS.md` says how they do.)
 #
 # Or take a second encoder, and decide later, place by place, which one to believe. A whole one would double
-# the model. A second set of **adapters** does not: both encoders are the same frozen trunk $E$, with adapters $\theta_1$ or $\theta_2$ in its blocks,
+# the model. A second set of **adapters** [5] does not: both encoders are the same frozen trunk $E$, with adapters $\theta_1$ or $\theta_2$ in its blocks,
 #
 # $$e_1 = E_{\theta_1}(x_1), \qquad e_2 = E_{\theta_2}(x_2).$$
 #
@@ -289,7 +289,7 @@ print(f"Dice loss of the untrained second encoder: {loss.item():.3f}")
 
 # %%
 groups = {
-    "trunk": list(base.image_encoder.parameters()),
+    "trunk": list(student.base.image_encoder.parameters()),
     "decoder": list(student.mask_decoder.parameters()),
     "adapters, 1st layer": [p for n, p in student.branches[1].named_parameters() if ".down." in n],
     "adapters, 2nd layer": [p for n, p in student.branches[1].named_parameters() if ".up." in n],
@@ -346,7 +346,7 @@ _ = axes.set(
 #
 # $$\min_{\theta_2}\ \frac{1}{n}\,\big\| E_{\theta_2}(x_2) - \mathrm{sg}\big[E_{\theta_1}(x_1)\big] \big\|^2 ,$$
 #
-# where $n$ is how many numbers an embedding has, and sg (*stop gradient*) says that the first encoder is a fixed target. No mask appears, so in principle **any** pair of dates can be used, labelled or not. (The package takes images with labelled objects here too, so that both ways see the same.) [2] aligns encoders like this; the released code of [1]
+# where $n$ is how many numbers an embedding has (our small model has tokens and three levels of details: each has its own mean, and the four count alike), and sg (*stop gradient*) says that the first encoder is a fixed target. No mask appears, so in principle **any** pair of dates can be used, labelled or not. (The package takes images with labelled objects here too, so that both ways see the same.) [2] aligns encoders like this; the released code of [1]
 # contains it too, switched off. The price: the target is only as good as the first encoder. Where VV shows nothing, the second encoder learns to show nothing too, although VH might know better.
 
 # %%
@@ -446,7 +446,7 @@ for name, values in ious.items():
 #
 # The text of [1] says that phase 2 goes through the *frozen* decoder of phase 1. In its released code the line that would freeze it is commented out: there, decoder and second encoder
 # learn **together**. Does it matter? With a free decoder there are two ways to lower the loss: the encoder learns the decoder's language, or the decoder learns the
-# encoder's. Then nothing keeps the first encoder's language alive, and phase 3 wants one decoder for both. We try it: as many steps, decoder free.
+# encoder's. Then nothing keeps the first encoder's language alive, and phase 3 wants one decoder for both. We try it: as many steps, decoder free. (By hand, at a constant learning rate and without the small term for the guessed IoU; so a small difference says nothing.)
 
 # %%
 from sartutor.learn.sam.samples import PromptedImages
@@ -575,7 +575,7 @@ for name in stages:
 # ## 9 · The embedded model: who is better where?
 #
 # `sam_tiny_avalanche` was trained for longer, on more scenes; its card in `sartutor/weights` says how. `use_phase(1)` makes it predict with VV and heights, `use_phase(2)` with VH and slope, through the
-# same decoder. Each dot is one unseen object; above the line VH is better.
+# same decoder. Each dot is one unseen object; above the line the second encoder is better. We call them VV and VH for short, but they also differ in heights against slope, and in how they were trained: a difference is not that of the polarisations alone.
 
 # %%
 one, two = ious[f"{first}, first encoder"], ious[f"{second}, embedded"]
@@ -594,7 +594,7 @@ for key, classes in (("slope", SLOPES), ("pixels", SIZES)):
 
 # %% [markdown]
 # A mean hides who wins where. Suppose somebody told us for each object which encoder to believe: an **oracle**. It is an upper bound for choosing one encoder per object. But beware: the better of
-# *any* two answers beats each of them, even if they differ by chance alone. The fair comparison is a second opinion without new bands: the first encoder asked once more about the **mirror image**.
+# *any* two answers beats each of them, even if they differ by chance alone. So we compare with a second opinion without new bands: the first encoder asked once more about the **mirror image**. That is a lenient comparison, for the speckle is the same and the model learned from mirrored images too; an encoder trained anew on the same bands would be the strict one. What is left is at most what the other bands bring.
 
 # %%
 again = aligning.object_ious(asked, aligning.mirrored_answer(known))
@@ -609,7 +609,7 @@ for name, values in bounds.items():
     print(f"{name:34} {values.mean():.3f}")
 room = float(np.maximum(one, two).mean() - np.maximum(one, again).mean())
 numbers["room_for_fusion"] = room
-print(f"\nroom that comes from the other bands: {room:+.3f}")
+print(f"\nroom beyond a mirrored second look: {room:+.3f}")
 
 # %% [markdown]
 # A positive number is what motivates phase 3: something is to be gained by choosing. But can one *know* whom to believe without the label? A first sign: is the encoder better whose band shows the object better? We compare the
@@ -638,7 +638,7 @@ for row, chosen in enumerate((int((two - one).argmax()), int((one - two).argmax(
         aligning.show_answers(panel, known, objects[chosen], {name: both[name]}, column)
 
 # %% [markdown]
-# One training run and some dozens of objects decide little. Where the package's benchmark of several seeds is at hand, here is what it says about the same questions, as mean IoU over objects, each ± half of a 95 % interval over seeds. Its rows see the surroundings of a box, where the model of this notebook sees whole chips: compare them only with each other.
+# One training run and some dozens of objects decide little. Where the package's benchmark of several seeds is at hand, here is what it says about the same questions, as mean IoU over objects, each ± half of a 95 % interval over seeds. Its rows see the surroundings of a box, where the model of this notebook sees whole chips: compare them only with each other. Rows may have different seeds; `docs/RESULTS.md` has differences seed by seed.
 
 # %%
 from sartutor.learn.records import mean_interval, recorded
@@ -652,14 +652,14 @@ records = recorded("avalanche_small")
 table = {
     value: aligning.recorded_rows(records, rows, value) for value in ("iou_box", "iou_small", "iou_flat")
 }
-print(f"{'':20}{'all':>16}{'small':>16}{'flat':>16}" if table["iou_box"] else "not run yet")
+print(f"{'':20}{'seeds':>6}{'all':>16}{'small':>16}{'flat':>16}" if table["iou_box"] else "not run yet")
 for title in table["iou_box"]:
     cells = []
     for each in table.values():
         mean, half = mean_interval(each.get(title, np.array([np.nan])).tolist())
-        cells.append(f"{mean:.3f} ± {half:.3f}")
+        cells.append(f"{mean:.3f} ± {half:.3f}" if len(each.get(title, ())) > 1 else f"{mean:.3f}")
     numbers[f"recorded_{title}"] = float(table["iou_box"][title].mean())
-    print(f"{title:20}" + "".join(f"{cell:>16}" for cell in cells))
+    print(f"{title:20}{len(table['iou_box'][title]):6}" + "".join(f"{cell:>16}" for cell in cells))
 
 # %% [markdown]
 # ## Where it fails
@@ -681,7 +681,7 @@ print(
 )
 
 # %% [markdown]
-# **What the simulation knows of VH.** In the simulated scenes debris is as bright in VH as in VV, give or take: its contrast is multiplied by a number drawn for each scene. Trees, soil and snow differ by level alone. So here VH is mostly a *second look*
+# **What the simulation knows of VH.** In the simulated scenes debris stands out of its snow about as much in VH as in VV: its contrast in decibels is multiplied by a number drawn for each scene. Trees, soil and snow differ by level and texture alone. So here VH is mostly a *second look*
 # with speckle of its own. Real VH reacts to wet snow and to vegetation in its own way; how much it adds there only real data can say.
 
 # %%
@@ -743,8 +743,8 @@ check(
 )
 
 # %% [markdown]
-# **Exercise 3.** You freeze the decoder and train the second encoder for a week. Its tokens have CKA 0.95 with those of the first, but a cosine near 0. You swap the encoders in front of the *same* decoder. Does it read the second one as well as
-# the first? Build the case: `x` turned by `rotation` stands for such an encoder. What is its mean cosine with `x` (no mean taken off)?
+# **Exercise 3.** You freeze the decoder and train the second encoder for a week. Its tokens have CKA 0.95 with those of the first. You swap the encoders in front of the *same* decoder. Does it read the second one as well as
+# the first? Build the case: `x` turned by `rotation` stands for such an encoder. Write the expression of its mean cosine with `x` (0 as the mean to take off), and say what it means for the decoder.
 
 # %%
 mean_cosine = ...
@@ -764,7 +764,7 @@ check(
 # ## Summary
 #
 # A second encoder is a second set of adapters in the same frozen trunk. The decoder of phase 1 does not understand it until it is aligned: by masks through the frozen decoder, or by imitation without labels. Frozen weights still pass gradients on.
-# Knowing the same (CKA) is not saying the same (cosine). Two encoders that err at different places leave room for fusion, as far as the better of two beats the better of one asked twice.
+# Knowing the same (CKA) is not saying the same (cosine). Two encoders that err at different places leave room for fusion, at most as much as the better of two beats the better of one asked twice.
 
 # %%
 data.write_numbers("08", PRESET, known.key, SEED, numbers)
@@ -774,7 +774,7 @@ data.write_numbers("08", PRESET, known.key, SEED, numbers)
 #
 # ## References
 #
-# 1. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Remote Sensing* 18(3), 519, 2026; arXiv:2601.01213 (Segment Anything adapted to avalanches in SAR images). Code:
+# 1. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Promptable Foundation Models for SAR Remote Sensing: Adapting the Segment Anything Model for Snow Avalanche Segmentation*, Remote Sensing 18(3), 519, 2026; arXiv:2601.01213. Code:
 #    github.com/RiccardoGelato/AdaptingSAMToSARAvalancheDetection.
 # 2. A. Xiao et al., *Segment anything with multiple modalities*, 2024; arXiv:2408.09085 (MM-SAM: unsupervised alignment of encoders).
 # 3. S. Kornblith, M. Norouzi, H. Lee, G. Hinton, *Similarity of neural network representations revisited*, ICML 2019; arXiv:1905.00414 (CKA).

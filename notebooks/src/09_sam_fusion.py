@@ -69,7 +69,7 @@ print(f"{len(asked)} unseen images, {len(objects)} objects of at least {aligning
 #
 # $$e = (1 - w)\, e_1 + w\, e_2, \qquad 0 \le w \le 1,$$
 #
-# should mean something too, although no network was ever trained on it. We mix, and let the decoder of phase 1 draw the masks. Beside it the same with a second encoder that was *not* aligned.
+# should mean something too, although the decoder of phase 1 was never trained on it. (In the small model the details, and the image itself, from which the decoder makes its first guess, are mixed by the same share: two looks averaged have less speckle, whatever the encoders say.) We mix, and let the decoder of phase 1 draw the masks. Beside it the same with a second encoder that was *not* aligned.
 
 # %%
 aligned = fusing.both_embeddings(sam, batch["image"])
@@ -97,7 +97,10 @@ best = int(np.argmax(curves["aligned"]))
 ends = max(curves["aligned"][0], curves["aligned"][-1])
 numbers["hill"] = curves["aligned"][best] - ends
 print(f"best share {steps[best]:.1f}: {numbers['hill']:+.3f} IoU over the better end")
-print("a hill: the mixture is better than either" if numbers["hill"] > 0.005 else "no hill to speak of here")
+word = "a hill: the mixture is better than either" if numbers["hill"] > 0.005 else "no hill to speak of"
+print(
+    f"{word}, on the boxes around these {sizes.objects} objects; the best of {len(steps)} shares flatters itself"
+)
 
 # %% [markdown]
 # ## 2 · The gate in ten lines
@@ -283,7 +286,7 @@ mine_trained["average"] = fuse("average")
 lives["first"].widget
 
 # %% [markdown]
-# It starts at the dashed line, and whatever it gains, it gains without fusion.
+# Before its first step it would lie on the dashed line, and whatever it gains, it gains without fusion.
 
 # %%
 mine_trained["first"] = fuse("first")
@@ -318,7 +321,9 @@ axes.set(xlabel=f"share of the {second} encoder", ylabel="mean IoU", title="deco
 axes.legend(frameon=False)
 print(f"gate {by_gate:.3f}, best single share {max(by_number):.3f} at {steps[int(np.argmax(by_number))]:.1f}")
 print(
-    "here a single number does as well" if max(by_number) >= by_gate else "here the gate beats every number"
+    "on these boxes a single number does as well"
+    if max(by_number) >= by_gate
+    else "on these boxes the gate beats every number"
 )
 print(f"the gate gives {second} between {gate[:, 1].min():.2f} and {gate[:, 1].max():.2f}")
 
@@ -360,7 +365,7 @@ print(f"\nstrongest: {strongest}, {strength:.2f} on average; {said}")
 #
 # ## 6 · A number next to its baselines
 #
-# Every object of the unseen scenes, one dot each, by five answers. *Fill the box* and *Otsu in the box* (a threshold on the change) know nothing of avalanches. The card `sartutor/weights/sam_tiny_avalanche.md` has the same comparison on more scenes.
+# Every object of the unseen scenes, one dot each, by five answers. *Fill the box* and *Otsu in the box* [4] (a threshold on the change) know nothing of avalanches. The card `sartutor/weights/sam_tiny_avalanche.md` has the same comparison on more scenes.
 
 # %%
 answers = {
@@ -382,7 +387,7 @@ axes.figure.set_size_inches(7, 4.6)
 plots.show_scores(axes, ious, f"{len(objects)} objects of {len(asked)} scenes")
 
 # %% [markdown]
-# Prompts. *Box* is 10 px loose (on 512), *jitter* as loose as in training, *full* is the whole image, which says nothing about where to look. Precision is the share of marked pixels that are debris, recall the share of debris that is marked. IoU is cut to each object's own box, which flatters *fill the box*.
+# Prompts. *Box* is 10 px loose (on 512), *jitter* as loose as eight of ten boxes in training, on average no looser than *box*; *full* is the whole image, which says nothing about where to look. Precision is the share of marked pixels that are debris, recall the share of debris that is marked. All three are cut to each object's own box, which flatters *fill the box*.
 
 # %%
 shown = ("fill the box", "Otsu in the box", f"{first}, phase 1", "fused, phase 3")
@@ -444,7 +449,7 @@ for name in sorted(means, key=lambda each: -means[each][0]):
 Markdown(table(("row", "what it is", "seeds", *columns.values()), rows) if rows else "*not run yet*")
 
 # %% [markdown]
-# Differences are taken seed by seed, so that what is easy or hard about a seed's scenes cancels. *Undecided* means that the interval holds 0; with a single seed nothing can be decided.
+# Differences are taken seed by seed, so that what is easy or hard about a seed's scenes cancels. *Undecided* means that the interval holds 0; with a single seed nothing can be decided. *So far*: looked at before all seeds were run. Each verdict stands alone: of twenty comparisons of equals about one would be decided by chance.
 
 # %%
 for question in QUESTIONS:
@@ -463,7 +468,7 @@ for a, b in pairwise(order):
     print(f"{a:>9} less {b:9} reported {reported:+.4f}, here {verdict(difference(records, a, b, 'iou_box'))}")
 
 # %% [markdown]
-# Three things differ from [1] for certain. Its images are real, and from Norway. It looks at whole chips, our two rows of Segment Anything above at the surroundings of a box. Its trunk saw the eleven million photographs of SA-1B, ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. How [1] started its U-Net and SegFormer,
+# Five things differ from [1] for certain. Its images are real, and from Norway. Its score is a mean over whole samples, ours over objects, each cut to its own box. Its model is ViT-B at 1024 px, ours is small. It looks at whole chips, our two rows of Segment Anything above at the surroundings of a box. Its trunk saw the eleven million photographs of SA-1B [3], ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. That its single encoder is our `composite` is assumed. How [1] started its U-Net and SegFormer [5],
 # our sources do not say. Ours start from random weights, those named `_shapes` from the drawn shapes; all are asked with the same boxes, to which the masks of U-Net and SegFormer are cut.
 #
 # ## Where it fails
@@ -499,7 +504,7 @@ fusing.failure_explorer(known, objects, ours, answer)
 
 # %% [markdown]
 # **The grid.** SAM draws its mask on cells of a quarter of a patch and enlarges it. In an image of 256 px that is given to the model as it is, a cell has 4 px. How good can a mask on such a grid be at best? We take the label itself, fill every cell that it covers by more than half, and score that. (The decoder of the small model also sees details at full resolution, so it
-# is not bound by this line; a plain SAM is.)
+# is not bound by this line; a plain SAM at 256 px would be. ViT-B enlarges such an image to 1024 px, where a cell is one of its pixels.)
 
 # %%
 ceilings = {
@@ -535,7 +540,7 @@ for name, values in reasons.items():
         print(f"{name:26} {relation:+.2f} over {there.sum()} objects")
 
 # %% [markdown]
-# **Things that are no avalanche.** Five *confusers* of the simulator change the image where no avalanche came down: ploughed fields, a snow line that moved, debris of last month, misregistered edges, ice on lakes. Here are scenes with one of them and *no* fresh debris at all. We ask about the whole image. All that is marked is wrong.
+# **Things that are no avalanche.** Five *confusers* of the simulator can be mistaken for fresh debris: ploughed fields, a snow line that moved, debris of last month, misregistered edges, ice on lakes. Here are scenes with one of them and *no* fresh debris at all. We ask about the whole image. All that is marked is wrong.
 
 # %%
 count = 1 if PRESET == "smoke" else 4
@@ -570,7 +575,7 @@ if empty:
     )
 
 # %% [markdown]
-# **Scenes without debris.** Training had none: [1] removes them, as one has no box to draw there. So no box of its training was empty, and the model was never told to be silent. On the unseen scenes without a label, asked about as a whole:
+# **Scenes without debris.** Training had none: [1] removes them, as one has no box to draw there. So hardly any box of its training was empty, and the model was hardly ever told to be silent. On the unseen scenes without a label, asked about as a whole:
 
 # %%
 blank = [question for question in asked if not question.truth.any()]
@@ -582,7 +587,7 @@ for name in shown[1:]:
         print(f"{name:18} marks {np.mean(shares):.1%} of such an image")
 
 # %% [markdown]
-# **Shadow and layover.** Where the beam does not reach there is noise alone; the simulator puts no label there, and no method can. Real labels are drawn by people who may have seen the slope from elsewhere.
+# **Shadow and layover.** Where the beam does not reach there is noise alone; the simulator puts no label there, and no method can. In layover several slopes share one cell: their power is added, and debris keeps its label there. Real labels are drawn by people who may have seen the slope from elsewhere.
 #
 # **A simulator.** Debris, snow and confusers follow assumptions. An order of methods found here is a hypothesis about real images, not a finding.
 #
@@ -657,7 +662,7 @@ data.write_numbers("09", PRESET, known.key, SEED, numbers)
 #
 # ## References
 #
-# 1. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Remote Sensing* 18(3), 519, 2026; arXiv:2601.01213 (Segment Anything adapted to avalanches in SAR images).
+# 1. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Promptable Foundation Models for SAR Remote Sensing: Adapting the Segment Anything Model for Snow Avalanche Segmentation*, Remote Sensing 18(3), 519, 2026; arXiv:2601.01213.
 # 2. A. Xiao et al., *Segment anything with multiple modalities*, 2024; arXiv:2408.09085 (the selective fusion gate).
 # 3. A. Kirillov et al., *Segment Anything*, ICCV 2023; arXiv:2304.02643.
 # 4. N. Otsu, *A threshold selection method from gray-level histograms*, IEEE Trans. Systems, Man, and Cybernetics 9(1), 1979.

@@ -525,7 +525,7 @@ data.write_numbers("11", PRESET, example.key, SEED, numbers)
 # ## References
 #
 # 1. A. Kirillov et al., *Segment Anything*, ICCV 2023; arXiv:2304.02643.
-# 2. Gelato, Sgaravatti, Grahn, Boracchi, Bianchi: Segment Anything adapted to snow avalanches in SAR images, Remote Sensing 18(3), 519,
+# 2. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Promptable Foundation Models for SAR Remote Sensing: Adapting the Segment Anything Model for Snow Avalanche Segmentation*, Remote Sensing 18(3), 519,
 #    2026; doi:10.3390/rs18030519; arXiv:2601.01213.
 # 3. N. Otsu, *A threshold selection method from gray-level histograms*, IEEE Trans. Systems, Man, and Cybernetics 9(1), 1979.
 # 4. Bonafilia et al., *Sen1Floods11*, CVPR Workshops, 2020 (the sample; contains modified Copernicus Sentinel data).

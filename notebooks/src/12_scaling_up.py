@@ -710,7 +710,7 @@ data.write_numbers("12", PRESET, Path(DATA).stem, SEED, numbers)
 #
 # 1. SAR-W-SimMIM, 2026; arXiv:2603.15119 (Swin-B at 256 pixels).
 # 2. SAR-W-MixMAE, 2025; arXiv:2503.01181 (MixMAE on Swin-B).
-# 3. Gelato, Sgaravatti, Grahn, Boracchi, Bianchi: Segment Anything adapted to snow avalanches in SAR images, Remote Sensing 18(3), 519, 2026; arXiv:2601.01213 (ViT-B with adapters).
+# 3. R. Gelato, C. Sgaravatti, J. Grahn, G. Boracchi, F. M. Bianchi, *Promptable Foundation Models for SAR Remote Sensing: Adapting the Segment Anything Model for Snow Avalanche Segmentation*, Remote Sensing 18(3), 519, 2026; arXiv:2601.01213 (ViT-B with adapters).
 # 4. Z. Ye, Z. Gong, N. Liao et al.: *CrossEarth-SAR*, 2026; arXiv:2603.12008 (mixture of experts).
 # 5. S. Li et al., *PyTorch Distributed: experiences on accelerating data parallel training*, VLDB 2020; arXiv:2006.15704 (averaged gradients).
 # 6. M. Rocklin, *Dask: parallel computation with blocked algorithms and task scheduling*, SciPy 2015.

@@ -53,7 +53,7 @@ ROWS = {
     "phase1": "phase 1",
     "tight": "as phase 1, trained on tight boxes",
     "chip": "as phase 1, on whole chips",
-    "two_scales": "as phase 1, both together",
+    "two_scales": "as phase 1, the mean of both",
     "lora": "as phase 1, LoRA instead of adapters",
 }
 """Configurations of the experiment `avalanche_small` that concern phase 1, in words."""

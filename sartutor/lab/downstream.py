@@ -416,7 +416,7 @@ def _in_three(example: data.Example, folder: Path, side: int) -> Path:
     }
     rules = tuple(BandRule(name=band.name, units=band.units) for band in scene.bands)
     labels: dict[str, tuple[int, ...]] = {"land": (0,), "water": (1,)}
-    writer = DatasetWriter(folder, Description(bands=rules, labels=labels, ignore=255))
+    writer = DatasetWriter(folder, Description(bands=rules, labels=labels, ignore=(255,)))
     mask = np.where(example.label < 0, 255, example.label.astype(np.int16))
     for name, (top, bottom) in bounds.items():
         writer.write(name, scene.read(Window(0, top, width, bottom - top)), mask[top:bottom])

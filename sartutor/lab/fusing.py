@@ -61,7 +61,8 @@ Array = NDArray[np.floating]
 PAPER_IOU = {"phase3": 0.5981, "composite": 0.5821, "segformer": 0.4328, "unet": 0.4226}
 """IoU of arXiv 2601.01213 on images of Norway that are not public, by the row of the benchmark that stands for it.
 
-Those of Segment Anything see the surroundings of a box there, the publication whole chips."""
+Those of Segment Anything see the surroundings of a box there, the publication whole chips; that its single encoder is
+the composite of its code is assumed."""
 
 GRIDS_PX = (2, 4, 8)
 """Sides of the cells of a mask, in pixels of the image, whose best possible IoU is looked at."""

@@ -7,15 +7,22 @@ it, the same call goes on where it stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
 from sartutor.errors import CheckpointError, DataError, SarTutorError
-from sartutor.learn.checkpoints import check_place, is_done, load_header, load_tensors, save_tensors
+from sartutor.learn.checkpoints import (
+    check_place,
+    file_digest,
+    is_done,
+    load_header,
+    load_tensors,
+    save_tensors,
+)
 from sartutor.learn.curves import read_curve
 from sartutor.learn.device import pick_device
 from sartutor.learn.embeddings import EmbeddingCache
@@ -25,7 +32,7 @@ from sartutor.learn.models import ADAPTED, BASE_PREFIX, DECODER_PREFIX, SamModel
 from sartutor.learn.pretrain import load_pretrained
 from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Encoders, Fusion
 from sartutor.learn.sam.adapters import Activation
-from sartutor.learn.sam.inputs import Ranges, Scale
+from sartutor.learn.sam.inputs import Kind, Ranges, Scale, kind_of, refuse_other_kinds
 from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
@@ -89,12 +96,13 @@ class Adapted:
     """What came out.
 
     `phases` are all that `out` has behind it, `ran` those of this call, each with its `steps` and the mean IoU over
-    prompted validation boxes at its best.
+    prompted validation boxes at its best; `phase` is the one that it answers as unless told otherwise.
     """
 
     out: Path
     phases: tuple[int, ...]
     ran: tuple[int, ...]
+    phase: int
     steps: tuple[int, ...]
     val_iou: tuple[float, ...]
     seconds: float
@@ -143,21 +151,23 @@ def adapt(
     labelled_ids(data, "train")
     ranges = branch_ranges(data)
     start = starting_point(init, recipe, ranges, method, seed)
+    refuse_other_kinds(data.description.units, start.kinds, str(init), data.folder / "dataset.yaml")
     method = replace(method, scales=method.scales or start.scales)
     start.model.checkpoint_blocks(checkpointing)
     wanted = planned_phases(phases, len(start.model.branches), start.done)
     job = _Job(data, start.ranges, recipe, method, seed, device, watch, progress)
     header = job.header(size, start)
     began = time.perf_counter()
-    done, steps, scores = start.done, [], []
+    done, curves = start.done, []
     for phase in wanted:
         part = out.with_name(f"{out.stem}.phase{phase}.safetensors")
         done = tuple(sorted({*done, phase}))
-        curve = job.run(start.model, phase, part, {**header, "phases": list(done)})
-        steps.append(curve.steps)
-        scores.append(curve.best)
-    _finish(start, out, {**header, "phases": list(done), "val_iou": scores, "steps": steps}, wanted)
-    return Adapted(out, done, wanted, tuple(steps), tuple(scores), time.perf_counter() - began)
+        curves.append(job.run(start.model, phase, part, {**header, "phases": list(done)}))
+    steps, scores = tuple(curve.steps for curve in curves), tuple(curve.best for curve in curves)
+    answering = answering_phase(done, dict(zip(wanted, scores, strict=True)))
+    learned = {"phases": list(done), "phase": answering, "val_iou": scores, "steps": steps}
+    _finish(start, out, {**header, **learned}, wanted)
+    return Adapted(out, done, wanted, answering, steps, scores, time.perf_counter() - began)
 
 
 def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:
@@ -172,15 +182,18 @@ def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:
 
 @dataclass(frozen=True)
 class Start:
-    """The model to train, what its encoders see, the phases behind it, name and hash of its base (None: own), and how
-    much it saw around a box where it was adapted before."""
+    """The model to train, what its encoders see, the phases behind it, name and hash of its base (None: own), and hash
+    of the checkpoint that was given; of a model that was adapted before, how much it saw around a box, and the kinds of
+    its bands."""
 
     model: AdaptedSam
     ranges: Sequence[Ranges]
     done: tuple[int, ...]
     base: str | None
-    digest: str | None
+    base_digest: str | None
+    parent: str
     scales: tuple[Scale, ...] = ("chip",)
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
 
 def starting_point(
@@ -192,12 +205,14 @@ def starting_point(
         about = load_header(Path(init))
         if about.get("kind") == "simmim":
             return _from_pretrained(Path(init), recipe, ranges, method)
-    known = load_model(init if init is not None else BASES[recipe.size])
+    chosen = BASES[recipe.size] if init is None else str(init)
+    known = load_model(chosen)
     _check_size(init, known.sam.size.name, recipe)
     if isinstance(known.sam, AdaptedSam):
         return _goes_on(known, known.sam, ranges, method)
-    named = None if known.name not in BASES.values() else known.name
-    return Start(_new(known.sam, ranges, method), ranges, (), named, known.digest if named else None)
+    own = chosen not in BASES.values()  # a path may be called like one of them
+    base, digest = (None, None) if own else (chosen, known.digest)
+    return Start(_new(known.sam, ranges, method), ranges, (), base, digest, known.digest)
 
 
 BASES = {"tiny": "sam_tiny_base", "vit_b": "vit_b"}
@@ -223,6 +238,13 @@ def planned_phases(asked: Sequence[int] | None, encoders: int, done: Sequence[in
     return tuple(sorted(set(asked)))
 
 
+def answering_phase(done: Sequence[int], val_iou: Mapping[int, float]) -> int:
+    """Fusion where it was learned, but the first encoder alone where that did better on the same validation boxes."""
+    if 3 not in done:
+        return 1
+    return 1 if val_iou.get(1, -1.0) > val_iou.get(3, 0.0) else 3
+
+
 def _new(base: RadarSam, ranges: Sequence[Ranges], method: Method) -> AdaptedSam:
     return AdaptedSam(base, len(ranges), method.activation, method.fusion, method.tuning, method.encoders)
 
@@ -239,7 +261,7 @@ def _from_pretrained(path: Path, recipe: AdaptRecipe, ranges: Sequence[Ranges], 
     base = load_model(BASES[recipe.size]).sam
     assert isinstance(base, RadarSam)
     base.image_encoder.load_state_dict(pretrained.image_encoder.state_dict())
-    return Start(_new(base, ranges, method), ranges, (), None, None)
+    return Start(_new(base, ranges, method), ranges, (), None, None, file_digest(path))
 
 
 def _check_size(init: object, size: str, recipe: AdaptRecipe) -> None:
@@ -263,9 +285,9 @@ def _goes_on(known: SamModel, sam: AdaptedSam, ranges: Sequence[Ranges], method:
     model = _new(sam.base, ranges, method)
     new, learned = model.state_dict(), sam.state_dict()
     model.load_state_dict({name: learned.get(name, value) for name, value in new.items()})
-    return Start(
-        model, known.branches, tuple(about["phases"]), about["base"], about["base_digest"], known.scales
-    )
+    base = about["base"], about["base_digest"]
+    done = tuple(about["phases"])
+    return Start(model, known.branches, done, *base, known.digest, known.scales, known.kinds)
 
 
 @dataclass(frozen=True)
@@ -295,13 +317,14 @@ class _Job:
             "kind": ADAPTED,
             "architecture": self.recipe.size,
             "base": start.base,
-            "base_digest": start.digest,
-            "parent": start.digest,
+            "base_digest": start.base_digest,
+            "parent": start.parent,
             **asdict(self.method),
             "scales": list(self.method.scales),
             "chip_side": chip_side(self.data, SAM_SIZES[self.recipe.size].image_size),
             "bands": list(self.data.description.band_names),
             "branches": [[[name, *ends] for name, ends in branch.items()] for branch in start.ranges],
+            "kinds": {name: kind_of(units) for name, units in self.data.description.units.items()},
             "preset": size,
             "recipe": asdict(self.recipe),
             "seed": self.seed,

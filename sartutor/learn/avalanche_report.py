@@ -146,16 +146,16 @@ IoU above .3. A rival is trained for as many steps as all three phases together.
 here, which saw drawn shapes and not SA-1B: what the publication says of transfer from photographs is not tested by
 this table. Rivals start from random weights, those named `_shapes` from the same drawn shapes, seen for the same CPU
 time. Adapted rows see the surroundings of a box, but for `chip`, `two_scales` and those named `_chip`; `sartutor
-adapt` sees whole chips unless told otherwise: of every seed run when that was settled they had the better IoU on
-samples of the validation scenes, each drawn as the row sees them. Rows have equal steps; but a step on whole chips
+adapt` sees whole chips unless told otherwise: when that was settled they had the better validation IoU at every seed
+run so far, each row judged on samples cut as it sees them. Rows have equal steps; but a step on whole chips
 learns from more boxes and takes longer, and how both do after longer training this table does not say. Learning rates
-were searched for the six trainers below, at one seed and a third of the length, and where the best is the first or
-last of the grid, a better one may lie beyond it; all other rows take the rate of the phase they vary, `lora` among
-them, which may want another. CPU s were measured on several machines beside other work, and tell no more than which
-row costs several times as much as another; they are of all training behind a row, parts that it shares with others and
-pretraining of rivals included, that of the base not. Those of `first` and `first_chip`, and their trained numbers,
-hold phase 2, of which they use nothing: their decoder is trained as long as that of `phase3` and `phase3_chip`, which
-have a trained second encoder besides."""
+were searched for the eight trainers below, at one seed and a third of the length, and where the best is the first or
+last of the grid, a better one may lie beyond it; all other rows take the rate of the phase they vary. CPU s were
+measured on several machines beside other work, and tell no more than which row costs several times as much as another;
+they are of all training behind a row, parts that it shares with others and pretraining of rivals included, that of the
+base not. Those of `first` and `first_chip`, and their trained numbers, hold phase 2, of which they use nothing: their
+decoder is trained as long as that of `phase3` and `phase3_chip`, which have a trained
+second encoder besides."""
 
 PUSHED = """Mean IoU of whole images with objects when every side of every box is pushed outward, in px of a 512-px
 chip; boxes that then overlap are merged."""

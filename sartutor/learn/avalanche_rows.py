@@ -67,7 +67,7 @@ PRETRAINED = ("unet_shapes", "segformer_shapes", "box_unet_shapes")
 MEANINGS = {
     "fill_box": "everything in the box",
     "otsu_box": "Otsu's threshold of VV after less VV before in the box",
-    "base": "`sam_tiny_base` on VV0, VV1 and heights, as it is",
+    "base": "`sam_tiny_base` on VV0, VV1 and heights, each stretched to the window of its box, as it is",
     "phase1": "phase 1: adapters and decoder, VV0, VV1 and heights, around the box",
     "phase2": "phase 2 alone: VH0, VH1 and slope through the decoder of phase 1",
     "phase3": "phase 3: both encoders through the gate",
@@ -158,5 +158,14 @@ LOOSE_QUESTIONS = tuple(
 )
 """Comparisons of whole images, where nothing that is marked is cut off."""
 
-TRAINERS = ("phase1", "phase2", "phase3", "unet", "segformer", "box_unet")
-"""Entrants whose learning rate is searched; phases of other rows take over that of the phase."""
+TRAINERS = ("phase1", "phase2", "phase3", "lora", "aligned_free", "unet", "segformer", "box_unet")
+"""Entrants whose learning rate is searched; other rows take it over from one of them."""
+
+
+def searched_as(entrant: Entrant, phase: int) -> str:
+    """Which of `TRAINERS` has the learning rate of a phase: that of the same phase, updates and alignment."""
+    if phase == 1 and entrant.method.tuning == "lora":
+        return "lora"
+    if phase == 2 and entrant.method.alignment == "embedding":
+        return "aligned_free"
+    return f"phase{phase}"

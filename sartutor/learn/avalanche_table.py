@@ -22,7 +22,7 @@ from sartutor.learn.avalanche_cells import (
     run_cell,
     validation_iou,
 )
-from sartutor.learn.avalanche_rows import ENTRANTS, LOOSE, PRETRAINED, TRAINERS
+from sartutor.learn.avalanche_rows import ENTRANTS, LOOSE, PRETRAINED, TRAINERS, searched_as
 from sartutor.learn.runner import Records, Table
 from sartutor.presets import AdaptRecipe, AvalancheSizes, ShapesRecipe
 
@@ -75,7 +75,7 @@ def chosen_rate(records: Records, sizes: AvalancheSizes, trainer: str) -> float:
 def row(sizes: AvalancheSizes, name: str, rates: Rates) -> Row:
     """An entrant with its sizes and rates; where no rate is known it is that of the preset."""
     entrant = ENTRANTS[name]
-    adaptation = with_rates(sizes.adaptation, [rates.get(f"phase{phase}") for phase in (1, 2, 3)])
+    adaptation = with_rates(sizes.adaptation, [rates.get(searched_as(entrant, phase)) for phase in (1, 2, 3)])
     rival = replace(sizes.rival, learning_rate=rates.get(entrant.network, sizes.rival.learning_rate))
     return Row(name, entrant, sizes.data, adaptation, rival)
 

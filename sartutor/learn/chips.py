@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -26,6 +25,7 @@ from tqdm.auto import tqdm
 from sartutor import sim
 from sartutor.errors import CheckpointError, DataError
 from sartutor.learn.checkpoints import kept_tensors
+from sartutor.learn.recent import Recent
 from sartutor.learn.weighting import BandStatistics
 from sartutor.sar import folder as own
 from sartutor.sar.layers import opened
@@ -179,8 +179,7 @@ class FolderChips(Dataset[Sample]):
             for id, shape in zip(self._ids, self._shapes, strict=True)
             for tile in tile_grid(shape, side)
         ]
-        self._images: OrderedDict[str, _Image] = OrderedDict()
-        self._held = 0
+        self._images: Recent[_Image] = Recent(IMAGE_MEMORY)
 
     def __len__(self) -> int:
         return len(self._grid) if self.draws is None else self.draws
@@ -198,7 +197,7 @@ class FolderChips(Dataset[Sample]):
 
     def _cut(self, id: str, window: Window, core: Window) -> Sample:
         """The chip of a window; labels of its pixels outside `core` do not count."""
-        image = self._image(id)
+        image = self._images.get(id, self._read)
         rows, cols = window.toslices()
         valid = torch.from_numpy(image.valid[None, rows, cols].copy())
         values = torch.from_numpy(image.values[:, rows, cols].copy())
@@ -212,18 +211,10 @@ class FolderChips(Dataset[Sample]):
             sample["label"] = torch.from_numpy(label[rows, cols].copy())
         return sample
 
-    def _image(self, id: str) -> _Image:
-        """An image of the folder, from memory where it was read lately."""
-        if id in self._images:
-            self._images.move_to_end(id)
-            return self._images[id]
+    def _read(self, id: str) -> _Image:
         scene = self.folder.scene(id).select(self.statistics.names)
         labels = None if self.folder.description.labels is None else self.folder.mask(id)
-        image = self._images[id] = _Image(band_values(scene), scene.valid, labels)
-        self._held += image.bytes
-        while len(self._images) > 1 and self._held > IMAGE_MEMORY:
-            self._held -= self._images.popitem(last=False)[1].bytes
-        return image
+        return _Image(band_values(scene), scene.valid, labels)
 
 
 class _Image(NamedTuple):
@@ -320,7 +311,7 @@ def pooled_statistics(
 def _check_kinds(statistics: BandStatistics, folder: own.Dataset) -> None:
     """Raise CheckpointError unless the folder has these bands, and backscatter where these were backscatter."""
     check_bands(statistics, folder.description.band_names)
-    units = {band.name: band.units for band in folder.description.bands}
+    units = folder.description.units
     for name, radar in zip(statistics.names, statistics.radar, strict=True):
         if radar != _is_radar(units[name]):
             kind = "backscatter" if radar else "no backscatter"

@@ -26,6 +26,7 @@ from sartutor.learn.checkpoints import RIVAL, load_header
 from sartutor.learn.device import pick_device
 from sartutor.learn.models import SamModel, at_phase, load_model
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
+from sartutor.learn.sam.inputs import refuse_other_kinds
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.sam.samples import refuse_missing_bands, refuse_no_objects
 from sartutor.learn.scores import ImageScore, ObjectScore, box_counts, count, summary
@@ -92,7 +93,8 @@ def evaluate(
         seed: of the boxes of prompt "jitter".
         least_pixels: of an object.
         device: auto, cpu or cuda.
-        phase: of adaptation that an adapted model is asked as; None takes 3 where it has learned that, else 1.
+        phase: of adaptation that an adapted model is asked as; None takes 3 where it has learned that and did not
+            do better on validation without it, else 1.
         progress: show a bar.
 
     Returns:
@@ -241,10 +243,11 @@ def sam_answer(model: SamModel, folder: Dataset) -> Answer:
     An adapted model sees its own bands, any other one the primary bands of the folder. Where all pixels that are
     seen with a box have one value there is nothing to be told apart, and it marks nothing.
 
-    Raises DataError where the folder lacks a band that the model needs.
+    Raises DataError where the folder lacks a band that the model needs, or has another kind under its name.
     """
     bands = tuple(dict.fromkeys(name for ranges in model.branches for name in ranges)) or folder.primary
     refuse_missing_bands(folder, bands, model.name)
+    refuse_other_kinds(folder.description.units, model.kinds, model.name, folder.folder / "dataset.yaml")
 
     def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
         refuse_complex(scene.bands, scene.name)

@@ -257,6 +257,8 @@ class _Run:
         self.model.train(was_training)
         self.curve.validation.append((self.step, self.fabric.broadcast(loss)))
         if self.curve.stale == 0:
+            if not self.saved:
+                self.save()  # a checkpoint without a state beside it is one that is complete
             self._write_weights()
 
     def save(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -26,12 +26,14 @@ from sartutor.learn.device import bf16_pays
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.inputs import (
     Frame,
+    Kind,
     Ranges,
     Scale,
     branch_image,
     model_image,
     on_lattice,
     prompt_window,
+    refuse_other_kinds,
 )
 from sartutor.learn.sam.model import Embedding, RadarSam
 from sartutor.presets import SAM_SIZES, SamSize
@@ -59,8 +61,8 @@ class SamModel:
 
     `digest` names its weights (SHA-256 of the file, and the phase where one was asked for) and `about` is its
     header. An adapted model has the `branches` of bands, with their ranges, that its encoders see, the `scales`
-    that it was trained at, all its bands in the order of its data, and the side of its chips in pixels of a scene: 0
-    stands for the side of the model's input, training on smaller images leaves a smaller one.
+    that it was trained at, all its bands in the order of its data with their kinds, and the side of its chips in pixels
+    of a scene: 0 stands for the side of the model's input, training on smaller images leaves a smaller one.
     """
 
     name: str
@@ -71,6 +73,7 @@ class SamModel:
     branches: tuple[Ranges, ...] = ()
     scales: tuple[Scale, ...] = ("near",)
     chip_side: int = 0
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -137,11 +140,16 @@ class SamModel:
         return Scene(weights, (Band("weight", "1"),), grid, np.ones((rows, cols), bool), piece.name)
 
     def images(self, piece: Scene) -> Tensor:
-        """What the encoders see of a window: (3, S, S), or (branches, 3, S, S) of an adapted model."""
+        """What the encoders see of a window: (3, S, S), or (branches, 3, S, S) of an adapted model.
+
+        DataError where the window has not got the bands, or has others under their names.
+        """
         side = self.sam.size.image_size
         if isinstance(self.sam, RadarSam):
             return model_image(piece, side)[0]
         known = self._named(piece)
+        units = {band.name: band.units for band in known.bands}
+        refuse_other_kinds(units, self.kinds, self.name, piece.name)
         return torch.stack([branch_image(known, side, ranges) for ranges in self.branches])
 
     def _named(self, piece: Scene) -> Scene:
@@ -223,8 +231,9 @@ def _with_weights(size: SamSize, tensors: Mapping[str, Tensor], path: Path) -> R
 
 
 def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> SamModel:
-    """An adapted model, in the last phase that it was trained in."""
-    older = {"tuning": "adapters", "encoders": "pair", "chip_side": 0}  # of files that do not name them
+    """An adapted model, in the phase that its header names, or in phase 3 where it has learned that."""
+    # of files that do not say
+    older: dict[str, Any] = {"tuning": "adapters", "encoders": "pair", "chip_side": 0, "kinds": {}}
     about = {**older, **found}
     try:
         branches = tuple(
@@ -238,14 +247,14 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
             about["tuning"],
             about["encoders"],
         )
-        sam.use_phase(3 if 3 in about["phases"] else 1)
+        sam.use_phase(about.get("phase", 3 if 3 in about["phases"] else 1))
         bands, scales = tuple(about["bands"]), tuple(about["scales"])
-        chip_side = max(0, int(about["chip_side"]))
+        chip_side, kinds = max(0, int(about["chip_side"])), dict(about["kinds"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not say what it is; train it again.") from error
     own = {key: value for key, value in tensors.items() if not key.startswith(BASE_PREFIX)}
     _load_strictly(sam, own, path)
-    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales, chip_side)
+    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales, chip_side, kinds)
 
 
 def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> RadarSam:

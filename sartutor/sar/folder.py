@@ -27,6 +27,7 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -51,6 +52,9 @@ IGNORE = -1
 SAME_PLACE = "same_place"
 """Split of images that show ground of another split: never learned from, never in the score of the held-out place."""
 
+ENDINGS = (".tif", ".tiff", ".TIF", ".TIFF")
+"""Of the files of images and masks; where there are two of a name the first of these is read."""
+
 RANGE_PERCENTILES = (1, 99)
 """Percentiles of the training pixels between which a band without a range is stretched."""
 
@@ -58,6 +62,10 @@ RANGE_SAMPLE = 500_000
 """Training pixels that ranges are computed from, drawn evenly from all valid ones."""
 
 Name = Annotated[str, StringConstraints(min_length=1)]
+Values = Annotated[
+    tuple[int, ...], BeforeValidator(lambda given: (given,) if isinstance(given, int) else given)
+]
+"""Values in mask files; one alone needs no brackets."""
 Range = tuple[FiniteFloat, FiniteFloat]
 
 
@@ -92,10 +100,10 @@ class Description(Strict):
     """
 
     bands: tuple[BandRule, ...] = Field(min_length=1)
-    primary: tuple[Name, ...] | None = None
+    primary: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     secondary: tuple[Name, ...] | None = None
-    labels: dict[Name, tuple[int, ...]] | None = None
-    ignore: int | tuple[int, ...] = ()
+    labels: dict[Name, Values] | None = None
+    ignore: Values = ()
     image_labels: tuple[Name, ...] | None = None
 
     @model_validator(mode="after")
@@ -115,7 +123,7 @@ class Description(Strict):
             raise ValueError("labels need two meanings at least, such as background and object")
         if "object" in labels and set(labels) != {"background", "object"}:
             raise ValueError("labels are background and object, or the classes of a land cover")
-        values = [value for listed in labels.values() for value in listed] + list(self.ignored)
+        values = [value for listed in labels.values() for value in listed] + list(self.ignore)
         if len(set(values)) < len(values):
             raise ValueError("a mask value stands for two things in labels and ignore")
 
@@ -137,6 +145,11 @@ class Description(Strict):
         return tuple(band.name for band in self.bands)
 
     @property
+    def units(self) -> dict[str, Units]:
+        """Units of each band, in storage order."""
+        return {band.name: band.units for band in self.bands}
+
+    @property
     def encoder_bands(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Bands of the primary and the secondary encoder: as named, or else bands 1-3 and 4-6."""
         if self.primary is not None:
@@ -149,11 +162,6 @@ class Description(Strict):
         if self.labels is None:
             return ()
         return ("background", "object") if "object" in self.labels else tuple(self.labels)
-
-    @property
-    def ignored(self) -> tuple[int, ...]:
-        """Values in mask files that are not labels."""
-        return (self.ignore,) if isinstance(self.ignore, int) else self.ignore
 
     def dump(self) -> str:
         """The description as YAML."""
@@ -206,7 +214,7 @@ class Dataset:
     def scene(self, id: str) -> Scene:
         """An image with the names and units of dataset.yaml; DataError where it does not have its bands or any data."""
         path = self.image_path(id)
-        layers, grid = layers_of(path)
+        layers, grid = layers_of(path, len(self.description.bands))
         bands = self._bands(path, layers)
         pixels, valid = read_layers(layers)
         if not valid.any():
@@ -245,6 +253,18 @@ class Dataset:
             given |= self._percentiles(missing)
         return {name: given[name] for name in self.description.band_names}
 
+    def check_headers(self) -> list[str]:
+        """Open every image, without reading its pixels; DataError at the first whose bands are not those listed.
+
+        Returns sentences of doubt about splits that show the same ground.
+        """
+        grids = {}
+        for entry in self.entries:
+            path = self.image_path(entry.id)
+            layers, grids[entry.id] = layers_of(path, len(self.description.bands))
+            self._bands(path, layers)
+        return list(self._doubt_places(grids))
+
     def check(self, progress: bool = True) -> list[str]:
         """Read every image and mask once; DataError at the first that is not as it should be.
 
@@ -266,12 +286,14 @@ class Dataset:
             doubts.append(
                 f"{ids[0]}{more}: band {name} has one value everywhere, as speckle never has; look at it."
             )
+        if unplaced := sum(grid.crs is None for grid in grids.values()):
+            doubts.append(
+                f"{unplaced} images have no coordinate reference system: nothing tells whether splits share ground."
+            )
         return [*doubts, *self._doubt_places(grids)]
 
     def _doubt_places(self, grids: Mapping[str, Grid]) -> Iterator[str]:
         """Sentences about splits that show the same ground, of which training or validation is one."""
-        if unplaced := sum(grid.crs is None for grid in grids.values()):
-            yield f"{unplaced} images have no coordinate reference system: nothing tells whether splits share ground."
         names = [name for name in self.splits if name != SAME_PLACE]
         for one, other in combinations(names, 2):
             if not {"train", "val"} & {one, other}:
@@ -322,7 +344,8 @@ class Dataset:
         return self._image_file("images", id)
 
     def _image_file(self, kind: str, id: str) -> Path:
-        return self.folder / kind / f"{self._entry(id).id}.tif"
+        paths = [self.folder / kind / f"{self._entry(id).id}{ending}" for ending in ENDINGS]
+        return next((path for path in paths if path.exists()), paths[0])
 
 
 def open_dataset(folder: str | Path) -> Dataset:
@@ -338,8 +361,8 @@ def open_dataset(folder: str | Path) -> Dataset:
     entries = read_splits(folder / "splits.csv")
     kinds = ["images"] if description.labels is None else ["images", "masks"]
     for kind in kinds:
-        there = {path.name for path in (folder / kind).glob("*.tif")}
-        if missing := next((entry.id for entry in entries if f"{entry.id}.tif" not in there), None):
+        there = {path.stem for path in (folder / kind).glob("*") if path.suffix in ENDINGS}
+        if missing := next((entry.id for entry in entries if entry.id not in there), None):
             raise DataError(
                 f"{folder / kind / missing}.tif is missing; add it or remove its line from splits.csv."
             )
@@ -538,7 +561,7 @@ def _as_classes(
 ) -> NDArray[np.int16]:
     """Numbers of classes, or IGNORE, from the values of a mask file."""
     classes = np.full(values.shape, IGNORE, np.int16)
-    known = ~labelled | np.isin(values, description.ignored)
+    known = ~labelled | np.isin(values, description.ignore)
     labels = description.labels or {}
     for number, name in enumerate(description.classes):
         here = labelled & np.isin(values, labels[name])

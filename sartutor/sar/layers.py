@@ -55,7 +55,7 @@ class Layer:
 
     `dtype` is the number type of its values as read, float32 where the file scales them. `nodata` is the stated
     no-data value and `declares` whether the file declares no-data at all, by a value, mask or alpha band; `fills`
-    are stored values that count as no data although the file does not say so.
+    are stored values that count as no data although the file does not say so; `alpha` are the alpha bands of the file.
     """
 
     path: Path
@@ -68,6 +68,7 @@ class Layer:
     nodata: float | None = None
     declares: bool = False
     fills: tuple[float, ...] = ()
+    alpha: tuple[int, ...] = ()
 
 
 def scene_tags(path: Path) -> dict[str, str]:
@@ -101,13 +102,19 @@ def opened(path: Path) -> Iterator[DatasetReader]:
         raise DataError(_unreadable(path)) from error
 
 
-def layers_of(path: Path) -> tuple[list[Layer], Grid]:
-    """The bands of a raster file without its alpha band, and the grid they lie on."""
+def layers_of(path: Path, expected: int | None = None) -> tuple[list[Layer], Grid]:
+    """The bands of a raster file without its alpha band, and the grid they lie on.
+
+    A file that has just the `expected` number of bands has no alpha band, whatever it says: four bands of bytes are
+    called red, green, blue and alpha by what writes them unless it is told otherwise.
+    """
     with opened(path) as dataset:
-        found = [index for index in dataset.indexes if index not in _alpha(dataset)]
+        alpha = () if dataset.count == expected else _alpha(dataset)
+        found = [index for index in dataset.indexes if index not in alpha]
         if not found:
             raise DataError(f"{path} has no bands of its own; save what it contains as a GeoTIFF.")
-        return [_layer(path, dataset, index, alone=len(found) == 1) for index in found], _grid(path, dataset)
+        alone = len(found) == 1
+        return [_layer(path, dataset, index, alone, alpha) for index in found], _grid(path, dataset)
 
 
 def read_layers(
@@ -131,8 +138,10 @@ def read_layers(
             stored = dataset.read(indexes, window=window)
             masks += [~is_fill(v, fill) for v, layer in zip(stored, own, strict=True) for fill in layer.fills]
             parts.append(_scaled(dataset, indexes, stored))
-            masks += [dataset.read_masks(i, window=window) for i in indexes if not _nan_alone(dataset, i)]
-            masks += [dataset.read(i, window=window) for i in _alpha(dataset)]
+            masks += [
+                dataset.read_masks(layer.index, window=window) for layer in own if _has_mask(dataset, layer)
+            ]
+            masks += [dataset.read(i, window=window) for i in own[0].alpha]
     pixels = np.concatenate(parts) if len(parts) > 1 else parts[0]
     valid = np.isfinite(pixels).all(axis=0)
     for mask in masks:
@@ -169,7 +178,7 @@ def check_same_grid(paths: Sequence[Path], grids: Sequence[Grid]) -> None:
             )
 
 
-def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer:
+def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool, alpha: tuple[int, ...]) -> Layer:
     tags = dataset.tags(index, ns=TAGS)
     description = dataset.descriptions[index - 1]
     units = _UNIT_WORDS.get((tags.get("UNITS") or dataset.units[index - 1] or "").lower())
@@ -183,20 +192,25 @@ def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool) -> Layer
         date=date.fromisoformat(tags["DATE"]) if "DATE" in tags else None,
         dtype=_dtype(dataset, index),
         nodata=dataset.nodatavals[index - 1],
-        declares=bool(_alpha(dataset)) or MaskFlags.all_valid not in dataset.mask_flag_enums[index - 1],
+        declares=bool(alpha)
+        or not {MaskFlags.all_valid, MaskFlags.alpha} & set(dataset.mask_flag_enums[index - 1]),
+        alpha=alpha,
     )
 
 
-def _alpha(dataset: DatasetReader) -> list[int]:
-    return [i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha]
+def _alpha(dataset: DatasetReader) -> tuple[int, ...]:
+    return tuple(i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha)
 
 
-def _nan_alone(dataset: DatasetReader, index: int) -> bool:
-    """Whether a band is valid wherever it is finite: then its mask, which takes as long to read, says no more."""
-    flags, nodata = dataset.mask_flag_enums[index - 1], dataset.nodatavals[index - 1]
-    return flags == [MaskFlags.all_valid] or (
-        flags == [MaskFlags.nodata] and nodata is not None and np.isnan(nodata)
-    )
+def _has_mask(dataset: DatasetReader, layer: Layer) -> bool:
+    """Whether the file's mask of a band, which takes as long to read, says more than where it is finite.
+
+    That of an alpha band is read as such; where the band is none after all there is nothing to read.
+    """
+    flags, nodata = dataset.mask_flag_enums[layer.index - 1], dataset.nodatavals[layer.index - 1]
+    if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
+        return False
+    return flags != [MaskFlags.nodata] or nodata is None or not np.isnan(nodata)
 
 
 def _dtype(dataset: DatasetReader, index: int) -> str:

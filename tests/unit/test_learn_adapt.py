@@ -12,7 +12,8 @@ from adapting import SIX, drawn, recipe, write_folder
 from sartutor.errors import CheckpointError, DataError, OutputError, SarTutorError
 from sartutor.learn import adapt as adapting
 from sartutor.learn.adapt import Method, adapt, planned_phases
-from sartutor.learn.checkpoints import load_tensors, save_tensors
+from sartutor.learn.checkpoints import file_digest, load_tensors, save_tensors
+from sartutor.learn.evaluate import sam_answer
 from sartutor.learn.loop import Watch
 from sartutor.learn.models import load_model
 from sartutor.learn.sam import encoder as encoder_module
@@ -55,7 +56,6 @@ def test_three_phases_become_one_checkpoint(adapted):
 def test_it_loads_and_segments_a_scene(adapted):
     model = load_model(adapted.out)
     assert isinstance(model.sam, AdaptedSam)
-    assert model.sam.phase == 3
     scene, mask = drawn(9, SIX)
     rows, cols = np.nonzero(mask)
     box = (cols.min() - 4.0, rows.min() - 4.0, cols.max() + 4.0, rows.max() + 4.0)
@@ -110,6 +110,92 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(folder, adapted, tmp_path
     run(folder, out)
     whole, resumed = (load_tensors(path)[0] for path in (adapted.out, out))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_what_was_only_validated_is_not_done(folder, tmp_path):
+    out = tmp_path / "a.safetensors"
+    sizes = recipe(4, save_every=100)
+    sizes = replace(sizes, phases=(replace(sizes.phases[0], check_every=1),) * 3)
+
+    def stop(model, step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, out, recipe=sizes, phases=[1], watch=Watch(3, stop))
+    assert (tmp_path / "a.phase1.safetensors").exists()
+    assert run(folder, out, recipe=sizes, phases=[1]).steps == (4,)
+
+
+def test_a_stopped_run_does_not_go_on_from_another_start(folder, tmp_path):
+    starts = []
+    for name, shift in (("one", 0.001), ("two", 0.002)):
+        tensors = {key: value + shift for key, value in load_model("sam_tiny_base").sam.state_dict().items()}
+        starts.append(tmp_path / f"{name}.safetensors")
+        save_tensors(starts[-1], tensors, {"kind": "sam", "architecture": "tiny"})
+
+    def stop(model, step):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "a.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, out, init=starts[0], watch=Watch(2, stop))
+    with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
+        run(folder, out, init=starts[1])
+
+
+def test_the_checkpoint_names_its_parent(folder, adapted, tmp_path):
+    on = run(folder, tmp_path / "b.safetensors", init=adapted.out, phases=[3])
+    about = load_tensors(on.out)[1]
+    assert about["parent"] == file_digest(adapted.out)
+    assert (
+        about["base_digest"] == load_tensors(adapted.out)[1]["parent"] == load_model("sam_tiny_base").digest
+    )
+
+
+def test_a_base_of_ones_own_may_be_called_like_an_embedded_one(folder, tmp_path):
+    own = tmp_path / "sam_tiny_base.safetensors"
+    tensors = {name: value + 0.001 for name, value in load_model("sam_tiny_base").sam.state_dict().items()}
+    save_tensors(own, tensors, {"kind": "sam", "architecture": "tiny"})
+    made = run(folder, tmp_path / "a.safetensors", phases=[1], init=own)
+    own.unlink()
+    trunk = load_model(made.out).sam.base.image_encoder.state_dict()
+    assert all(torch.equal(value, tensors[f"image_encoder.{name}"]) for name, value in trunk.items())
+
+
+def test_it_answers_as_fusion_unless_the_first_encoder_alone_did_better():
+    assert adapting.answering_phase((1,), {1: 0.5}) == 1
+    assert adapting.answering_phase((1, 2), {1: 0.5, 2: 0.6}) == 1
+    assert adapting.answering_phase((1, 2, 3), {1: 0.5, 2: 0.4, 3: 0.5}) == 3
+    assert adapting.answering_phase((1, 2, 3), {1: 0.5, 2: 0.4, 3: 0.49}) == 1
+    assert adapting.answering_phase((1, 2, 3), {3: 0.1}) == 3
+
+
+def test_the_header_names_the_phase_to_answer_as(adapted, tmp_path):
+    tensors, about = load_tensors(adapted.out)
+    assert load_model(adapted.out).sam.phase == about["phase"] == adapted.phase
+    for phase in (1, 3):
+        save_tensors(tmp_path / "b.safetensors", tensors, {**about, "phase": phase})
+        assert load_model(tmp_path / "b.safetensors").sam.phase == phase
+
+
+def test_bands_of_another_kind_are_refused(folder, adapted, tmp_path):
+    model, scene = load_model(adapted.out), drawn(3, SIX)[0]
+    assert model.kinds == dict.fromkeys(SIX[:4], "backscatter") | dict.fromkeys(SIX[4:], "values")
+    power = replace(
+        scene, bands=tuple(replace(b, units="power") if b.units == "db" else b for b in scene.bands)
+    )
+    assert torch.isfinite(model.images(power)).all()
+    for units in ("1", "dn"):
+        other = tuple(replace(b, units=units) if b.name == "VH0" else b for b in scene.bands)
+        with pytest.raises(
+            DataError, match=f"band VH0 is in units '{units}' and a learned it as backscatter"
+        ):
+            model.images(replace(scene, bands=other))
+    data = write_folder(tmp_path / "8bit", SIX, "1")
+    with pytest.raises(DataError, match=r"dataset\.yaml: band V.0 is in units '1'"):
+        sam_answer(model, data)
+    with pytest.raises(DataError, match=r"dataset\.yaml: band V.0 is in units '1'"):
+        run(data.folder, tmp_path / "b.safetensors", init=adapted.out)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,17 @@ def test_a_search_ends_its_last_phase_early_and_no_other():
     assert found == list(LAPTOP.rates)
 
 
+def test_rows_take_the_rates_of_the_same_updates_and_alignment():
+    rates = {trainer: float(place) for place, trainer in enumerate(TRAINERS[:5])}
+
+    def taken(name):
+        return [phase.learning_rate for phase in row(LAPTOP, name, rates).adaptation.phases]
+
+    assert taken("phase3") == taken("chip") == [0, 1, 2]
+    assert taken("lora") == [rates["lora"], 1, 2]
+    assert taken("aligned_free") == taken("aligned_free_gate") == [0, rates["aligned_free"], 2]
+
+
 def test_the_best_rate_on_validation_is_chosen():
     scores = dict(zip(LAPTOP.rates, (0.1, 0.3, 0.2), strict=True))
     known = [
@@ -282,6 +293,7 @@ def test_the_recipe_ends_with_half_precision_weights_records_and_a_card(recipe):
     assert "VV0, VV1, DEM and VH0, VH1, slope" in card
     assert "A chip of 256 px" in card
     assert "901, 902" in card
+    assert "phase 3 less phase 1: objects " in card
 
 
 def test_the_embedded_model_fits_its_budget_and_is_complete():

@@ -255,6 +255,10 @@ def test_the_slope_comes_from_the_band_of_that_name(tmp_path):
         (("VV0", "VH1"), None),
         (("B10", "B11"), None),
         (("0", "1"), None),
+        (("VV_post", "VV_pre", "VH_pre"), ("VV_pre", "VV_post")),
+        (("preVV", "postVV", "DEM"), ("preVV", "postVV")),
+        (("HH after", "HH Before"), ("HH Before", "HH after")),
+        (("pressure", "VV"), None),
     ],
 )
 def test_two_dates_are_known_by_their_names(bands, pair_):

@@ -1,16 +1,21 @@
 """Prompted samples: the same for the same seed, boxes on their objects, no label where nothing is known."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from adapting import SIX, drawn, write_folder
 from rasterio.windows import Window
+from rasters import write
 from scipy import ndimage
 from torch.utils.data import default_collate
 
 from sartutor.errors import DataError
+from sartutor.learn.recent import Recent
+from sartutor.learn.sam import samples as samples_module
 from sartutor.learn.sam.contrast import box_mask
 from sartutor.learn.sam.samples import (
     MOST_BOXES,
@@ -18,12 +23,15 @@ from sartutor.learn.sam.samples import (
     PromptedImages,
     box_targets,
     branch_ranges,
+    chip_side,
     labelled_ids,
     mirrored,
     one_object,
     prompted,
 )
-from sartutor.sar.folder import IGNORE
+from sartutor.sar.folder import IGNORE, open_dataset, write_labels
+from sartutor.sar.geotiff import write_scene
+from sartutor.sar.scene import Grid
 
 SIDE = 64
 RANGES = [dict.fromkeys(SIX[:3], (-25.0, -2.0)), dict.fromkeys(SIX[3:], (-25.0, -2.0))]
@@ -174,3 +182,105 @@ def test_images_without_objects_teach_nothing(tmp_path):
     assert labelled_ids(data, "train") == data.ids("train")
     with pytest.raises(DataError, match="no image in split 'far'"):
         labelled_ids(data, "far")
+
+
+@pytest.mark.parametrize("prompts", ["loose", "tight", "points"])
+def test_a_label_without_data_is_no_object(tmp_path, prompts):
+    data = write_folder(tmp_path, ("VV",), splits="train train val")
+    hide(data, "0", slice(None))
+    hide(data, "1", slice(0, 48))
+    assert (data.mask("0") == 1).any()
+    found = PromptedImages(data, "train", branch_ranges(data), SIDE, 40, 0, prompts=prompts)
+    for sample in map(found.__getitem__, range(40)):
+        assert (sample["target"] & sample["known"]).any()
+        assert not (sample["target"] & ~sample["known"]).any()
+
+
+def hide(data, id, rows):
+    """Take the data of an image away, but for a corner, and mark an object there."""
+    scene, mask = data.scene(id), data.mask(id) == 1
+    valid = np.ones_like(mask)
+    valid[rows] = False
+    valid[-4:, -4:] = True
+    mask[rows.start or 0 : 40, :40] = True
+    mask[-4:, -4:] = False
+    if rows == slice(None):
+        mask[40:] = False
+    write_scene(replace(scene, valid=valid), data.folder / "images" / f"{id}.tif")
+    write_labels(mask.astype(np.uint8), scene.grid, data.folder / "masks" / f"{id}.tif")
+
+
+def test_readers_that_do_not_fork_get_the_samples(folder):
+    one = samples(folder)
+    assert torch.equal(pickle.loads(pickle.dumps(one))[3]["image"], one[3]["image"])
+
+
+def test_scenes_are_kept_while_they_fit_the_memory(folder, monkeypatch):
+    monkeypatch.setattr(samples_module, "SCENE_MEMORY", 1)
+    found = samples(folder)
+    for index in range(12):
+        found[index]
+    assert len(list(found._scenes)) == 1
+
+
+def test_the_least_recently_used_goes_first():
+    class Piece:
+        bytes = 4
+
+    made = []
+    kept = Recent(8)
+    for key in "abacab":
+        kept.get(key, lambda key: made.append(key) or Piece())
+    assert made == ["a", "b", "c", "b"]
+    assert sorted(kept) == ["a", "b"]
+
+
+def test_what_shrinks_to_less_than_half_a_pixel_is_still_there():
+    scene = drawn(0, ("VV",))[0]
+    labels = np.zeros(scene.grid.shape, np.int16)
+    labels[10:14, 11:13] = 1
+    labels[50:90, 20:90] = 1
+    boxes = [(20.0, 50.0, 90.0, 90.0), (7.0, 7.0, 17.0, 17.0), (60.0, 10.0, 70.0, 20.0)]
+    whole = Window(0, 0, *scene.grid.shape)
+    sample = prompted(Labelled(scene, labels), [{"VV": (-25.0, -2.0)}], 16, whole, boxes)
+    _, _, target, _ = box_targets(default_collate([sample]))
+    filled = [float(each.sum()) for each in target]
+    assert filled[1] == 4
+    assert filled[0] == pytest.approx(40 * 70 / 36, rel=0.15)
+    assert filled[2] == 0
+
+
+def test_a_chip_in_use_is_as_large_as_in_training_for_images_of_any_shape(tmp_path):
+    data = write_folder(tmp_path, ("VV",), splits="train train val")
+    for id, shape in (("0", (30, 90)), ("1", (40, 40))):
+        scene = data.scene(id)
+        write_scene(scene.read(Window(0, 0, *shape[::-1])), data.folder / "images" / f"{id}.tif")
+        label = np.zeros(shape, np.uint8)
+        label[10:20, 10:20] = 1
+        grid = Grid(scene.grid.transform, scene.grid.crs, *shape)
+        write_labels(label, grid, data.folder / "masks" / f"{id}.tif")
+    assert chip_side(data, 256) == 90
+    assert chip_side(data, SIDE) == SIDE
+
+
+@pytest.mark.parametrize(
+    ("units", "levels", "words"),
+    [
+        ("power", None, r"band VV, from -.* to -.*, spans no levels in units 'power'; correct its units"),
+        ("db", (0.0, 9000.0), r"band VV, from 0 to 9000, spans no levels in units 'db'"),
+        ("complex", None, "complex bands cannot be averaged"),
+    ],
+)
+def test_units_that_cannot_be(tmp_path, units, levels, words):
+    data = write_folder(tmp_path, ("VV",))
+    described = (tmp_path / "dataset.yaml").read_text().replace("units: db", f"units: {units}")
+    if levels:
+        described = described.replace(f"units: {units}", f"units: {units}\n  range: {list(levels)}")
+    (tmp_path / "dataset.yaml").write_text(described)
+    for id in data.ids("train"):
+        path = tmp_path / "images" / f"{id}.tif"
+        with rasterio.open(path) as file:
+            values = file.read()
+        write(path, values)
+    with pytest.raises(DataError, match=words):
+        branch_ranges(open_dataset(tmp_path))

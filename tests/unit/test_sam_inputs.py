@@ -138,6 +138,22 @@ def test_a_mask_comes_back_to_the_window_it_went_in_with(shape):
     assert overlap > 0.97
 
 
+@given(
+    x=st.floats(0, 900), y=st.floats(0, 700), w=st.floats(1, 300), h=st.floats(1, 300), rows=st.integers(20, 1000),
+    cols=st.integers(20, 1200),
+)  # fmt: skip
+def test_a_shared_chip_holds_its_box_at_every_edge_of_a_scene_of_any_size(x, y, w, h, rows, cols):
+    box = (min(x, cols - 1), min(y, rows - 1), min(x + w, cols), min(y + h, rows))
+    window = on_lattice(prompt_window(box, (rows, cols), 256, scale="chip"), (rows, cols))
+    for start, size, low, high, limit in (
+        (window.col_off, window.width, box[0], box[2], cols),
+        (window.row_off, window.height, box[1], box[3], rows),
+    ):
+        assert 0 <= start <= limit - size
+        assert start <= low + 1
+        assert start + size >= high - 1
+
+
 def test_boxes_near_each_other_share_a_chip_in_which_they_lie_well_inside():
     rng = np.random.default_rng(0)
     shape, side = (3000, 5000), 1024

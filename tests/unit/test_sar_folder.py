@@ -7,6 +7,7 @@ from affine import Affine
 from rasters import HERE, UTM, write
 
 from sartutor.errors import DataError
+from sartutor.sar import folder as folder_module
 from sartutor.sar.folder import (
     IGNORE,
     DatasetWriter,
@@ -172,6 +173,51 @@ def test_splits_that_show_the_same_ground_are_doubted(folder):
     write(folder / "images" / "d.tif", pixels(3), HERE @ Affine.translation(15, 0))
     (doubt,) = open_dataset(folder).check(progress=False)
     assert doubt.startswith("d of split 'test' shows ground of a of split 'train'")
+
+
+def test_headers_alone_tell_of_shared_ground_and_of_bands_that_lack(folder, monkeypatch):
+    monkeypatch.setattr(folder_module, "read_layers", None)
+    assert open_dataset(folder).check_headers() == []
+    write(folder / "images" / "d.tif", pixels(3), HERE @ Affine.translation(15, 0))
+    (doubt,) = open_dataset(folder).check_headers()
+    assert doubt.startswith("d of split 'test' shows ground of a of split 'train'")
+    write(folder / "images" / "e.tif", pixels(4, 3))
+    with pytest.raises(DataError, match=r"e\.tif has 3 bands and dataset.yaml lists 2"):
+        open_dataset(folder).check_headers()
+
+
+def test_four_bands_of_bytes_are_four_bands_as_they_are_written_by_default(folder):
+    values = np.random.default_rng(0).integers(0, 255, (4, 20, 30), np.uint8)
+    values[3, :5] = 0
+    for name in "abcde":
+        write(folder / "images" / f"{name}.tif", values)
+    listed = [{"name": name, "units": "1"} for name in ("B2", "B3", "B4", "B8")]
+    scene = redescribe(folder, bands=listed).scene("a")
+    assert scene.valid.all()
+    assert np.array_equal(scene.pixels, values)
+    with_alpha = redescribe(folder, bands=listed[:3]).scene("a")
+    assert np.array_equal(with_alpha.valid, values[3] > 0)
+
+
+@pytest.mark.parametrize("ending", [".tiff", ".TIF", ".TIFF"])
+def test_files_may_end_otherwise(folder, ending):
+    expected = open_dataset(folder).scene("b")
+    for kind in ("images", "masks"):
+        (folder / kind / "b.tif").rename(folder / kind / f"b{ending}")
+    data = open_dataset(folder)
+    assert data.scene("b").equals(expected)
+    assert data.mask("b").shape == (20, 30)
+
+
+def test_one_value_needs_no_brackets(folder):
+    data = redescribe(folder, labels={"background": 0, "object": [1, 255]})
+    assert data.mask("a")[0, :4].tolist() == [1, 1, IGNORE, 0]
+    assert data.description.ignore == (254,)
+
+
+def test_an_encoder_without_bands_is_refused(folder):
+    with pytest.raises(DataError, match=r"dataset\.yaml, primary: "):
+        redescribe(folder, primary=[])
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def _description(scene: Readable, encoders: Encoders | None) -> Description:
             primary=primary,
             secondary=secondary,
             labels={"background": (0,), "object": (1,)},
-            ignore=IGNORED,
+            ignore=(IGNORED,),
         )
     except ValidationError as error:
         said = error.errors()[0]["msg"].removeprefix("Value error, ")

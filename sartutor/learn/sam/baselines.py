@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,9 +65,24 @@ def contrast(scene: Scene, bands: Sequence[str]) -> NDArray[np.floating]:
     return after - before
 
 
+DATE_WORDS = (("before", "after"), ("pre", "post"))
+"""What names of bands of two dates differ in, where they do not end in 0 and 1."""
+
+
 def before_after(bands: Sequence[str]) -> tuple[str, str] | None:
-    """The first two bands that are named alike but for a 0 and a 1 at the end, such as VV0 and VV1; or None."""
-    return next(((name, f"{name[:-1]}1") for name in bands if _is_before(name, bands)), None)
+    """The first two bands that are named alike but for a 0 and a 1 at the end, such as VV0 and VV1, or for one of
+    `DATE_WORDS` anywhere, in any case; or None."""
+    numbered = ((name, f"{name[:-1]}1") for name in bands if _is_before(name, bands))
+    return next(numbered, None) or next(_worded(bands), None)
+
+
+def _worded(bands: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of bands by their words for the dates."""
+    plain = {name.lower(): name for name in bands}
+    for name, (before, after) in product(plain, DATE_WORDS):
+        later = name.replace(before, after, 1)
+        if before in name and later in plain:
+            yield plain[name], plain[later]
 
 
 def _is_before(name: str, bands: Sequence[str]) -> bool:

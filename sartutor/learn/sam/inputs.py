@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -56,13 +57,18 @@ def prompt_window(
 
 def on_lattice(window: Window, shape: tuple[int, int]) -> Window:
     """A window of a scene of `shape` (rows, columns), moved by at most an eighth of its sides to a place that others
-    share, so that boxes near each other have one embedding. A box in the middle, half as long as it, stays inside."""
+    share, so that boxes near each other have one embedding. A box in the middle, half as long as it, stays inside, and
+    so does one that the edge of the scene keeps from the middle."""
     rows, cols = int(window.height), int(window.width)
-    starts = [
-        round(start / step) * step
-        for start, step in ((window.row_off, max(1, rows // 4)), (window.col_off, max(1, cols // 4)))
-    ]
-    return Window(_within(starts[1], cols, shape[1]), _within(starts[0], rows, shape[0]), cols, rows)
+    return Window(
+        _shared(window.col_off, cols, shape[1]), _shared(window.row_off, rows, shape[0]), cols, rows
+    )
+
+
+def _shared(start: int, size: int, limit: int) -> int:
+    """The nearest of the starts, a quarter of a window apart, that windows share; the far edge has one of its own."""
+    step, last = max(1, size // 4), limit - size
+    return min((min(round(start / step) * step, last), last), key=lambda place: abs(place - start))
 
 
 def _within(start: int, size: int, limit: int) -> int:
@@ -172,6 +178,29 @@ def level_range(low: float, high: float, units: Units) -> tuple[float, float]:
     power = to_linear(np.array([low, high], np.float64), units)
     top = float(power_to_db(power[1]))
     return max(float(power_to_db(power[0])), top - WIDEST_DB), top
+
+
+Kind = Literal["backscatter", "digital numbers", "values"]
+"""What levels of a band mean: calibrated backscatter, digital numbers of a radar, or anything else."""
+
+
+def kind_of(units: Units) -> Kind:
+    """The kind of a band; only bands of one kind have levels in common."""
+    if units in RADAR_UNITS:
+        return "backscatter"
+    return "digital numbers" if units == "dn" else "values"
+
+
+def refuse_other_kinds(
+    units: Mapping[str, Units], kinds: Mapping[str, Kind], who: str, where: str | Path
+) -> None:
+    """Raise DataError where a band, of `units` by name, is of another kind than a model, called `who`, learned."""
+    for name, kind in kinds.items():
+        if name in units and kind_of(units[name]) != kind:
+            raise DataError(
+                f"{where}: band {name} is in units {units[name]!r} and {who} learned it as {kind}; correct its units, "
+                "or give what the model learned."
+            )
 
 
 def in_decibels(units: Units) -> bool:

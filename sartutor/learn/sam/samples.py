@@ -20,12 +20,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sartutor.errors import DataError
+from sartutor.learn.recent import Recent
 from sartutor.learn.sam.contrast import box_mask
 from sartutor.learn.sam.inputs import Frame, Ranges, Scale, branch_image, level_range, prompt_window
 from sartutor.learn.sam.prompts import MAX_POINTS, clicks_on
 from sartutor.sar import folder as own
 from sartutor.sar.boxes import Box, Mask, merge_overlapping, object_boxes, training_boxes
-from sartutor.sar.scene import Scene
+from sartutor.sar.resize import refuse_complex
+from sartutor.sar.scene import Band, Scene, Units
 
 Batch = dict[str, Tensor]
 
@@ -43,8 +45,8 @@ CLICKED_SHARE = 0.5
 
 NO_CLICKS = np.empty((0, 2))
 
-KEPT_SCENES = 64
-"""Scenes of a folder that are kept in memory."""
+SCENE_MEMORY = 512 * 2**20
+"""Bytes of scenes of a folder that each process that reads them keeps in memory."""
 
 
 class Labelled(NamedTuple):
@@ -52,6 +54,10 @@ class Labelled(NamedTuple):
 
     scene: Scene
     labels: NDArray[np.int16]
+
+    @property
+    def bytes(self) -> int:
+        return self.scene.pixels.nbytes + self.scene.valid.nbytes + self.labels.nbytes
 
 
 class PromptedImages(Dataset[Batch]):
@@ -86,7 +92,7 @@ class PromptedImages(Dataset[Batch]):
         self.folder, self.branches, self.side, self.draws = folder, branches, side, draws
         self.seed, self.scales, self.different, self.prompts = seed, scales, different or draws, prompts
         self.ids = labelled_ids(folder, split)
-        self._labelled = lru_cache(KEPT_SCENES)(self._read)
+        self._scenes: Recent[Labelled] = Recent(SCENE_MEMORY)
 
     def __len__(self) -> int:
         return self.draws
@@ -95,7 +101,7 @@ class PromptedImages(Dataset[Batch]):
         if not 0 <= index < self.draws:
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, index % self.different))
-        labelled = mirrored(self._labelled(self.ids[rng.integers(len(self.ids))]), rng)
+        labelled = mirrored(self._drawn(rng), rng)
         clicked = self.prompts == "points" and rng.random() < CLICKED_SHARE
         return self._clicked(rng, labelled) if clicked else self._boxed(rng, labelled)
 
@@ -121,12 +127,21 @@ class PromptedImages(Dataset[Batch]):
             Labelled(labelled.scene, alone), self.branches, self.side, window, [_outline(window)], clicks
         )
 
+    def _drawn(self, rng: np.random.Generator) -> Labelled:
+        """Any scene of the split that has an object where there is data; others are drawn in vain."""
+        while True:
+            found = self._scenes.get(self.ids[rng.integers(len(self.ids))], self._read)
+            if (found.labels == 1).any():
+                return found
+
     def _boxes(self, rng: np.random.Generator, mask: Mask) -> list[Box]:
         tight = self.prompts == "tight"
         return merge_overlapping(object_boxes(mask)) if tight else training_boxes(rng, mask)
 
     def _read(self, id: str) -> Labelled:
-        return Labelled(self.folder.scene(id), self.folder.mask(id))
+        """A scene and its labels; where it has no data nothing is known."""
+        scene, labels = self.folder.scene(id), self.folder.mask(id)
+        return Labelled(scene, np.where(scene.valid, labels, np.int16(own.IGNORE)))
 
 
 @lru_cache(maxsize=4)
@@ -152,8 +167,11 @@ def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
 
 
 def chip_side(folder: own.Dataset, side: int) -> int:
-    """Pixels of a scene, a side, that a chip holds for a model of input `side`: no more than training images have."""
-    return min(side, round(np.median([min(folder.mask(id).shape) for id in labelled_ids(folder, "train")])))
+    """Pixels of a scene, a side, that a chip holds for a model of input `side`: no more than any training image has.
+
+    Windows are cut to their scene, so smaller images among larger ones are enlarged in use as they were in training.
+    """
+    return min(side, max(max(folder.mask(id).shape) for id in labelled_ids(folder, "train")))
 
 
 def refuse_no_objects(folder: own.Dataset) -> None:
@@ -177,14 +195,28 @@ def refuse_missing_bands(folder: own.Dataset, bands: Sequence[str], who: str) ->
 def branch_ranges(folder: own.Dataset) -> list[Ranges]:
     """The bands of the primary encoder, and of the secondary where there are any, with their ranges as levels.
 
-    A range that the folder does not give is measured on its training images.
+    A range that the folder does not give is measured on its training images. DataError for complex bands, and for a
+    range that has no two ends in the units that dataset.yaml states.
     """
-    units = {band.name: band.units for band in folder.description.bands}
+    units = folder.description.units
+    refuse_complex(tuple(map(Band, units, units.values())), str(folder.folder / "dataset.yaml"))
     return [
-        {name: level_range(*folder.ranges[name], units[name]) for name in names}
+        {name: _levels(folder, name, units[name]) for name in names}
         for names in (folder.primary, folder.secondary)
         if names
     ]
+
+
+def _levels(folder: own.Dataset, name: str, units: Units) -> tuple[float, float]:
+    """The range of a band as levels."""
+    low, high = level_range(*folder.ranges[name], units)
+    if not (low < high and np.isfinite((low, high)).all()):
+        ends = " to ".join(f"{end:g}" for end in folder.ranges[name])
+        raise DataError(
+            f"{folder.folder / 'dataset.yaml'}: band {name}, from {ends}, spans no levels in units {units!r}; correct "
+            "its units or its range."
+        )
+    return low, high
 
 
 def prompted(
@@ -205,7 +237,7 @@ def prompted(
     points[: len(clicks), 2] = 1
     return {
         "image": torch.stack([branch_image(piece, side, ranges) for ranges in branches]).half(),
-        "target": _resized(frame, labels == 1),
+        "target": _target(frame, labels == 1, placed[: len(boxes)]),
         "known": _resized(frame, (labels != own.IGNORE) & piece.valid),
         "box": placed,
         "points": points,
@@ -251,6 +283,23 @@ def _within(box: Box, window: Window) -> bool:
     """Whether a box lies wholly in a window."""
     left, top, right, bottom = _outline(window)
     return box[0] >= left and box[1] >= top and box[2] <= right and box[3] <= bottom
+
+
+def _target(frame: Frame, objects: Mask, boxes: Tensor) -> Tensor:
+    """Objects in the model's input (side, side), boxes (n, 4) in its pixels.
+
+    Of what shrinks so much that it fills no pixel of its box by half, the pixels that hold most of it: its box would
+    be one that holds nothing.
+    """
+    target = _resized(frame, objects)
+    if frame.scale >= 1:
+        return target
+    share = frame.pad(frame.fit(torch.from_numpy(objects.astype(np.float32))[None]), 0)[0]
+    for inside in box_mask(boxes, frame.side):
+        most = (share * inside).max()
+        if most > 0 and not (target & inside).any():
+            target |= inside & (share > most / 2)
+    return target
 
 
 def _resized(frame: Frame, mask: Mask) -> Tensor:

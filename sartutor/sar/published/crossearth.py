@@ -143,7 +143,7 @@ def _labels(path: Path, said: Layout) -> NDArray[np.uint8]:
     if len(layers) != 1:
         raise DataError(f"{path} has {len(layers)} bands; turn its colours into one number a class.")
     values = read_layers(layers)[0][0]
-    known = {*said.ignored, *(value for listed in (said.labels or {}).values() for value in listed)}
+    known = {*said.ignore, *(value for listed in (said.labels or {}).values() for value in listed)}
     if strange := set(np.unique(values).tolist()) - known:
         raise DataError(f"{path} holds the value {min(strange):g}, which the layout lists nowhere; add it.")
     return values.astype(np.uint8)
