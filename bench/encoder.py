@@ -5,6 +5,7 @@
 prints one JSON object per number format: seconds, medians over ROUNDS (3 unless told otherwise) in which both take
 turns, how many times as long set_image takes, which runs in float32 as it comes, and how far the embeddings lie apart:
 the largest difference, and the relative L2 error. Weights are random, SAM's zeros among them too, and the same in both.
+`ok` says whether `BARS` hold here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ from sartutor.presets import SAM_SIZES
 
 ROUNDS = 3
 SIDE = SAM_SIZES["vit_b"].image_size
+
+BARS = {
+    "fp32": {"speedup": 1.3, "largest_difference": 1e-4},
+    "bf16": {"speedup": 4.0, "relative_l2": 2e-2},
+}
+"""What each number format is held to: at least this speedup, at most this error."""
 
 
 def models() -> tuple[nn.Module, RadarSam]:
@@ -72,14 +79,17 @@ def main(rounds: int = ROUNDS) -> None:
 def compared(precision: str, seconds: np.ndarray, mine: Tensor, reference: Tensor) -> dict[str, object]:
     """Medians, their ratio, and the distance of two embeddings."""
     ours, theirs = np.median(seconds, axis=0).round(2)
-    return {
-        "encoder": precision,
-        "ours_s": ours,
-        "set_image_s": theirs,
+    away = mine.float() - reference.float()
+    found = {
         "speedup": round(float(np.median(seconds[:, 1] / seconds[:, 0])), 2),
-        "largest_difference": float((mine.float() - reference.float()).abs().max()),
-        "relative_l2": float((mine.float() - reference.float()).norm() / reference.float().norm()),
+        "largest_difference": float(away.abs().max()),
+        "relative_l2": float(away.norm() / reference.float().norm()),
     }
+    held = [
+        found[name] >= bar if name == "speedup" else found[name] <= bar
+        for name, bar in BARS[precision].items()
+    ]
+    return {"encoder": precision, "ours_s": ours, "set_image_s": theirs, **found, "ok": all(held)}
 
 
 if __name__ == "__main__":
