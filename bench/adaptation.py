@@ -7,7 +7,7 @@ alone, in both number formats, and through `Predictor.segment`, whose embeddings
 1024 px, with random weights and one image: the most memory that a process takes for steps of phase 1 (adapters and mask
 decoder), which keeps no activations of the encoder's blocks; and seconds of a step of phase 3 (gate and mask decoder)
 on kept embeddings and with both encoders run anew, medians over ROUNDS (3 unless told otherwise). `bar` is what each is
-held to, `ok` whether it holds here; that of the smallest number where a line has several.
+held to, `ok` whether it holds here; that of masks by the decoder, in the faster number format.
 """
 
 from __future__ import annotations
@@ -169,8 +169,9 @@ def box_to_mask(size: str) -> dict[str, object]:
     found = {"decode_ms": decoding(model, False), "segment_ms": segmenting(model)}
     if BF16:
         found["decode_bf16_ms"] = decoding(model, True)
+    fastest = min(value for name, value in found.items() if name.startswith("decode"))
     shown = {name: round(value, 1) for name, value in found.items()}
-    return {"box_to_mask": size, **shown, "bar": MASK_MS[size], "ok": min(found.values()) < MASK_MS[size]}
+    return {"box_to_mask": size, **shown, "bar": MASK_MS[size], "ok": fastest < MASK_MS[size]}
 
 
 def main(rounds: int = ROUNDS) -> None:

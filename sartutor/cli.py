@@ -615,10 +615,8 @@ def _print_adapted(made: Adapted, as_json: bool) -> None:
         return _print_json({**vars(made), "out": str(made.out)})
     for phase, steps, found in zip(made.ran, made.steps, made.val_iou, strict=True):
         typer.echo(f"phase {phase}: {steps} steps, IoU of validation boxes {found:.3f}")
-    if made.phase < 3 in made.phases:
-        typer.echo(
-            f"it answers as phase {made.phase}, which did best; ask for another with `evaluate --phase`"
-        )
+    if made.phase < 3 in made.ran:
+        typer.echo("it answers as phase 1, which did better than phase 3; `evaluate --phase` asks another")
     typer.echo(f"{made.out} written in {made.seconds:.0f} s")
 
 

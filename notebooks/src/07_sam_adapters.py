@@ -593,7 +593,7 @@ print(f"IoU on {len(watched['image'])} validation samples from {live.ious[0]:.2f
 
 # %%
 answers["your phase 1"] = sam_answer(own, lesson.test)
-ready = adapting.ready_model(adapting.TRAINED, lesson.test.description.band_names)
+ready = adapting.ready_model(adapting.TRAINED, lesson.test.description.units)
 if ready is not None:
     answers["trained phase 1"] = sam_answer(ready, lesson.test)
 else:

@@ -25,6 +25,7 @@ from sartutor.learn.losses import dice_loss, mask_iou, mask_loss
 from sartutor.learn.models import EMBEDDED, SamModel, load_model
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.baselines import before_after, otsu_box
+from sartutor.learn.sam.inputs import kind_of
 from sartutor.learn.sam.model import EncoderBranch, RadarSam
 from sartutor.learn.sam.objectives import prompted_masks
 from sartutor.learn.sam.samples import Batch, box_targets
@@ -33,7 +34,7 @@ from sartutor.presets import BenchmarkSizes
 from sartutor.sar import warp
 from sartutor.sar.boxes import Box, Mask, box_target, enlarge, fill_box
 from sartutor.sar.folder import Dataset, DatasetWriter, Entry, open_dataset
-from sartutor.sar.scene import Scene
+from sartutor.sar.scene import Scene, Units
 from sartutor.sar.terrain import spacing_m
 from sartutor.sim.avalanche import DEFAULTS, avalanche_scene
 from sartutor.sim.benchmark import DESCRIPTION, write_benchmark
@@ -127,12 +128,12 @@ def debris(asked: Sequence[Question], limit: int | None = None) -> list[Debris]:
     return in_turns([Debris(question, part) for part in question.parts] for question in asked)[:limit]
 
 
-def ready_model(name: str, bands: Sequence[str]) -> SamModel | None:
-    """An embedded model in phase 1; None where there is none of that name, or not for these bands."""
+def ready_model(name: str, units: Mapping[str, Units]) -> SamModel | None:
+    """An embedded model in phase 1; None where there is none of that name, or not for bands of these units."""
     if name not in EMBEDDED:
         return None
     model = load_model(name)
-    if any(band not in bands for band in model.branches[0]):
+    if not all(band in units and kind_of(units[band]) == model.kinds[band] for band in model.branches[0]):
         return None
     cast(AdaptedSam, model.sam).use_phase(1)
     return model

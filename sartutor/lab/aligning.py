@@ -147,7 +147,7 @@ def encoder_names(model: SamModel) -> tuple[str, str]:
 def calm_change(scene: Scene, bands: Iterable[str], size: int = CALM_PX) -> Array:
     """How much brighter date 1 is than date 0 (rows, columns) in dB, or the first band where there is one date.
 
-    Power is averaged over `size` x `size` pixels first. The dates are bands named alike but for a 0 and a 1.
+    Power is averaged over `size` x `size` pixels first. The dates are those that `before_after` finds.
     """
     names = tuple(bands)
     pair = before_after(names)

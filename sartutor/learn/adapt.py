@@ -164,7 +164,7 @@ def adapt(
         done = tuple(sorted({*done, phase}))
         curves.append(job.run(start.model, phase, part, {**header, "phases": list(done)}))
     steps, scores = tuple(curve.steps for curve in curves), tuple(curve.best for curve in curves)
-    answering = answering_phase(done, dict(zip(wanted, scores, strict=True)))
+    answering = answering_phase(dict(zip(wanted, scores, strict=True)))
     learned = {"phases": list(done), "phase": answering, "val_iou": scores, "steps": steps}
     _finish(start, out, {**header, **learned}, wanted)
     return Adapted(out, done, wanted, answering, steps, scores, time.perf_counter() - began)
@@ -238,11 +238,14 @@ def planned_phases(asked: Sequence[int] | None, encoders: int, done: Sequence[in
     return tuple(sorted(set(asked)))
 
 
-def answering_phase(done: Sequence[int], val_iou: Mapping[int, float]) -> int:
-    """Fusion where it was learned, but the first encoder alone where that did better on the same validation boxes."""
-    if 3 not in done:
+def answering_phase(val_iou: Mapping[int, float]) -> int:
+    """Of the phases that were run: fusion, but the first encoder alone where that did better on the same boxes.
+
+    Fusion that was learned before counts no more: its encoders have changed since.
+    """
+    if 3 not in val_iou:
         return 1
-    return 1 if val_iou.get(1, -1.0) > val_iou.get(3, 0.0) else 3
+    return 1 if val_iou.get(1, 0.0) > val_iou[3] else 3
 
 
 def _new(base: RadarSam, ranges: Sequence[Ranges], method: Method) -> AdaptedSam:
@@ -313,6 +316,7 @@ class _Job:
 
     def header(self, size: str, start: Start) -> dict[str, Any]:
         """What the checkpoint says of itself, but for its phases."""
+        units = self.data.description.units
         return {
             "kind": ADAPTED,
             "architecture": self.recipe.size,
@@ -324,7 +328,7 @@ class _Job:
             "chip_side": chip_side(self.data, SAM_SIZES[self.recipe.size].image_size),
             "bands": list(self.data.description.band_names),
             "branches": [[[name, *ends] for name, ends in branch.items()] for branch in start.ranges],
-            "kinds": {name: kind_of(units) for name, units in self.data.description.units.items()},
+            "kinds": {name: kind_of(units[name]) for branch in start.ranges for name in branch},
             "preset": size,
             "recipe": asdict(self.recipe),
             "seed": self.seed,

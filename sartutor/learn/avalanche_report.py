@@ -150,12 +150,12 @@ adapt` sees whole chips unless told otherwise: when that was settled they had th
 run so far, each row judged on samples cut as it sees them. Rows have equal steps; but a step on whole chips
 learns from more boxes and takes longer, and how both do after longer training this table does not say. Learning rates
 were searched for the eight trainers below, at one seed and a third of the length, and where the best is the first or
-last of the grid, a better one may lie beyond it; all other rows take the rate of the phase they vary. CPU s were
-measured on several machines beside other work, and tell no more than which row costs several times as much as another;
-they are of all training behind a row, parts that it shares with others and pretraining of rivals included, that of the
-base not. Those of `first` and `first_chip`, and their trained numbers, hold phase 2, of which they use nothing: their
-decoder is trained as long as that of `phase3` and `phase3_chip`, which have a trained
-second encoder besides."""
+last of the grid, a better one may lie beyond it; all other rows take the rates of the phases they share or vary. CPU s
+were measured on several machines beside other work, and tell no more than which row costs several times as much as
+another; they are of all training behind a row, parts that it shares with others and pretraining of rivals included,
+that of the base not. Those of `first` and `first_chip`, and their trained numbers, hold phase 2, of which they use
+nothing: their decoder is trained as long as that of `phase3` and `phase3_chip`, which have a trained second encoder
+besides."""
 
 PUSHED = """Mean IoU of whole images with objects when every side of every box is pushed outward, in px of a 512-px
 chip; boxes that then overlap are merged."""

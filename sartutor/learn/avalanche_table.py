@@ -3,7 +3,8 @@
 A last one loosens the boxes that two of them are asked with.
 
 Each learning rate is searched on validation at a seed of its own, in runs of a third of the length: those of the three
-phases, which rows of other inputs and choices take over, and those of the rivals.
+phases, which rows of other inputs and choices take over, of low-rank updates and of alignment without labels, and those
+of the rivals.
 """
 
 from __future__ import annotations

@@ -98,8 +98,8 @@ def evaluate(
         progress: show a bar.
 
     Returns:
-        `model`, `split`, `prompt` and what else was asked for; the `summary` of the model, and that of each of the
-        `baselines`; `seconds`.
+        `model`, `split`, `prompt` and what else was asked for, the `phase` of an adapted model; the `summary` of the
+        model, and that of each of the `baselines`; `seconds`.
 
     Raises DataError for a folder without objects, a split or prompt that does not exist and bands that the model
     needs and the folder lacks, SarTutorError for a phase that the model has not learned, CheckpointError for the model,
@@ -112,8 +112,9 @@ def evaluate(
     data = open_dataset(folder)
     refuse_no_objects(data)
     ids = data.ids(split)
+    asked_as, answer = model_answer(model, data, device, phase)
     answers: dict[str, Answer] = {
-        "model": model_answer(model, data, device, phase),
+        "model": answer,
         "fill_box": fill_boxes,
         "otsu_box": partial(otsu_boxes, bands=data.primary),
     }
@@ -122,7 +123,7 @@ def evaluate(
     rows = [[score(question, answer) for answer in answers.values()] for question in bar]
     sums = dict(zip(answers, map(summary, zip(*rows, strict=True)), strict=True))
     about = {"model": str(model), "folder": str(folder), "split": split, "prompt": prompt, "seed": seed}
-    found = {**about, "phase": phase, "least_pixels": least_pixels, **sums.pop("model"), "baselines": sums}
+    found = {**about, "phase": asked_as, "least_pixels": least_pixels, **sums.pop("model"), "baselines": sums}
     found["seconds"] = round(time.perf_counter() - start, 3)
     if report is not None:
         write_report(report, found)
@@ -220,8 +221,10 @@ def object_parts(truth: Mask, least_pixels: int, slope: NDArray[np.float64] | No
     ]
 
 
-def model_answer(model: str | Path, folder: Dataset, device: str, phase: int | None) -> Answer:
-    """A prompted model or a rival, by name or checkpoint, as a method; raises what `evaluate` does."""
+def model_answer(
+    model: str | Path, folder: Dataset, device: str, phase: int | None
+) -> tuple[int | None, Answer]:
+    """A prompted model or a rival, by name or checkpoint, as a method, and its phase; raises what `evaluate` does."""
     path = Path(model)
     if path.suffix == ".safetensors" and load_header(path).get("kind") == RIVAL:
         if phase is not None:
@@ -229,12 +232,12 @@ def model_answer(model: str | Path, folder: Dataset, device: str, phase: int | N
         from sartutor.learn.rivals import load_rival, rival_answer  # imports networks that others do not need
 
         rival = load_rival(path)
-        return rival_answer(rival.to(pick_device(device)), folder)
+        return None, rival_answer(rival.to(pick_device(device)), folder)
     chosen = load_model(model)
     if phase is not None:
         chosen = at_phase(chosen, phase)
     chosen.sam.to(pick_device(device))
-    return sam_answer(chosen, folder)
+    return chosen.phase, sam_answer(chosen, folder)
 
 
 def sam_answer(model: SamModel, folder: Dataset) -> Answer:

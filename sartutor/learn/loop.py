@@ -255,10 +255,10 @@ class _Run:
         with torch.no_grad():
             loss = validation.loss(self.model) if self.fabric.is_global_zero else math.nan
         self.model.train(was_training)
+        if not self.saved:
+            self.save()  # a checkpoint without a state beside it is one that is complete
         self.curve.validation.append((self.step, self.fabric.broadcast(loss)))
         if self.curve.stale == 0:
-            if not self.saved:
-                self.save()  # a checkpoint without a state beside it is one that is complete
             self._write_weights()
 
     def save(self) -> None:

@@ -122,6 +122,11 @@ class SamModel:
         return logits[:, : self.answers].float(), quality[:, : self.answers].float()
 
     @property
+    def phase(self) -> int | None:
+        """The phase that an adapted model answers as."""
+        return self.sam.phase if isinstance(self.sam, AdaptedSam) else None
+
+    @property
     def has_gate(self) -> bool:
         """Whether two encoders are weighted by a gate that was learned."""
         return isinstance(self.sam, AdaptedSam) and self.sam.phase == 3 and self.sam.gate is not None
@@ -147,10 +152,17 @@ class SamModel:
         side = self.sam.size.image_size
         if isinstance(self.sam, RadarSam):
             return model_image(piece, side)[0]
-        known = self._named(piece)
-        units = {band.name: band.units for band in known.bands}
-        refuse_other_kinds(units, self.kinds, self.name, piece.name)
+        known = self._as_learned(self._named(piece))
         return torch.stack([branch_image(known, side, ranges) for ranges in self.branches])
+
+    def _as_learned(self, piece: Scene) -> Scene:
+        """A scene whose bands are of the kinds that were learned; numbers where values were are taken as they are."""
+        refuse_other_kinds({band.name: band.units for band in piece.bands}, self.kinds, self.name, piece.name)
+        plain = (band.units == "dn" and self.kinds.get(band.name) == "values" for band in piece.bands)
+        bands = (
+            replace(band, units="1") if here else band for band, here in zip(piece.bands, plain, strict=True)
+        )
+        return replace(piece, bands=tuple(bands))
 
     def _named(self, piece: Scene) -> Scene:
         """A scene whose bands have the model's names: they do already, or they are as many and in the same order."""
@@ -247,7 +259,8 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
             about["tuning"],
             about["encoders"],
         )
-        sam.use_phase(about.get("phase", 3 if 3 in about["phases"] else 1))
+        last = 3 if 3 in about["phases"] else 1
+        sam.use_phase(about["phase"] if about.get("phase") in about["phases"] else last)
         bands, scales = tuple(about["bands"]), tuple(about["scales"])
         chip_side, kinds = max(0, int(about["chip_side"])), dict(about["kinds"])
     except (KeyError, TypeError, ValueError) as error:

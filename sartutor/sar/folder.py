@@ -82,7 +82,7 @@ class BandRule(Strict):
     """One band of the images: its name, units, and the values that become 0 and 1 (None: from the training split)."""
 
     name: Name
-    units: Units
+    units: Annotated[Units, BeforeValidator(lambda given: "1" if given == 1 else given)]
     range: Range | None = None
 
     @model_validator(mode="after")

@@ -163,11 +163,11 @@ def test_a_base_of_ones_own_may_be_called_like_an_embedded_one(folder, tmp_path)
 
 
 def test_it_answers_as_fusion_unless_the_first_encoder_alone_did_better():
-    assert adapting.answering_phase((1,), {1: 0.5}) == 1
-    assert adapting.answering_phase((1, 2), {1: 0.5, 2: 0.6}) == 1
-    assert adapting.answering_phase((1, 2, 3), {1: 0.5, 2: 0.4, 3: 0.5}) == 3
-    assert adapting.answering_phase((1, 2, 3), {1: 0.5, 2: 0.4, 3: 0.49}) == 1
-    assert adapting.answering_phase((1, 2, 3), {3: 0.1}) == 3
+    assert adapting.answering_phase({1: 0.5}) == 1
+    assert adapting.answering_phase({1: 0.5, 2: 0.6}) == 1
+    assert adapting.answering_phase({1: 0.5, 2: 0.4, 3: 0.5}) == 3
+    assert adapting.answering_phase({1: 0.5, 2: 0.4, 3: 0.49}) == 1
+    assert adapting.answering_phase({3: 0.1}) == 3
 
 
 def test_the_header_names_the_phase_to_answer_as(adapted, tmp_path):
@@ -191,6 +191,8 @@ def test_bands_of_another_kind_are_refused(folder, adapted, tmp_path):
             DataError, match=f"band VH0 is in units '{units}' and a learned it as backscatter"
         ):
             model.images(replace(scene, bands=other))
+    numbers = tuple(replace(b, units="dn") if b.name == "DEM" else b for b in scene.bands)
+    assert torch.equal(model.images(replace(scene, bands=numbers)), model.images(scene))
     data = write_folder(tmp_path / "8bit", SIX, "1")
     with pytest.raises(DataError, match=r"dataset\.yaml: band V.0 is in units '1'"):
         sam_answer(model, data)

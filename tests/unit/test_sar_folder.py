@@ -213,6 +213,8 @@ def test_one_value_needs_no_brackets(folder):
     data = redescribe(folder, labels={"background": 0, "object": [1, 255]})
     assert data.mask("a")[0, :4].tolist() == [1, 1, IGNORE, 0]
     assert data.description.ignore == (254,)
+    plain = redescribe(folder, bands=[{"name": name, "units": 1} for name in ("VV", "VH")])
+    assert plain.scene("a").bands[0].units == "1"
 
 
 def test_an_encoder_without_bands_is_refused(folder):

@@ -194,9 +194,13 @@ def kind_of(units: Units) -> Kind:
 def refuse_other_kinds(
     units: Mapping[str, Units], kinds: Mapping[str, Kind], who: str, where: str | Path
 ) -> None:
-    """Raise DataError where a band, of `units` by name, is of another kind than a model, called `who`, learned."""
+    """Raise DataError where a band, of `units` by name, is of another kind than a model, called `who`, learned.
+
+    Digital numbers pass for values: heights in a file that states no units are taken to be such numbers.
+    """
     for name, kind in kinds.items():
-        if name in units and kind_of(units[name]) != kind:
+        given = kind_of(units[name]) if name in units else kind
+        if given != kind and (given, kind) != ("digital numbers", "values"):
             raise DataError(
                 f"{where}: band {name} is in units {units[name]!r} and {who} learned it as {kind}; correct its units, "
                 "or give what the model learned."

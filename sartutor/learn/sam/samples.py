@@ -167,7 +167,7 @@ def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
 
 
 def chip_side(folder: own.Dataset, side: int) -> int:
-    """Pixels of a scene, a side, that a chip holds for a model of input `side`: no more than any training image has.
+    """Pixels of a scene, a side, of a chip for a model of input `side`: no more than the longest of training images.
 
     Windows are cut to their scene, so smaller images among larger ones are enlarged in use as they were in training.
     """
