@@ -129,6 +129,7 @@ QUESTIONS = (
     _asked("Does fusion on whole chips beat U-Net?", "phase3_chip", "unet"),
     _asked("Does fusion beat SegFormer?", "phase3", "segformer"),
     _asked("Does fusion beat a U-Net that is told the boxes?", "phase3", "box_unet"),
+    _asked("Does fusion on whole chips beat it?", "phase3_chip", "box_unet"),
     _asked("Is U-Net better when told the boxes?", "box_unet", "unet"),
     _asked("Do drawn shapes help U-Net?", "unet_shapes", "unet"),
     _asked("Do they help SegFormer?", "segformer_shapes", "segformer"),
