@@ -469,7 +469,7 @@ for a, b in pairwise(order):
 
 # %% [markdown]
 # Five things differ from [1] for certain. Its images are real, and from Norway. Its score is a mean over whole samples, ours over objects, each cut to its own box. Its model is ViT-B at 1024 px, ours is small. It looks at whole chips, our two rows of Segment Anything above at the surroundings of a box. Its trunk saw the eleven million photographs of SA-1B [3], ours saw **drawn shapes**; so what [1] says of transfer from photographs is not tested here, only with `vit_b`. That its single encoder is our `composite` is assumed. How [1] started its U-Net and SegFormer [5],
-# our sources do not say. Ours start from random weights, those named `_shapes` from the drawn shapes; all are asked with the same boxes, to which the masks of U-Net and SegFormer are cut. A network that is told the boxes, as `box_unet` is, [1] did not compare with: mind its row, for it is asked what Segment Anything is asked, and all of it learns, at full resolution.
+# our sources do not say. Ours start from random weights, those named `_shapes` from the drawn shapes; all are asked with the same boxes, to which the masks of U-Net and SegFormer are cut. Whether [1] compared with a network that is told the boxes, as `box_unet` is, our sources do not say: mind its row, for it is asked what Segment Anything is asked, and all of it learns, at full resolution.
 #
 # ## Where it fails
 #
