@@ -25,7 +25,7 @@ from sartutor.learn.losses import dice_loss, mask_iou, mask_loss
 from sartutor.learn.models import EMBEDDED, SamModel, load_model
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.baselines import before_after, otsu_box
-from sartutor.learn.sam.inputs import kind_of
+from sartutor.learn.sam.inputs import passes
 from sartutor.learn.sam.model import EncoderBranch, RadarSam
 from sartutor.learn.sam.objectives import prompted_masks
 from sartutor.learn.sam.samples import Batch, box_targets
@@ -133,7 +133,7 @@ def ready_model(name: str, units: Mapping[str, Units]) -> SamModel | None:
     if name not in EMBEDDED:
         return None
     model = load_model(name)
-    if not all(band in units and kind_of(units[band]) == model.kinds[band] for band in model.branches[0]):
+    if not all(band in units and passes(units[band], model.kinds[band]) for band in model.branches[0]):
         return None
     cast(AdaptedSam, model.sam).use_phase(1)
     return model

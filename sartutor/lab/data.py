@@ -18,7 +18,7 @@ from scipy import ndimage
 from sartutor import catalog
 from sartutor.errors import DataError
 from sartutor.presets import preset
-from sartutor.sar.folder import ENDINGS, BandRule, DatasetWriter, Description, Entry, open_dataset
+from sartutor.sar.folder import BandRule, DatasetWriter, Description, Entry, open_dataset, rasters_in
 from sartutor.sar.geotiff import SceneFile, read_scene
 from sartutor.sar.radiometry import RADAR_UNITS, to_units
 from sartutor.sar.scene import Band, Grid, Readable, Scene
@@ -201,18 +201,14 @@ def write_numbers(notebook: str, preset_name: str, key: str, seed: int, numbers:
 
 
 def _own(path: Path) -> Example:
-    images = _tiffs(path / "images") if path.is_dir() else [path]
+    images = rasters_in(path / "images") if path.is_dir() else [path]
     if not images:
         raise DataError(f"{path} holds no images/*.tif; give a GeoTIFF, or a folder with images/ and masks/.")
-    labels = [mask for mask in _tiffs(path / "masks") if mask.stem == images[0].stem]
+    labels = [mask for mask in rasters_in(path / "masks") if mask.stem == images[0].stem]
     drawn = _read_label(labels[0]) if labels else None
     return Example(
         _in_decibels(open_sentinel1(images[0])), drawn, images[0].stem, f"Your own data: {images[0].name}"
     )
-
-
-def _tiffs(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix in ENDINGS)
 
 
 def _cut_in_two(example: Example, folder: Path, rows: int) -> Path:

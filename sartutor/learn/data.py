@@ -45,8 +45,7 @@ class ShapeWindows(Dataset[Batch]):
         context = rng.uniform(0.8, 1.2) if rng.random() < 0.85 else rng.uniform(1.2, 4)
         window = prompt_window(box, scene.grid.shape, self.side, context)
         image, frame = model_image(scene.read(window), self.side)
-        wanted = torch.from_numpy((labels[window.toslices()] > 0).astype(np.float32))[None]
-        target = (frame.pad(frame.fit(wanted), 0)[0] > 0.5).numpy()
+        target = (frame.covered(labels[window.toslices()] > 0) > 0.5).numpy()
         placed = torch.tensor(frame.box(box, window))
         inside = box_mask(placed[None], self.side)[0].numpy()
         points = np.full((MAX_POINTS, 3), -1, np.float32)

@@ -158,9 +158,9 @@ class SamModel:
     def _as_learned(self, piece: Scene) -> Scene:
         """A scene whose bands are of the kinds that were learned; numbers where values were are taken as they are."""
         refuse_other_kinds({band.name: band.units for band in piece.bands}, self.kinds, self.name, piece.name)
-        plain = (band.units == "dn" and self.kinds.get(band.name) == "values" for band in piece.bands)
         bands = (
-            replace(band, units="1") if here else band for band, here in zip(piece.bands, plain, strict=True)
+            replace(band, units="1") if (band.units, self.kinds.get(band.name)) == ("dn", "values") else band
+            for band in piece.bands
         )
         return replace(piece, bands=tuple(bands))
 

@@ -39,6 +39,7 @@ from rasterio.io import MemoryFile
 from tqdm import tqdm
 
 from sartutor.errors import DataError, OutputError
+from sartutor.sar import geotiff
 from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_scene
 from sartutor.sar.ground import shared_ground
@@ -52,7 +53,7 @@ IGNORE = -1
 SAME_PLACE = "same_place"
 """Split of images that show ground of another split: never learned from, never in the score of the held-out place."""
 
-ENDINGS = (".tif", ".tiff", ".TIF", ".TIFF")
+ENDINGS = (*geotiff.ENDINGS, *map(str.upper, geotiff.ENDINGS))
 """Of the files of images and masks; where there are two of a name the first of these is read."""
 
 RANGE_PERCENTILES = (1, 99)
@@ -361,13 +362,18 @@ def open_dataset(folder: str | Path) -> Dataset:
     entries = read_splits(folder / "splits.csv")
     kinds = ["images"] if description.labels is None else ["images", "masks"]
     for kind in kinds:
-        there = {path.stem for path in (folder / kind).glob("*") if path.suffix in ENDINGS}
+        there = {path.stem for path in rasters_in(folder / kind)}
         if missing := next((entry.id for entry in entries if entry.id not in there), None):
             raise DataError(
                 f"{folder / kind / missing}.tif is missing; add it or remove its line from splits.csv."
             )
     labelled = {} if description.image_labels is None else _read_image_labels(folder, description, entries)
     return Dataset(folder, description, entries, labelled)
+
+
+def rasters_in(folder: Path) -> list[Path]:
+    """The files of a folder that may be images or masks, by name; none where there is no such folder."""
+    return sorted(path for path in folder.glob("*") if path.suffix in ENDINGS)
 
 
 def read_splits(path: Path) -> list[Entry]:

@@ -110,6 +110,10 @@ class Frame:
         rows, cols = self.inner
         return functional.pad(layers, (0, self.side - cols, 0, self.side - rows), value=value)
 
+    def covered(self, mask: NDArray[np.bool_]) -> Tensor:
+        """How much of each pixel of the model's input (side, side) a mask of the window covers, 0 to 1."""
+        return self.pad(self.fit(torch.from_numpy(mask.astype(np.float32))[None]), 0)[0]
+
     def back(self, layers: Tensor) -> Tensor:
         """Resample layers (n, side, side) of the model's output to the window."""
         rows, cols = self.inner
@@ -191,16 +195,21 @@ def kind_of(units: Units) -> Kind:
     return "digital numbers" if units == "dn" else "values"
 
 
-def refuse_other_kinds(
-    units: Mapping[str, Units], kinds: Mapping[str, Kind], who: str, where: str | Path
-) -> None:
-    """Raise DataError where a band, of `units` by name, is of another kind than a model, called `who`, learned.
+def passes(units: Units, kind: Kind) -> bool:
+    """Whether a band in these units can be read as the kind that was learned.
 
     Digital numbers pass for values: heights in a file that states no units are taken to be such numbers.
     """
+    given = kind_of(units)
+    return given == kind or (given, kind) == ("digital numbers", "values")
+
+
+def refuse_other_kinds(
+    units: Mapping[str, Units], kinds: Mapping[str, Kind], who: str, where: str | Path
+) -> None:
+    """Raise DataError where a band, of `units` by name, is of another kind than a model, called `who`, learned."""
     for name, kind in kinds.items():
-        given = kind_of(units[name]) if name in units else kind
-        if given != kind and (given, kind) != ("digital numbers", "values"):
+        if name in units and not passes(units[name], kind):
             raise DataError(
                 f"{where}: band {name} is in units {units[name]!r} and {who} learned it as {kind}; correct its units, "
                 "or give what the model learned."

@@ -238,7 +238,7 @@ def prompted(
     return {
         "image": torch.stack([branch_image(piece, side, ranges) for ranges in branches]).half(),
         "target": _target(frame, labels == 1, placed[: len(boxes)]),
-        "known": _resized(frame, (labels != own.IGNORE) & piece.valid),
+        "known": frame.covered((labels != own.IGNORE) & piece.valid) > 0.5,
         "box": placed,
         "points": points,
     }
@@ -291,18 +291,12 @@ def _target(frame: Frame, objects: Mask, boxes: Tensor) -> Tensor:
     Of what shrinks so much that it fills no pixel of its box by half, the pixels that hold most of it: its box would
     be one that holds nothing.
     """
-    target = _resized(frame, objects)
+    share = frame.covered(objects)
+    target = share > 0.5
     if frame.scale >= 1:
         return target
-    share = frame.pad(frame.fit(torch.from_numpy(objects.astype(np.float32))[None]), 0)[0]
     for inside in box_mask(boxes, frame.side):
         most = (share * inside).max()
         if most > 0 and not (target & inside).any():
             target |= inside & (share > most / 2)
     return target
-
-
-def _resized(frame: Frame, mask: Mask) -> Tensor:
-    """A mask in the model's input (side, side): where more than half of a pixel has it."""
-    layer = torch.from_numpy(mask.astype(np.float32))[None]
-    return frame.pad(frame.fit(layer), 0)[0] > 0.5
