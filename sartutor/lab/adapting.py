@@ -24,7 +24,7 @@ from sartutor.learn.evaluate import Answer, Part, Question, questions, score
 from sartutor.learn.losses import dice_loss, mask_iou, mask_loss
 from sartutor.learn.models import EMBEDDED, SamModel, load_model
 from sartutor.learn.sam.adapted import AdaptedSam
-from sartutor.learn.sam.baselines import before_after, otsu_box
+from sartutor.learn.sam.baselines import otsu_box
 from sartutor.learn.sam.inputs import passes
 from sartutor.learn.sam.model import EncoderBranch, RadarSam
 from sartutor.learn.sam.objectives import prompted_masks
@@ -33,6 +33,7 @@ from sartutor.learn.scores import Counts, ImageScore, count
 from sartutor.presets import BenchmarkSizes
 from sartutor.sar import warp
 from sartutor.sar.boxes import Box, Mask, box_target, enlarge, fill_box
+from sartutor.sar.dates import before_after
 from sartutor.sar.folder import Dataset, DatasetWriter, Entry, open_dataset
 from sartutor.sar.scene import Scene, Units
 from sartutor.sar.terrain import spacing_m

@@ -33,7 +33,6 @@ from sartutor.learn.evaluate import Answer, Part, Question, questions, sam_answe
 from sartutor.learn.losses import mask_iou, mask_loss
 from sartutor.learn.models import BASE_PREFIX, SamModel, load_model
 from sartutor.learn.sam.adapted import AdaptedSam
-from sartutor.learn.sam.baselines import before_after
 from sartutor.learn.sam.inputs import in_decibels
 from sartutor.learn.sam.model import EncoderBranch
 from sartutor.learn.sam.objectives import prompted_masks
@@ -41,6 +40,7 @@ from sartutor.learn.sam.samples import MOST_BOXES, Batch, Labelled, PromptedImag
 from sartutor.learn.scores import SLOPES, Classes, ObjectScore, box_counts, class_of
 from sartutor.presets import AligningSizes
 from sartutor.sar.boxes import Box, Mask, connected_objects, tight_box
+from sartutor.sar.dates import before_after
 from sartutor.sar.folder import Dataset, open_dataset
 from sartutor.sar.radiometry import power_to_db, to_linear
 from sartutor.sar.scene import Scene

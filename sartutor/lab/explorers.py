@@ -294,11 +294,12 @@ def panel_figure(count: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
 
     Margins are fixed, in inches: to fit them to the labels takes as long as to draw, and makes pictures jump.
     """
-    width, height, margin, gap = 4.0 * count + 1.2 * (count == 1), 3.3 * rows, 0.85, 1.65
-    panel, tall = (width - 2 * margin - gap * (count - 1)) / count, 2.4
+    width, height = 4.0 * count + 1.2 * (count == 1), 3.3 * rows
+    left, right, gap, tall = 0.85, 0.95, 1.65, 2.4
+    panel = (width - left - right - gap * (count - 1)) / count
     place = {
-        "left": margin / width,
-        "right": 1 - margin / width,
+        "left": left / width,
+        "right": 1 - right / width,
         "bottom": 0.55 / height,
         "top": 1 - 0.35 / height,
         "hspace": 0.9 / tall,

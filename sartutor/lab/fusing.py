@@ -38,13 +38,13 @@ from sartutor.learn.models import SamModel
 from sartutor.learn.records import mean_interval
 from sartutor.learn.runner import Records, of_row
 from sartutor.learn.sam.adapted import AdaptedSam
-from sartutor.learn.sam.baselines import before_after
 from sartutor.learn.sam.fusion import fused
 from sartutor.learn.sam.inputs import Frame
 from sartutor.learn.sam.model import Embedding
 from sartutor.learn.sam.samples import Batch, box_targets
 from sartutor.learn.scores import SIZES, SLOPES, Counts, box_counts, class_of
 from sartutor.sar.boxes import Box, Mask, full_box
+from sartutor.sar.dates import before_after
 from sartutor.sar.scene import Scene
 from sartutor.sim.avalanche import (
     CONFUSERS,

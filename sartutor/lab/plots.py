@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from sartutor.sar.boxes import Box, Mask
 
@@ -26,6 +28,12 @@ BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "
 PANEL = 3.6  # inches, one side of a picture
 
 LEGEND = 1.5  # inches, room beside a picture of classes
+
+DPI = 100
+
+OVERHANG = 1.0  # inches, how far a title or legend may reach out of a cropped picture
+
+MARGIN = 10  # pixels, white around a cropped picture
 
 
 class Picture(Figure):
@@ -45,11 +53,23 @@ def draw_once() -> None:
 
 def picture_html(figure: Figure, crop: bool = False) -> str:
     """A figure as an image that needs no file, with its alternative text; `crop` takes white margins off."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight" if crop else None)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    raw, png = io.BytesIO(), io.BytesIO()
+    width, height = figure.get_size_inches()
+    drawn = Bbox([[-OVERHANG, -OVERHANG], [width + OVERHANG, height + OVERHANG]]) if crop else None
+    figure.savefig(raw, format="png", dpi=DPI, bbox_inches=drawn, pil_kwargs={"compress_level": 0})
+    picture = Image.open(raw).convert("RGB")
+    (_without_margins(picture) if crop else picture).save(png, "png")
+    data = base64.b64encode(png.getvalue()).decode("ascii")
     alt = html.escape(alternative_text(figure), quote=True)
     return f'<img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def _without_margins(picture: Image.Image) -> Image.Image:
+    """What is not white, and `MARGIN` pixels around it: faster than to ask every part of a figure where it ends."""
+    drawn = ImageOps.invert(picture).getbbox() or (0, 0, *picture.size)
+    left, top = (max(0, side - MARGIN) for side in drawn[:2])
+    right, bottom = (min(most, side + MARGIN) for side, most in zip(drawn[2:], picture.size, strict=True))
+    return picture.crop((left, top, right, bottom))
 
 
 def alternative_text(figure: Figure) -> str:

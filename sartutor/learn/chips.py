@@ -338,8 +338,8 @@ def _shape(folder: own.Dataset, id: str, side: int) -> tuple[int, int]:
         height, width = file.shape
     if min(height, width) < side:
         raise DataError(
-            f"{path} has {height} x {width} px, less than a chip of {side} x {side}; take smaller chips or remove it "
-            "from splits.csv."
+            f"{path} has {height} x {width} px, less than a chip of {side} x {side}; remove it from splits.csv, or "
+            "take a backbone or preset whose chips are smaller."
         )
     return height, width
 

@@ -46,6 +46,7 @@ _UNIT_WORDS: dict[str, Units] = {
     "linear": "power",
 }
 _POLARISATION = re.compile(r"(?<![A-Z])(VV|VH|HH|HV)(?![A-Z])")
+_MASK_NAME = re.compile("alpha|mask|valid")
 _QUANTITY = re.compile(r"sigma0|beta0|gamma0")
 
 
@@ -199,7 +200,12 @@ def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool, alpha: t
 
 
 def _alpha(dataset: DatasetReader) -> tuple[int, ...]:
-    return tuple(i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha)
+    """Alpha bands; one whose name is not that of a mask is a band like others, whatever it is said to be for."""
+    return tuple(
+        i
+        for i, kind, name in zip(dataset.indexes, dataset.colorinterp, dataset.descriptions, strict=True)
+        if kind == ColorInterp.alpha and (not name or _MASK_NAME.search(name.lower()))
+    )
 
 
 def _has_mask(dataset: DatasetReader, layer: Layer) -> bool:

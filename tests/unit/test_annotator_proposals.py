@@ -127,6 +127,8 @@ def test_pairs_are_told_by_name_or_date():
     assert dates(bands) == {"VH": (4, 2), "VV": (3, 5)}
     dated = [Band("VV", "power", date=other), Band("VH", "power", date=one), Band("VV_2", "power", date=one)]
     assert dates(dated) == {"VV": (2, 0)}
+    worded = [Band(name, "power") for name in ("VV_post", "vh_pre", "VV_pre", "vh_post")]
+    assert dates(worded) == {"VV": (2, 0), "VH": (1, 3)}
 
 
 def annotation(mask, grid, window=None):

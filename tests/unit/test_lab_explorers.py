@@ -1,8 +1,13 @@
 """Explorers: pictures follow their controls, say what they show, and follow the physics that they teach."""
 
+import base64
+import io
+
 import ipywidgets as widgets
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
+from PIL import Image
 
 from sartutor.lab import explorers, plots
 from sartutor.sar import speckle
@@ -22,6 +27,22 @@ def test_alternative_text_is_escaped():
     figure, _ = explorers.panel_figure(1)
     figure.set_label('<b>"5 > 4"</b>')
     assert 'alt="&lt;b&gt;&quot;5 &gt; 4&quot;&lt;/b&gt;"' in plots.picture_html(figure)
+
+
+@pytest.mark.parametrize(
+    ("place", "size"),
+    [
+        ((0.25, 0.25, 0.5, 0.5), (120, 70)),
+        ((-0.25, 0.5, 0.5, 0.75), (120, 95)),  # it hangs out of the figure, on the left and above
+        ((0, 0, 0, 0), (400, 300)),
+    ],
+)
+def test_a_cropped_picture_is_what_is_drawn_and_a_margin(place, size):
+    figure = plots.Picture(figsize=(2, 1))
+    left, bottom, width, height = place
+    figure.add_artist(Rectangle((left, bottom), width, height, color="black", linewidth=0))
+    png = plots.picture_html(figure, crop=True).split("base64,")[1].split('"')[0]
+    assert np.abs(np.subtract(Image.open(io.BytesIO(base64.b64decode(png))).size, size)).max() <= 1
 
 
 @pytest.mark.parametrize("name", speckle.FILTERS)

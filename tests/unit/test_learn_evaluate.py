@@ -18,12 +18,13 @@ from sartutor.errors import DataError
 from sartutor.learn.evaluate import object_parts, questions, sam_answer, score_images
 from sartutor.learn.models import SamModel, load_model
 from sartutor.learn.sam.adapted import AdaptedSam
-from sartutor.learn.sam.baselines import before_after, contrast, fill_boxes, otsu_box, otsu_boxes
+from sartutor.learn.sam.baselines import contrast, fill_boxes, otsu_box, otsu_boxes
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.scores import SIZES, SLOPES, Counts, ImageScore, ObjectScore, box_counts, count, summary
 from sartutor.presets import SAM_SIZES
 from sartutor.sar.boxes import connected_objects, evaluation_boxes, full_box, tight_box
+from sartutor.sar.dates import before_after
 from sartutor.sar.scene import Band, Grid, Scene
 
 SHAPE = (96, 128)

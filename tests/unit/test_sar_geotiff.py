@@ -185,6 +185,17 @@ def test_no_data_in_every_form(tmp_path, kind):
     assert (scene.valid == ~hole).all()
 
 
+@pytest.mark.parametrize(("last", "bands"), [(None, 3), ("Alpha", 3), ("valid mask", 3), ("slope", 4)])
+def test_four_bands_of_bytes_are_four_where_the_last_has_a_name(tmp_path, last, bands):
+    values = np.stack([db_values(seed=seed) for seed in range(4)])
+    path = tmp_path / "bytes.tif"
+    write(path, np.abs(values * 5).astype(np.uint8) + np.uint8(1))
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("VV0", "VV1", "height", last)
+        file.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
+    assert len(read_scene(path).bands) == bands
+
+
 def test_a_window_is_a_part_of_the_whole(tmp_path):
     write_scene(example(), tmp_path / "scene.tif")
     file, window = open_scene(tmp_path / "scene.tif"), Window(13, 7, 40, 31)

@@ -26,6 +26,7 @@ from shapely.geometry import Polygon
 from sartutor.errors import DataError, GeometryError
 from sartutor.lab.annotator.annotation import Annotation
 from sartutor.sar.boxes import Box, loose_box, merge_overlapping
+from sartutor.sar.dates import named_pairs
 from sartutor.sar.footprint import clip_outline, ground, outline, pixel_box
 from sartutor.sar.radiometry import RADAR_UNITS, power_to_db, to_linear
 from sartutor.sar.resize import strips
@@ -104,16 +105,14 @@ def box_shape(box: Box, grid: Grid) -> Polygon:
 def dates(bands: Sequence[Band]) -> dict[str, tuple[int, int]]:
     """Places, before and after, of the first two radar bands that show one polarisation at two dates, by its name.
 
-    They are named alike but for a 0 and a 1 at the end, or carry dates and have equal letters in front.
+    Their names tell (`named_pairs`), or they carry dates and have equal letters in front.
     """
-    radar = [(i, band) for i, band in enumerate(bands) if band.units in (*RADAR_UNITS, "dn")]
-    found: dict[str, tuple[int, int]] = {}
-    for (i, one), (j, other) in combinations(radar, 2):
-        ends = one.name[-1:] + other.name[-1:]
-        if one.name[:-1] == other.name[:-1] and ends in ("01", "10"):
-            found.setdefault(one.name[:-1], (i, j) if ends == "01" else (j, i))
-        elif one.date and other.date and one.date != other.date and one.name[:2] == other.name[:2]:
-            found.setdefault(one.name[:2], (i, j) if one.date < other.date else (j, i))
+    radar = {band.name: i for i, band in enumerate(bands) if band.units in (*RADAR_UNITS, "dn")}
+    found = {name: (radar[one], radar[other]) for name, (one, other) in named_pairs(list(radar)).items()}
+    for i, j in combinations(radar.values(), 2):
+        one, other = bands[i], bands[j]
+        if one.date and other.date and one.date != other.date and one.name[:2] == other.name[:2]:
+            found.setdefault(one.name[:2].upper(), (i, j) if one.date < other.date else (j, i))
     return found
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from skimage.filters import threshold_otsu
 
 from sartutor.learn.sam.inputs import in_decibels
 from sartutor.sar.boxes import Box, Mask, fill_box
+from sartutor.sar.dates import before_after
 from sartutor.sar.footprint import pixel_window
 from sartutor.sar.radiometry import power_to_db, to_linear
 from sartutor.sar.scene import Scene
@@ -63,32 +63,6 @@ def contrast(scene: Scene, bands: Sequence[str]) -> NDArray[np.floating]:
         return _levels(scene, bands[0])
     before, after = (_levels(scene, name) for name in pair)
     return after - before
-
-
-DATE_WORDS = (("before", "after"), ("pre", "post"))
-"""What names of bands of two dates differ in, where they do not end in 0 and 1."""
-
-
-def before_after(bands: Sequence[str]) -> tuple[str, str] | None:
-    """The first two bands that are named alike but for a 0 and a 1 at the end, such as VV0 and VV1, or for one of
-    `DATE_WORDS` anywhere, in any case; or None."""
-    numbered = ((name, f"{name[:-1]}1") for name in bands if _is_before(name, bands))
-    return next(numbered, None) or next(_worded(bands), None)
-
-
-def _worded(bands: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of bands by their words for the dates."""
-    plain = {name.lower(): name for name in bands}
-    for name, (before, after) in product(plain, DATE_WORDS):
-        later = name.replace(before, after, 1)
-        if before in name and later in plain:
-            yield plain[name], plain[later]
-
-
-def _is_before(name: str, bands: Sequence[str]) -> bool:
-    """Whether a name ends in a single 0 and another in 1 in its place: B10 and B11 are no pair."""
-    stem = name[:-1]
-    return name.endswith("0") and stem != "" and not stem[-1].isdigit() and f"{stem}1" in bands
 
 
 def _levels(scene: Scene, name: str) -> NDArray[np.floating]:
