@@ -390,7 +390,7 @@ def adapt(
         ),
     ] = None,
     alignment: Annotated[
-        str, typer.Option(help="What phase 2 learns from: supervised (masks) or embedding (no labels).")
+        str, typer.Option(help="What phase 2 learns from: supervised (masks) or embedding (no masks).")
     ] = "supervised",
     fusion: Annotated[
         str, typer.Option(help="gate, average (half and half) or first (without the second).")

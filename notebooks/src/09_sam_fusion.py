@@ -218,7 +218,7 @@ assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 # %%
 from sartutor.learn.adapt import Method, adapt
 from sartutor.learn.loop import Watch
-from sartutor.learn.models import load_model
+from sartutor.learn.models import at_phase, load_model
 
 folder = data.runs_folder(PRESET, known.key)
 begin = aligning.save_model(start, folder / f"09-start-{SEED}.safetensors")
@@ -262,7 +262,7 @@ def fuse(name):
     print(
         f"{name}: {run.steps[0]} steps in {run.seconds:.0f} s, IoU {lives[name].ious[-1]:.3f} on validation"
     )
-    return load_model(run.out)
+    return at_phase(load_model(run.out), 3)
 
 
 mine_trained = {"gate": fuse("gate")}

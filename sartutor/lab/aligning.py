@@ -31,7 +31,7 @@ from sartutor.lab.explorers import choice, explorer, panel_figure, slider
 from sartutor.learn.checkpoints import save_tensors
 from sartutor.learn.evaluate import Answer, Part, Question, questions, sam_answer, score
 from sartutor.learn.losses import mask_iou, mask_loss
-from sartutor.learn.models import BASE_PREFIX, SamModel, load_model
+from sartutor.learn.models import SamModel, load_model, saved_tensors
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.inputs import in_decibels
 from sartutor.learn.sam.model import EncoderBranch
@@ -230,10 +230,7 @@ def start_of_alignment(model: SamModel) -> SamModel:
 def save_model(model: SamModel, path: Path) -> Path:
     """Write an adapted model, with its base where that does not come with the package; returns the path."""
     sam = cast(AdaptedSam, model.sam)
-    tensors = dict(sam.state_dict())
-    if model.about["base"] is None:
-        tensors |= {BASE_PREFIX + name: value for name, value in sam.base.state_dict().items()}
-    save_tensors(path, tensors, model.about)
+    save_tensors(path, saved_tensors(sam, model.about["base"] is None), model.about)
     return path
 
 

@@ -28,7 +28,7 @@ from sartutor.learn.device import pick_device
 from sartutor.learn.embeddings import EmbeddingCache
 from sartutor.learn.loop import Schedule, Validation, Watch, fit
 from sartutor.learn.losses import MaskLoss
-from sartutor.learn.models import ADAPTED, BASE_PREFIX, DECODER_PREFIX, SamModel, load_model
+from sartutor.learn.models import ADAPTED, SamModel, load_model, saved_tensors
 from sartutor.learn.pretrain import load_pretrained
 from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Encoders, Fusion
 from sartutor.learn.sam.adapters import Activation
@@ -164,7 +164,10 @@ def adapt(
         done = tuple(sorted({*done, phase}))
         curves.append(job.run(start.model, phase, part, {**header, "phases": list(done)}))
     steps, scores = tuple(curve.steps for curve in curves), tuple(curve.best for curve in curves)
-    answering = answering_phase(dict(zip(wanted, scores, strict=True)))
+    known = dict(zip(wanted, scores, strict=True))
+    if 3 in known and 1 not in known:
+        known[1] = job.judge(start.model, 1)
+    answering = answering_phase(known)
     learned = {"phases": list(done), "phase": answering, "val_iou": scores, "steps": steps}
     _finish(start, out, {**header, **learned}, wanted)
     return Adapted(out, done, wanted, answering, steps, scores, time.perf_counter() - began)
@@ -239,13 +242,13 @@ def planned_phases(asked: Sequence[int] | None, encoders: int, done: Sequence[in
 
 
 def answering_phase(val_iou: Mapping[int, float]) -> int:
-    """Of the phases that were run: fusion, but the first encoder alone where that did better on the same boxes.
+    """Fusion, but the first encoder alone where that did better on the same boxes.
 
-    Fusion that was learned before counts no more: its encoders have changed since.
+    `val_iou` has phase 3 only where it was run last: fusion that was learned before has other encoders now.
     """
     if 3 not in val_iou:
         return 1
-    return 1 if val_iou.get(1, 0.0) > val_iou[3] else 3
+    return 1 if val_iou[1] > val_iou[3] else 3
 
 
 def _new(base: RadarSam, ranges: Sequence[Ranges], method: Method) -> AdaptedSam:
@@ -345,6 +348,12 @@ class _Job:
         curve = read_curve(part)
         return PhaseCurve(len(curve.loss), 1 - min(loss for _, loss in curve.validation))
 
+    def judge(self, model: AdaptedSam, phase: int) -> float:
+        """Mean IoU over the prompted boxes of validation of a phase that was learned before; leaves the model at it."""
+        device = pick_device(self.device)
+        with torch.no_grad():
+            return 1 - self._validation(None)(model.use_phase(phase).to(device).eval())
+
     def _fit(self, model: AdaptedSam, phase: int, part: Path, header: dict[str, Any]) -> None:
         sizes, recipe = self.recipe.phases[phase - 1], self.recipe
         steady = phase == 3 or (phase == 2 and self.method.alignment == "embedding")
@@ -389,10 +398,6 @@ class _Job:
 
 def _finish(start: Start, out: Path, header: dict[str, Any], phases: Sequence[int]) -> None:
     """Write the checkpoint; then the parts of its phases are no longer needed."""
-    tensors = dict(start.model.state_dict())
-    if start.base is None:
-        base = start.model.base.state_dict()
-        tensors |= {BASE_PREFIX + name: base[name] for name in base if not name.startswith(DECODER_PREFIX)}
-    save_tensors(out, tensors, header)
+    save_tensors(out, saved_tensors(start.model, start.base is None), header)
     for phase in phases:
         out.with_name(f"{out.stem}.phase{phase}.safetensors").unlink(missing_ok=True)

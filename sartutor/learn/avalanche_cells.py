@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -203,12 +204,19 @@ def pretrained_rival(name: str, recipe: ShapesRecipe, work: Path, device: str) -
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(out.with_suffix(".lock")):
         if not is_complete(out, recipe.steps):
-            before, began = _spent(clock), cpu_seconds()
-            try:
+            with _clocked(clock):
                 pretrain_rival(name, recipe, out, SHAPES_SEED, device)
-            finally:
-                clock.write_text(json.dumps(before + cpu_seconds() - began))
     return out, _spent(clock)
+
+
+@contextmanager
+def _clocked(clock: Path) -> Iterator[None]:
+    """Add the CPU-seconds of what is done to those in a file, interrupted or not."""
+    before, began = _spent(clock), cpu_seconds()
+    try:
+        yield
+    finally:
+        clock.write_text(json.dumps(before + cpu_seconds() - began))
 
 
 def _spent(clock: Path) -> float:
@@ -221,11 +229,11 @@ def _best(train: Callable[[], Adapted]) -> float:
 
 def _once(out: Path, train: Callable[[], float]) -> dict[str, float]:
     """Best IoU on validation and CPU-seconds of a training that makes `out`; trains where that is not known yet."""
-    known = out.with_suffix(".json")
+    known, clock = out.with_suffix(".json"), out.with_suffix(".seconds")
     if not known.exists():
-        began = cpu_seconds()
-        best = train()
-        known.write_text(json.dumps({"val_iou": best, "train_cpu_seconds": cpu_seconds() - began}))
+        with _clocked(clock):
+            best = train()
+        known.write_text(json.dumps({"val_iou": best, "train_cpu_seconds": _spent(clock)}))
     return json.loads(known.read_text())
 
 

@@ -135,7 +135,7 @@ def _cost(of: Records, metric: str, unit: float, form: str) -> str:
     return form.format(mean(of, metric) / unit) if values(of, metric) else "-"
 
 
-TEXT = """Simulated pairs of Sentinel-1 images with debris (`python -m sartutor.learn.experiments avalanche`), 160
+TEXT = f"""Simulated pairs of Sentinel-1 images with debris (`python -m sartutor.learn.experiments avalanche`), 160
 scenes of 256 px to learn from, 32 to validate, 64 to test, all new for every seed. Rows of one seed see the same
 scenes and are asked with the same boxes: `box` is 10 px loose on every side (of 512), `jitter` 0 to 19 px, drawn for
 every side, as four fifths of the boxes in training are (the others are wider, or the whole image); on average that is
@@ -153,9 +153,12 @@ were searched for the eight trainers below, at one seed and a third of the lengt
 last of the grid, a better one may lie beyond it; all other rows take the rates of the phases they share or vary. CPU s
 were measured on several machines beside other work, and tell no more than which row costs several times as much as
 another; they are of all training behind a row, parts that it shares with others and pretraining of rivals included,
-that of the base not. Those of `first` and `first_chip`, and their trained numbers, hold phase 2, of which they use
+that of the base not, and of a run that was interrupted may lack what came before. Those of `first` and `first_chip`, and their trained numbers, hold phase 2, of which they use
 nothing: their decoder is trained as long as that of `phase3` and `phase3_chip`, which have a trained second encoder
-besides."""
+besides. `aligned_free` imitates in 160 views of labelled images, which come again and again, `phase2` learns from new
+ones in every step, and for both the best step is chosen by labels: what they differ in is not labels alone. Each
+verdict below stands alone: of {len(QUESTIONS)} questions, one or two would be decided wrongly even if nothing had an
+effect, and some were looked at before all seeds had run."""
 
 PUSHED = """Mean IoU of whole images with objects when every side of every box is pushed outward, in px of a 512-px
 chip; boxes that then overlap are merged."""

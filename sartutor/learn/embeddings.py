@@ -1,4 +1,4 @@
-"""The only embedding cache: keyed by the content of the window and the weights of the model, so it cannot be stale."""
+"""The only embedding cache: keyed by the content of the window and what encodes it, so it cannot be stale."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from sartutor.sar.scene import Scene
 KIND = "embedding"
 """Of the files of a cache."""
 
+ENCODING = 1
+"""Counts up when the same window and weights begin to make another embedding: other levels, resizing or layers."""
+
 REMEMBERED, MOST_REMEMBERED = 2, 2**23
 """How many windows `Digests` compares with, and the most values of one."""
 
 
-def embedding_key(content: str, model: str) -> str:
-    """Name of the embedding of `content` (digest of a window) by `model` (digest of its weights)."""
-    return hashlib.sha256(f"{content} {model}".encode()).hexdigest()
+def embedding_key(content: str, encoder: str) -> str:
+    """Name of the embedding of `content` (digest of a window) by `encoder` (of its weights, and how it computes)."""
+    return hashlib.sha256(f"{ENCODING} {content} {encoder}".encode()).hexdigest()
 
 
 class Digests:

@@ -103,6 +103,12 @@ class SamModel:
     def _side(self) -> int:
         return self.chip_side or self.sam.size.image_size
 
+    @property
+    def encoder(self) -> str:
+        """What an embedding depends on besides its window: weights, phase, and whether products are rounded."""
+        rounded = "bf16" if bf16_pays(self.device) else "fp32"
+        return f"{self.digest} {self.phase} {rounded}"
+
     def embed(self, piece: Scene) -> Embedding:
         """The embedding of a window: of its 1-3 bands, or of those that the model was adapted to.
 
@@ -176,6 +182,15 @@ class SamModel:
             )
         named = zip(piece.bands, self.bands, strict=True)
         return replace(piece, bands=tuple(replace(band, name=name) for band, name in named))
+
+
+def saved_tensors(sam: AdaptedSam, with_base: bool) -> dict[str, Tensor]:
+    """What a checkpoint of an adapted model holds: all that learns, and the base where that comes from elsewhere."""
+    tensors = dict(sam.state_dict())
+    if with_base:
+        base = sam.base.state_dict()
+        tensors |= {BASE_PREFIX + name: base[name] for name in base if not name.startswith(DECODER_PREFIX)}
+    return tensors
 
 
 def at_phase(model: SamModel, phase: int) -> SamModel:

@@ -188,7 +188,7 @@ def _chip_probability(rival: Rival, chip: Scene, inside: Mask) -> NDArray[np.flo
         return np.zeros((1, *inside.shape), np.float32)
     frame, device = Frame(chip.grid.shape, rival.side), next(rival.parameters()).device
     image = torch.stack([branch_image(chip, rival.side, ranges) for ranges in rival.branches])
-    asked = frame.pad(frame.fit(torch.from_numpy(inside.astype(np.float32))[None]), 0) > 0.5
+    asked = frame.covered(inside)[None] > 0.5
     logits = rival(image[None].to(device), asked.to(device))
     return frame.back(logits[0].sigmoid().cpu()).numpy()
 

@@ -168,7 +168,7 @@ def _by_seed(records: Records, configuration: str, metric: str) -> dict[int, flo
     return {
         record["seed"]: record["values"][metric]
         for record in of_row(records, configuration)
-        if metric in record["values"]
+        if record["values"].get(metric) is not None
     }
 
 

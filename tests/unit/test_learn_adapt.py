@@ -91,8 +91,19 @@ def test_phases_one_by_one_are_the_phases_at_once(folder, adapted, tmp_path):
     made = run(folder, tmp_path / "1.safetensors", phases=[1])
     for phase in (2, 3):
         made = run(folder, tmp_path / f"{phase}.safetensors", phases=[phase], init=made.out)
-    whole, parts = (load_tensors(path)[0] for path in (adapted.out, made.out))
+    (whole, about), (parts, said) = (load_tensors(path) for path in (adapted.out, made.out))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert said["phase"] == about["phase"]
+
+
+@pytest.mark.parametrize(("earlier", "answers"), [(0.0, 3), (1.0, 1)])
+def test_fusion_that_is_learned_later_is_compared_with_the_first_encoder_too(
+    folder, adapted, tmp_path, monkeypatch, earlier, answers
+):
+    judged = []
+    monkeypatch.setattr(adapting._Job, "judge", lambda job, model, phase: judged.append(phase) or earlier)
+    again = run(folder, tmp_path / "3.safetensors", phases=[3], init=adapted.out)
+    assert (again.phase, judged) == (answers, [1])
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(folder, adapted, tmp_path):
@@ -167,7 +178,15 @@ def test_it_answers_as_fusion_unless_the_first_encoder_alone_did_better():
     assert adapting.answering_phase({1: 0.5, 2: 0.6}) == 1
     assert adapting.answering_phase({1: 0.5, 2: 0.4, 3: 0.5}) == 3
     assert adapting.answering_phase({1: 0.5, 2: 0.4, 3: 0.49}) == 1
-    assert adapting.answering_phase({3: 0.1}) == 3
+
+
+def test_a_predictor_follows_the_phase_of_its_model(folder, adapted):
+    model, scene = load_model(adapted.out), open_dataset(folder).scene("3")
+    predictor, polygon = Predictor(model, scene), pixel_polygon((20, 20, 70, 70), scene.grid)
+    for phase in (3, 1, 2):
+        model.sam.use_phase(phase)
+        fresh = Predictor(model, scene).segment(polygon)
+        assert np.array_equal(predictor.segment(polygon).probabilities, fresh.probabilities)
 
 
 def test_the_header_names_the_phase_to_answer_as(adapted, tmp_path):

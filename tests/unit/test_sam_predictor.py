@@ -325,7 +325,7 @@ def test_the_cache_forgets_the_oldest_when_it_is_full(model, scene, tmp_path):
     assert 1 <= len(cache) <= 2
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 8_000_000
     newest = scene.read(Window(150, 50, 80, 80)).digest()
-    assert embedding_key(newest, model.digest) in cache
+    assert embedding_key(newest, model.encoder) in cache
 
 
 def test_a_small_model_computes_in_one_thread_and_leaves_the_others_as_they_were(model, scene, monkeypatch):

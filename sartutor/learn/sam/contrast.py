@@ -28,7 +28,8 @@ def box_contrast(image: Tensor, boxes: Tensor) -> Tensor:
 
     `image` (N, 3, S, S) lies in [0, 1], `boxes` (N, 4) in its pixels. Channels 0-2 hold the distance from Otsu's
     threshold of that channel in standard deviations of the box, within [-2, 2], positive on the side that the box's
-    border is not on; channel 3 is 1 in the box.
+    border is not on; channel 3 is 1 in the box. It carries no gradient: a gate that weights images learns through their
+    embeddings alone.
     """
     side = image.shape[-1]
     rows, cols = extent(boxes, side)

@@ -260,7 +260,7 @@ class Predictor:
         return one_thread() if (size.image_size // size.patch) ** 2 <= FEW_TOKENS else nullcontext()
 
     def _embed(self, piece: Scene) -> Embedding:
-        key = embedding_key(self._digests.of(piece), self.model.digest)
+        key = embedding_key(self._digests.of(piece), self.model.encoder)
         embedding = self.cache.get(key, lambda: self.model.embed(piece))
         return tuple(level.to(self.model.device) for level in embedding)
 
