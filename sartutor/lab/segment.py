@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,11 @@ from rasterio.errors import CRSError
 from shapely.geometry import Polygon
 from tqdm.auto import tqdm
 
-from sartutor.errors import GeometryError, OutputError, SarTutorError
+from sartutor.errors import DataError, GeometryError, OutputError, SarTutorError
 from sartutor.sar.files import refuse_no_file, refuse_taken
 from sartutor.sar.footprint import box_polygon, clip_outline, outline
 from sartutor.sar.geotiff import SceneFile, check_name, open_scene
-from sartutor.sar.layers import files_of
+from sartutor.sar.layers import files_of, scene_tags
 
 if TYPE_CHECKING:
     from sartutor.lab.annotator.annotation import Annotation
@@ -77,6 +78,24 @@ def _check_places(job: SegmentJob) -> None:
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise OutputError(f"cannot write {path}; choose a folder that exists and that you may write to.")
         refuse_no_file(path)
+        if path.exists() and not _is_result(path):
+            raise OutputError(
+                f"{path} is there and was not written by sartutor; choose another name, or move it away."
+            )
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is a mask or outlines that were written here before."""
+    if path.suffix.lower() == ".geojson":
+        return '"sartutor":' in path.read_bytes()[:100].decode(errors="replace")
+    if path.suffix.lower() == ".gpkg":
+        from sartutor.lab.annotator.export import vector_layers
+
+        return vector_layers(path) == {"masks", "drawn"}
+    try:
+        return "MODELS" in scene_tags(path)
+    except DataError:
+        return False
 
 
 def _parse_crs(text: str | None, source: SceneFile) -> CRS | None:
@@ -128,6 +147,9 @@ def _segment(
     from sartutor.learn.sam.predictor import Predictor
 
     model = load_model(job.model)
+    if model.units:
+        known = open_scene(job.scenes, likely=partial(model.likely_units, where=source.name))
+        source.bands, source.notes = known.bands, known.notes
     predictor = Predictor(model, source)
     objects = []
     for index, polygon in enumerate(tqdm(polygons, "boxes", disable=not progress or len(polygons) < 2)):

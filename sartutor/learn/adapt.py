@@ -23,7 +23,7 @@ from sartutor.learn.checkpoints import (
     load_tensors,
     save_tensors,
 )
-from sartutor.learn.curves import read_curve
+from sartutor.learn.curves import curve_path, read_curve
 from sartutor.learn.device import pick_device
 from sartutor.learn.embeddings import EmbeddingCache
 from sartutor.learn.loop import Schedule, Validation, Watch, fit
@@ -32,7 +32,7 @@ from sartutor.learn.models import ADAPTED, SamModel, load_model, saved_tensors
 from sartutor.learn.pretrain import load_pretrained
 from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Encoders, Fusion
 from sartutor.learn.sam.adapters import Activation
-from sartutor.learn.sam.inputs import Kind, Ranges, Scale, kind_of, refuse_other_kinds
+from sartutor.learn.sam.inputs import Kind, Ranges, Scale, refuse_other_kinds
 from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
@@ -331,10 +331,11 @@ class _Job:
             "chip_side": chip_side(self.data, SAM_SIZES[self.recipe.size].image_size),
             "bands": list(self.data.description.band_names),
             "branches": [[[name, *ends] for name, ends in branch.items()] for branch in start.ranges],
-            "kinds": {name: kind_of(units[name]) for branch in start.ranges for name in branch},
+            "units": {name: units[name] for branch in start.ranges for name in branch},
             "preset": size,
             "recipe": asdict(self.recipe),
             "seed": self.seed,
+            "data": self.data.fingerprint(),
         }
 
     def run(self, model: AdaptedSam, phase: int, part: Path, header: dict[str, Any]) -> PhaseCurve:
@@ -342,10 +343,13 @@ class _Job:
         if phase == 3:
             model.begin_fusion()
         model.train_phase(phase)
+        header = {**header, "part": phase}  # what a user has called like a part is none
         if not is_done(part, header):
             self._fit(model, phase, part, header)
         model.load_state_dict(load_tensors(part)[0])
         curve = read_curve(part)
+        if not curve.validation:
+            raise CheckpointError(f"{curve_path(part)} is missing; delete {part} to train this phase anew.")
         return PhaseCurve(len(curve.loss), 1 - min(loss for _, loss in curve.validation))
 
     def judge(self, model: AdaptedSam, phase: int) -> float:

@@ -110,10 +110,18 @@ def is_complete(path: Path, steps: int) -> bool:
 
 
 def is_done(out: Path, header: Mapping[str, Any]) -> bool:
-    """Whether the run of `header` has come to its end; CheckpointError where another run has left its checkpoint."""
+    """Whether the run of `header` has come to its end.
+
+    CheckpointError where another run has left its checkpoint, or this one's state is gone before it ended.
+    """
     if not out.exists() or state_path(out).exists():
         return False
-    refuse_other_run(out, load_header(out), header)
+    about = load_header(out)
+    refuse_other_run(out, about, header)
+    if not about.get("complete"):
+        raise CheckpointError(
+            f"{out} is of a run that did not end, and its state is gone; delete it to train anew."
+        )
     return True
 
 

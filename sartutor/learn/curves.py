@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from sartutor.errors import CheckpointError
 from sartutor.sar.files import replacing
 
 
@@ -47,10 +48,13 @@ def write_curve(out: Path, curve: Curve) -> None:
 
 
 def read_curve(out: Path) -> Curve:
-    """The curve of the run that made the checkpoint `out`; empty where there is none."""
+    """The curve of the run that made the checkpoint `out`; empty where there is none, CheckpointError if damaged."""
     path = curve_path(out)
     if not path.exists():
         return Curve()
-    content = json.loads(path.read_text(encoding="utf-8"))
-    validation = [(step, loss) for step, loss in content["validation"]]
-    return Curve(content["loss"], content["learning_rate"], validation)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        validation = [(step, loss) for step, loss in content["validation"]]
+        return Curve(content["loss"], content["learning_rate"], validation)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged; delete it, and train {out.name} anew.") from error

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from sartutor.errors import SarTutorError
+from sartutor.errors import CheckpointError, SarTutorError
 from sartutor.learn.checkpoints import load_state, load_tensors, save_state, save_tensors, state_path
-from sartutor.learn.curves import Curve, read_curve, write_curve
+from sartutor.learn.curves import Curve, curve_path, read_curve, write_curve
 from sartutor.learn.device import bf16_pays, denormals_flushed, keep_freed_memory, pick_device
 
 Batch = dict[str, Tensor]
@@ -203,6 +203,11 @@ class _Run:
         if state_path(out).exists():
             self.saved = int(load_state(state_path(out), model, optimizer, header)["step"])
             self.curve = read_curve(out).until(self.saved)
+            if self.step < self.saved:
+                raise CheckpointError(
+                    f"{curve_path(out)} ends before step {self.saved} of {state_path(out).name}; delete both, and "
+                    f"{out.name}, to train anew."
+                )
 
     @property
     def step(self) -> int:
@@ -271,9 +276,11 @@ class _Run:
         self.saved = self.step
 
     def finish(self) -> None:
-        """Leave the checkpoint and the curve, and in the model what the checkpoint holds."""
+        """Leave the checkpoint, which says now that it is complete, and the curve; and in the model what it holds."""
         if self.fabric.is_global_zero:
             write_curve(self.out, self.curve)
+            tensors, about = load_tensors(self.out)
+            save_tensors(self.out, tensors, {**about, "complete": True})
         self.fabric.barrier()
         if self.curve.validation:
             self.model.load_state_dict(load_tensors(self.out)[0])

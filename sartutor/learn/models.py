@@ -7,7 +7,7 @@ that base too, where it does not come with the package.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +30,7 @@ from sartutor.learn.sam.inputs import (
     Ranges,
     Scale,
     branch_image,
+    kind_of,
     model_image,
     on_lattice,
     prompt_window,
@@ -38,7 +39,7 @@ from sartutor.learn.sam.inputs import (
 from sartutor.learn.sam.model import Embedding, RadarSam
 from sartutor.presets import SAM_SIZES, SamSize
 from sartutor.sar.boxes import Box
-from sartutor.sar.scene import Band, Grid, Scene
+from sartutor.sar.scene import Band, Grid, Scene, Units
 
 EMBEDDED = ("sam_tiny_base", "sam_tiny_avalanche")
 """Models that come with the package."""
@@ -61,7 +62,7 @@ class SamModel:
 
     `digest` names its weights (SHA-256 of the file, and the phase where one was asked for) and `about` is its
     header. An adapted model has the `branches` of bands, with their ranges, that its encoders see, the `scales`
-    that it was trained at, all its bands in the order of its data with their kinds, and the side of its chips in pixels
+    that it was trained at, all its bands in the order of its data with their units, and the side of its chips in pixels
     of a scene: 0 stands for the side of the model's input, training on smaller images leaves a smaller one.
     """
 
@@ -73,7 +74,12 @@ class SamModel:
     branches: tuple[Ranges, ...] = ()
     scales: tuple[Scale, ...] = ("near",)
     chip_side: int = 0
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    units: Mapping[str, Units] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """What the bands of its encoders measure, by name."""
+        return {name: kind_of(units) for name, units in self.units.items()}
 
     @property
     def device(self) -> torch.device:
@@ -171,17 +177,30 @@ class SamModel:
         return replace(piece, bands=tuple(bands))
 
     def _named(self, piece: Scene) -> Scene:
-        """A scene whose bands have the model's names: they do already, or they are as many and in the same order."""
-        needed = [name for ranges in self.branches for name in ranges]
-        if set(needed) <= set(piece.band_names):
-            return piece
-        if len(piece.bands) != len(self.bands):
-            raise DataError(
-                f"{piece.name} has bands {', '.join(piece.band_names)} and {self.name} needs {', '.join(self.bands)}; "
-                "give these, in this order."
-            )
-        named = zip(piece.bands, self.bands, strict=True)
+        """A scene whose bands have the names that the model knows them by."""
+        named = zip(piece.bands, self.called(piece.band_names, piece.name), strict=True)
         return replace(piece, bands=tuple(replace(band, name=name) for band, name in named))
+
+    def likely_units(self, names: Sequence[str], where: str) -> list[Units | None]:
+        """The units in which it learned bands of these names, None where it did not; DataError as of `called`."""
+        own = self.called(names, where) if self.units else names
+        return [self.units.get(name) for name in own]
+
+    def called(self, names: Sequence[str], where: str) -> tuple[str, ...]:
+        """What the model calls bands of these names; DataError, about the scene `where`, if they are others.
+
+        They have the model's names, in any case, or are as many and in the same order.
+        """
+        own = {name.lower(): name for name in self.bands}
+        found = tuple(own.get(name.lower(), name) for name in names)
+        if {name for ranges in self.branches for name in ranges} <= set(found):
+            return found
+        if len(names) != len(self.bands):
+            raise DataError(
+                f"{where} has bands {', '.join(names)} and {self.name} needs {', '.join(self.bands)}; give these, in "
+                "this order."
+            )
+        return self.bands
 
 
 def saved_tensors(sam: AdaptedSam, with_base: bool) -> dict[str, Tensor]:
@@ -260,7 +279,7 @@ def _with_weights(size: SamSize, tensors: Mapping[str, Tensor], path: Path) -> R
 def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> SamModel:
     """An adapted model, in the phase that its header names, or in phase 3 where it has learned that."""
     # of files that do not say
-    older: dict[str, Any] = {"tuning": "adapters", "encoders": "pair", "chip_side": 0, "kinds": {}}
+    older: dict[str, Any] = {"tuning": "adapters", "encoders": "pair", "chip_side": 0, "units": {}}
     about = {**older, **found}
     try:
         branches = tuple(
@@ -277,7 +296,7 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
         last = 3 if 3 in about["phases"] else 1
         sam.use_phase(about["phase"] if about.get("phase") in about["phases"] else last)
         bands, scales = tuple(about["bands"]), tuple(about["scales"])
-        chip_side, kinds = max(0, int(about["chip_side"])), dict(about["kinds"])
+        chip_side, kinds = max(0, int(about["chip_side"])), dict(about["units"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not say what it is; train it again.") from error
     own = {key: value for key, value in tensors.items() if not key.startswith(BASE_PREFIX)}

@@ -7,7 +7,7 @@ all pixels of an image, the prompted U-Net from those in its boxes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,12 @@ from sartutor.learn.data import ShapeWindows
 from sartutor.learn.loop import Batch, Schedule, Validation, fit
 from sartutor.learn.losses import mask_iou, mask_loss
 from sartutor.learn.sam.contrast import box_mask
-from sartutor.learn.sam.inputs import Frame, Ranges, branch_image
-from sartutor.learn.sam.samples import PromptedImages, branch_ranges, refuse_missing_bands
+from sartutor.learn.sam.inputs import Frame, Ranges, branch_image, kind_of, refuse_other_kinds
+from sartutor.learn.sam.samples import PromptedImages, branch_ranges, chip_side, refuse_missing_bands
 from sartutor.presets import RIVAL_RECIPES, SAM_SIZES, RivalRecipe, ShapesRecipe, preset
 from sartutor.sar.boxes import Box, Mask, fill_box
 from sartutor.sar.folder import Dataset
-from sartutor.sar.scene import Scene
+from sartutor.sar.scene import Scene, Units
 from sartutor.sar.tiles import Stitcher, tile_grid
 
 _unet = partial(smp.Unet, "resnet18", decoder_channels=(128, 64, 32, 16, 16))
@@ -51,15 +51,24 @@ OVERLAP = 0.25
 
 
 class Rival(nn.Module):
-    """A network that sees `branches`, the bands of each encoder and their ranges, in chips of `side` pixels.
+    """A network that sees `branches`, the bands of each encoder and their ranges, at `side` pixels.
 
+    `chip_side` is how many pixels of a scene that is, None as many, and `units` are those that bands were learned in.
     Raises SarTutorError for a name that is not in `NETWORKS`.
     """
 
-    def __init__(self, name: str, branches: Sequence[Ranges], side: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        branches: Sequence[Ranges],
+        side: int,
+        chip_side: int | None = None,
+        units: Mapping[str, Units] | None = None,
+    ) -> None:
         super().__init__()
         _refuse_unknown(name)
         self.name, self.branches, self.side = name, branches, side
+        self.chip_side, self.units = chip_side or side, units or {}
         self.prompted = name in PROMPTED
         channels = 3 * len(branches) + self.prompted
         self.network = NETWORKS[name](encoder_weights=None, in_channels=channels, classes=1)
@@ -105,6 +114,8 @@ def train_rival(
     _refuse_unknown(name)
     branches = branch_ranges(folder)
     rival = _seeded(name, branches, recipe.side, seed)
+    rival.chip_side = chip_side(folder, recipe.side)
+    rival.units = {band: folder.description.units[band] for ranges in branches for band in ranges}
     if init is not None:
         _start_from(rival, init)
     train, val = (
@@ -113,6 +124,7 @@ def train_rival(
     )
     schedule = Schedule.of(recipe, recipe.check_every)
     header = _header(rival, recipe, seed, None if init is None else file_digest(init))
+    header["data"] = folder.fingerprint()
     worse = Validation(recipe.check_every, recipe.steps, lambda _: _error(rival, val, recipe.batch))
     common = (rival, _loss, train, recipe.batch, schedule, out, header, device)
     fit(*common, seed=seed, validation=worse, progress=progress)
@@ -148,8 +160,8 @@ def load_rival(path: Path) -> Rival:
             f"{path} is a checkpoint of kind {about.get('kind')!r}, not a rival; choose another."
         )
     branches = [{name: (low, high) for name, low, high in ranges} for ranges in about["bands"]]
-    rival = Rival(about["architecture"], branches, about["side"])
-    rival.load_state_dict(tensors)
+    rival = Rival(about["architecture"], branches, about["side"], about.get("chip_side"), about.get("units"))
+    _load(rival, tensors, path)
     return rival.eval()
 
 
@@ -161,20 +173,25 @@ def rival_probability(rival: Rival, scene: Scene, boxes: Sequence[Box] | None = 
     than the chips of the training is cut into such, and their probabilities are averaged where they overlap.
     """
     rival.eval()
-    shape, overlap = scene.grid.shape, round(OVERLAP * rival.side)
+    shape, overlap = scene.grid.shape, round(OVERLAP * rival.chip_side)
     inside = np.ones(shape, bool)
     if boxes is not None:
         inside = np.any([np.zeros(shape, bool), *(fill_box(shape, box) for box in boxes)], axis=0)
     stitcher = Stitcher(1, shape, overlap)
-    for tile in tile_grid(shape, rival.side, overlap):
+    for tile in tile_grid(shape, rival.chip_side, overlap):
         piece = scene.read(tile.window)
         stitcher.add(tile, _chip_probability(rival, piece, inside[tile.window.toslices()]), piece.valid)
     return np.nan_to_num(stitcher.result()[0]) * inside
 
 
 def rival_answer(rival: Rival, folder: Dataset) -> Callable[[Scene, Sequence[Box]], Mask]:
-    """A rival as a method of `sartutor.learn.evaluate`; DataError where the folder lacks a band that it needs."""
+    """A rival as a method of `sartutor.learn.evaluate`.
+
+    DataError where the folder lacks a band that it needs, or has another kind under its name.
+    """
     refuse_missing_bands(folder, [name for ranges in rival.branches for name in ranges], "the rival")
+    kinds = {name: kind_of(units) for name, units in rival.units.items()}
+    refuse_other_kinds(folder.description.units, kinds, "the rival", folder.folder / "dataset.yaml")
 
     def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
         return rival_probability(rival, scene, boxes) > 0.5
@@ -207,6 +224,8 @@ def _header(
         "architecture": rival.name,
         "bands": [[(name, *levels) for name, levels in ranges.items()] for ranges in rival.branches],
         "side": rival.side,
+        "chip_side": rival.chip_side,
+        "units": rival.units,
         "recipe": asdict(recipe),
         "seed": seed,
         "parent": parent,
@@ -221,7 +240,17 @@ def _start_from(rival: Rival, path: Path) -> None:
         raise CheckpointError(
             f"{path} is no {rival.name} of {len(rival.branches)} encoders; pretrain one with `pretrain_rival`."
         )
-    rival.load_state_dict(tensors)
+    _load(rival, tensors, path)
+
+
+def _load(rival: Rival, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a rival; CheckpointError where they are not all that it has, as in the state of a training."""
+    try:
+        rival.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not hold the weights of a {rival.name}; give the checkpoint of a training that has ended."
+        ) from error
 
 
 def _answered(rival: Rival, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,9 @@ bar between two.
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -40,11 +42,13 @@ from tqdm import tqdm
 
 from sartutor.errors import DataError, OutputError
 from sartutor.sar import geotiff
+from sartutor.sar.collars import NEVER_MEASURED, RADAR
+from sartutor.sar.coordinates import apply_affine
 from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_scene
-from sartutor.sar.ground import shared_ground
+from sartutor.sar.ground import outline_deg, shared_ground
 from sartutor.sar.layers import Layer, layers_of, opened, read_layers
-from sartutor.sar.radiometry import RADAR_UNITS, doubt_units
+from sartutor.sar.radiometry import doubt_units
 from sartutor.sar.scene import Band, Grid, Scene, Units
 
 IGNORE = -1
@@ -55,6 +59,13 @@ SAME_PLACE = "same_place"
 
 ENDINGS = (*geotiff.ENDINGS, *map(str.upper, geotiff.ENDINGS))
 """Of the files of images and masks; where there are two of a name the first of these is read."""
+
+MISPLACED = (
+    "its mask says that it lies elsewhere, by more than a pixel; look whether it is that of the image."
+)
+
+MOST_ZEROS = 0.01
+"""Share of a radar band's pixels that may be 0."""
 
 RANGE_PERCENTILES = (1, 99)
 """Percentiles of the training pixels between which a band without a range is stretched."""
@@ -83,7 +94,7 @@ class BandRule(Strict):
     """One band of the images: its name, units, and the values that become 0 and 1 (None: from the training split)."""
 
     name: Name
-    units: Annotated[Units, BeforeValidator(lambda given: "1" if given == 1 else given)]
+    units: Annotated[Units, BeforeValidator(lambda given: str(given).lower())]
     range: Range | None = None
 
     @model_validator(mode="after")
@@ -133,12 +144,19 @@ class Description(Strict):
         asked = (self.primary or ()) + (self.secondary or ())
         if unknown := [name for name in asked if name not in names]:
             raise ValueError(f"primary or secondary names {unknown[0]!r}, which is no band")
+        if any(len(set(names)) < len(names) for names in (self.primary or (), self.secondary or ())):
+            raise ValueError("primary or secondary names a band twice")
         if self.secondary and not self.primary:
             raise ValueError("secondary is given without primary")
         if self.primary is None and len(names) > 6:
             raise ValueError("more than 6 bands need primary and secondary, 3 names each at most")
         if max(len(self.primary or ()), len(self.secondary or ())) > 3:
             raise ValueError("one encoder takes 3 bands at most: name 3 in primary and 3 in secondary")
+
+    @property
+    def rasters(self) -> tuple[str, ...]:
+        """The folders of rasters: images, and masks where pixels are labelled."""
+        return ("images",) if self.labels is None else ("images", "masks")
 
     @property
     def band_names(self) -> tuple[str, ...]:
@@ -213,9 +231,13 @@ class Dataset:
         return self._entry(id).block
 
     def scene(self, id: str) -> Scene:
-        """An image with the names and units of dataset.yaml; DataError where it does not have its bands or any data."""
+        """An image with the names and units of dataset.yaml; DataError where it does not have its bands or any data.
+
+        What no radar, height or angle measures, such as -9999, is no data whether the file says so or not.
+        """
         path = self.image_path(id)
-        layers, grid = layers_of(path, len(self.description.bands))
+        found, grid = layers_of(path, len(self.description.bands))
+        layers = [replace(layer, fills=NEVER_MEASURED) for layer in found]
         bands = self._bands(path, layers)
         pixels, valid = read_layers(layers)
         if not valid.any():
@@ -274,24 +296,60 @@ class Dataset:
         """
         doubts = _doubt_units(self.scene(self.entries[0].id))
         grids: dict[str, Grid] = {}
-        even: dict[str, list[str]] = {}
+        objects: dict[str, int] = {}
+        strange: dict[str, list[str]] = {}
         for entry in tqdm(self.entries, desc="checking", unit="image", disable=not progress):
             scene = self.scene(entry.id)
             grids[entry.id] = scene.grid
-            for name in _even_bands(scene):
-                even.setdefault(name, []).append(entry.id)
+            found = [*_even_bands(scene), *_zeros(scene)]
             if self.description.labels is not None:
-                self.mask(entry.id)
-        for name, ids in even.items():
+                objects[entry.split] = objects.get(entry.split, 0) + bool((self.mask(entry.id) == 1).any())
+                found += [MISPLACED] if self._is_misplaced(entry.id) else []
+            for sentence in found:
+                strange.setdefault(sentence, []).append(entry.id)
+        for sentence, ids in strange.items():
             more = f" (and {len(ids) - 1} more)" if len(ids) > 1 else ""
+            doubts.append(f"{ids[0]}{more}: {sentence}")
+        if unplaced := sum(outline_deg(grid) is None for grid in grids.values()):
             doubts.append(
-                f"{ids[0]}{more}: band {name} has one value everywhere, as speckle never has; look at it."
+                f"{unplaced} images have no coordinate reference system that places them on the Earth: nothing tells "
+                "whether splits share ground."
             )
-        if unplaced := sum(grid.crs is None for grid in grids.values()):
-            doubts.append(
-                f"{unplaced} images have no coordinate reference system: nothing tells whether splits share ground."
-            )
-        return [*doubts, *self._doubt_places(grids)]
+        return [*doubts, *self._doubt_training(objects), *self._doubt_places(grids)]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of dataset.yaml, splits.csv, and names and sizes of all rasters, whose pixels are not read."""
+        sha = hashlib.sha256()
+        for name in ("dataset.yaml", "splits.csv"):
+            sha.update((self.folder / name).read_bytes())
+        for kind in self.description.rasters:
+            for entry in self.entries:
+                path = self._image_file(kind, entry.id)
+                sha.update(f"{kind} {path.name} {path.stat().st_size};".encode())
+        return sha.hexdigest()
+
+    def _doubt_training(self, objects: Mapping[str, int]) -> Iterator[str]:
+        """Sentences about what will stop a training, given the number of images with objects in each split."""
+        for split in ("train", "val"):
+            if split not in self.splits:
+                yield f"splits.csv has no split {split!r}, which training needs."
+            elif "object" in self.description.classes and not objects.get(split):
+                yield f"no mask of split {split!r} marks an object."
+        if "train" in self.splits:
+            try:
+                _ = self.ranges
+            except DataError as error:
+                yield str(error)
+
+    def _is_misplaced(self, id: str) -> bool:
+        """Whether a mask says that it lies elsewhere than its image, by more than a pixel."""
+        image, mask = (layers_of(self._image_file(kind, id))[1] for kind in ("images", "masks"))
+        if None in (image.crs, mask.crs):
+            return False
+        corners = apply_affine(
+            ~image.transform @ mask.transform, np.array([(0, 0), image.shape[::-1]], float)
+        )
+        return image.crs != mask.crs or bool(np.abs(corners - [(0, 0), image.shape[::-1]]).max() > 1)
 
     def _doubt_places(self, grids: Mapping[str, Grid]) -> Iterator[str]:
         """Sentences about splits that show the same ground, of which training or validation is one."""
@@ -324,6 +382,12 @@ class Dataset:
         if len(layers) != len(rules):
             raise DataError(
                 f"{path} has {len(layers)} bands and dataset.yaml lists {len(rules)}; list those of the images."
+            )
+        stated, listed = [str(layer.name).lower() for layer in layers], [rule.name.lower() for rule in rules]
+        if stated != listed and sorted(stated) == sorted(listed):
+            raise DataError(
+                f"{path} names its bands {', '.join(stated)} and dataset.yaml lists {', '.join(listed)}; list them in "
+                "the order of the images."
             )
         for layer, rule in zip(layers, rules, strict=True):
             if layer.units not in (None, rule.units):
@@ -360,8 +424,7 @@ def open_dataset(folder: str | Path) -> Dataset:
         raise DataError(f"{folder} is no folder; give the one that holds dataset.yaml.")
     description = read_description(folder / "dataset.yaml", Description)
     entries = read_splits(folder / "splits.csv")
-    kinds = ["images"] if description.labels is None else ["images", "masks"]
-    for kind in kinds:
+    for kind in description.rasters:
         there = {path.stem for path in rasters_in(folder / kind)}
         if missing := next((entry.id for entry in entries if entry.id not in there), None):
             raise DataError(
@@ -430,8 +493,7 @@ class DatasetWriter:
 
     def has(self, id: str) -> bool:
         """Whether an image, and its mask where there are masks, is written already."""
-        kinds = ["images"] if self.description.labels is None else ["images", "masks"]
-        return all((self.folder / kind / f"{id}.tif").is_file() for kind in kinds)
+        return all((self.folder / kind / f"{id}.tif").is_file() for kind in self.description.rasters)
 
     def write(self, id: str, scene: Scene, mask: NDArray[Any] | None = None) -> None:
         """Write an image and its mask of whole numbers from 0 to 255, with the values of the description's labels."""
@@ -557,8 +619,14 @@ def _read_values(
             raise DataError(f"{path} has {file.count} bands; a mask has one.")
         values = file.read(1)
         labelled = np.isfinite(values)
-        if file.nodata is not None and file.nodata not in {value for part in listed for value in part}:
+        beside = next((part for part in listed if file.nodata in part), ())
+        if file.nodata is not None and not beside:
             labelled &= values != file.nodata
+        elif others := [value for value in beside if value != file.nodata and (values == value).any()]:
+            raise DataError(
+                f"{path} declares {file.nodata:g} to be no data, and dataset.yaml lists it as one class with "
+                f"{others[0]}; take it out of labels, or out of the file's description."
+            )
         return values, labelled, file.shape
 
 
@@ -605,12 +673,21 @@ def _doubt_units(scene: Scene) -> list[str]:
 
 
 def _even_bands(scene: Scene) -> list[str]:
-    """Radar bands that are the same at all valid pixels."""
-    radar = (*RADAR_UNITS, "dn", "complex")
+    """A sentence for each radar band that is the same at all valid pixels."""
     return [
-        band.name
+        f"band {band.name} has one value everywhere, as speckle never has; look at it."
         for band, layer in zip(scene.bands, scene.pixels, strict=True)
-        if band.units in radar and (layer[scene.valid] == layer[scene.valid][0]).all()
+        if band.units in RADAR and (layer[scene.valid] == layer[scene.valid][0]).all()
+    ]
+
+
+def _zeros(scene: Scene) -> list[str]:
+    """A sentence for each radar band that is 0 in more of the valid pixels than a measurement ever is."""
+    return [
+        f"band {band.name} is exactly 0 in places, which looks like no data; declare it in the files as their no-data "
+        "value."
+        for band, layer in zip(scene.bands, scene.pixels, strict=True)
+        if band.units in RADAR and (layer[scene.valid] == 0).mean() > MOST_ZEROS
     ]
 
 

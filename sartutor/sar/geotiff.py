@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -94,6 +94,7 @@ def open_scene(
     quantity: Quantity | Sequence[Quantity] | None = None,
     names: Sequence[str] | None = None,
     product: str = "",
+    likely: Callable[[Sequence[str]], Sequence[Units | None]] | None = None,
 ) -> SceneFile:
     """Open one raster, or several whose bands are those of one scene, without reading all pixels.
 
@@ -103,6 +104,7 @@ def open_scene(
         quantity: backscatter convention of all bands, or one a band; None: what the files state, or "none".
         names: one a band; None: the files' descriptions, polarisations in their names, or B1, B2, ...
         product: source of the data; what the file states when empty.
+        likely: by the names of all bands, the units to take before any judgement where values do not speak against it.
 
     Raises:
         DataError: a file is missing, damaged, empty, all zeros or no raster, names or units do not fit, or most of
@@ -123,7 +125,8 @@ def open_scene(
     for layer, title, unit in zip(layers, titles, stated, strict=True):
         windows += beyond_zeros(layer, windows, strips(grid), title, unit)
     layers, collars = without_collars(layers, windows, grid, titles, stated)
-    bands, concluded = _bands(layers, _sample(layers, windows, grid), titles, stated, quantity)
+    expected = [None] * len(layers) if likely is None else likely(titles)
+    bands, concluded = _bands(layers, _sample(layers, windows, grid), titles, stated, expected, quantity)
     name = tags["NAME"] if "NAME" in tags and len(files) == 1 else files[0].stem
     notes = (*json.loads(tags.get("NOTES", "[]")), *collars, *concluded)
     return SceneFile(layers, bands, grid, name, product or tags.get("PRODUCT", ""), notes)
@@ -222,14 +225,19 @@ def _bands(
     sample: NDArray[Any],
     names: Sequence[str],
     units: Sequence[Units | None],
+    likely: Sequence[Units | None],
     quantity: Quantity | Sequence[Quantity] | None,
 ) -> tuple[tuple[Band, ...], list[str]]:
     """The bands that layers hold, and a sentence for each whose units had to be judged or look wrong."""
     file, count = layers[0].path, len(layers)
     asked = _per_band(quantity, count, "quantities", file) or [layer.quantity or "none" for layer in layers]
     bands, notes = [], []
-    for layer, values, name, unit, convention in zip(layers, sample, names, units, asked, strict=True):
-        if unit is None:
+    columns = zip(layers, sample, names, units, likely, asked, strict=True)
+    for layer, values, name, unit, expected, convention in columns:
+        if unit is None and expected is not None and not doubt_units(values.astype(layer.dtype), expected):
+            unit = expected
+            notes.append(f"{name}: units taken as {unit}, as the model learned it.")
+        elif unit is None:
             unit, reason = guess_units(values.astype(layer.dtype))
             notes.append(f"{name}: units taken as {unit}; {reason}.")
         else:

@@ -56,6 +56,7 @@ def test_a_missing_file(folder, name):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"primary": ["VV", "VV"]}, ["names a band twice"]),
         ({"band": []}, ["band:", "extra"]),
         ({"bands": []}, ["bands", "at least 1"]),
         ({"bands": [{"name": "VV", "units": "decibel"}]}, ["bands.0.units", "'db'"]),
@@ -160,6 +161,26 @@ def test_an_image_without_data(folder):
 def test_an_image_with_more_bands_than_the_yaml(folder):
     write(folder / "images" / "b.tif", np.zeros((2, 20, 30), np.float32))
     refused(folder, "images/b.tif", "2 bands", "lists 1")
+
+
+def test_an_image_that_names_its_bands_in_another_order(folder):
+    rules = {**RULES, "bands": [{"name": "VV", "units": "db"}, {"name": "VH", "units": "db"}]}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(rules))
+    values = np.random.default_rng(0).normal(-12, 3, (2, 20, 30)).astype(np.float32)
+    for name in "ab":
+        write(folder / "images" / f"{name}.tif", values, descriptions=("vh", "vv"))
+    refused(folder, "a.tif", "names its bands vh, vv", "lists vv, vh", "in the order of the images")
+
+
+def test_a_mask_whose_no_data_is_listed_as_object(folder):
+    rules = {**RULES, "labels": {"background": [0], "object": [1, 255]}}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(rules))
+    mask = np.eye(20, 30, dtype=np.uint8)
+    mask[:, 20:] = 255
+    write(folder / "masks" / "b.tif", mask, nodata=255)
+    refused(folder, "b.tif", "declares 255 to be no data", "one class with 1")
+    write(folder / "masks" / "b.tif", np.where(mask > 0, 255, 0).astype(np.uint8), nodata=255)
+    assert (open_dataset(folder).mask("b") == (mask > 0)).all()
 
 
 def test_an_image_that_states_other_units(folder):

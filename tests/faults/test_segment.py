@@ -14,6 +14,7 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from rasters import HERE, write
 from safetensors.torch import load_file, save_file
+from shapely.geometry import Point
 
 from sartutor import cli
 from sartutor.learn.models import load_model
@@ -79,6 +80,20 @@ def test_no_other_input_is_overwritten(folder, refused):
     assert "s.gpkg" in refused("s.gpkg", "--box", *BOX, "--out", "m.tif", "--vector", "s.gpkg")
     (folder / "own.tif").write_bytes(b"weights")
     assert "own.tif" in refused("s.gpkg", "--box", *BOX, "--out", "own.tif", "--model", "own.tif")
+
+
+@pytest.mark.parametrize("name", ["m.tif", "m.gpkg", "m.geojson"])
+def test_what_others_have_made_is_never_overwritten(folder, refused, name):
+    place = ("--out", "m.tif") if name == "m.tif" else ("--out", "n.tif", "--vector", name)
+    if name == "m.tif":
+        write(folder / name, np.zeros((200, 300), np.uint8))
+    else:
+        frame = geopandas.GeoDataFrame({"mine": [1]}, geometry=[Point(1, 2)], crs="EPSG:4326")
+        frame.to_file(folder / name, layer="my_digitising" if name == "m.gpkg" else None)
+    assert f"{name} is there and was not written by sartutor" in refused("s.tif", "--box", *BOX, *place)
+    (folder / name).unlink()
+    for _ in range(2):  # its own results it replaces
+        assert segment("s.tif", "--box", *BOX, *place) == 0
 
 
 def test_the_sources_of_a_virtual_raster_are_never_overwritten(folder, refused):
@@ -191,8 +206,7 @@ def test_weights_that_are_not_numbers_are_refused(folder, refused):
     ("room", "extra", "named"), [(800, (), "m.tif"), (9000, ("--vector", "m.gpkg"), "m.gpkg")]
 )
 def test_a_full_disk_keeps_the_older_files(folder, refused, room, extra, named):
-    for name in ("m.tif", "m.gpkg"):
-        (folder / name).write_text("older")
+    assert segment("s.tif", "--box", *BOX, "--out", "m.tif", "--vector", "m.gpkg") == 0
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
     try:

@@ -8,10 +8,14 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
+from rasters import write
 
 from sartutor import cli
+from sartutor.learn.checkpoints import save_tensors
+from sartutor.learn.models import load_model
+from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.sar.footprint import bounds
-from sartutor.sar.geotiff import write_scene
+from sartutor.sar.geotiff import open_scene, write_scene
 from sartutor.sar.scene import Grid, Scene
 from sartutor.sim import shapes
 
@@ -31,6 +35,26 @@ def box_of(scene: Scene, x0: float, y0: float, x1: float, y1: float) -> list[str
 
 def run(*arguments) -> int:
     return cli.main(["segment", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("names", [("VV", "h"), ("vv", "H"), ("B1", "B2")])
+def test_units_that_are_not_stated_are_those_that_the_model_learned(tmp_path, capsys, names):
+    values = np.random.default_rng(0).uniform(0.1, 0.3, (2, 96, 96)).astype(np.float32)
+    values[:, 30:60, 30:60] *= 3
+    values[1] = values[1] * 30 - 8  # heights, a part of them below the sea
+    path = write(tmp_path / "s.tif", values, descriptions=names)
+    sam = AdaptedSam(load_model("sam_tiny_base").sam, 1)
+    header = {"kind": "adapted_sam", "architecture": "tiny", "base": "sam_tiny_base", "phases": [1]}
+    header |= {"activation": "gelu", "fusion": "gate", "tuning": "adapters", "scales": ["chip"]}
+    header |= {"base_digest": load_model("sam_tiny_base").digest, "bands": ["VV", "h"]}
+    header |= {"branches": [[["VV", -25, 0], ["h", -10, 30]]], "units": {"VV": "amplitude", "h": "m"}}
+    save_tensors(tmp_path / "own.safetensors", sam.state_dict(), header)
+    box = box_of(open_scene(path), 25, 25, 65, 65)
+    said = ("--model", tmp_path / "own.safetensors", "--box", *box, "--json")
+    assert run(path, *said, "--out", tmp_path / "m.tif") == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert f"{names[0]}: units taken as amplitude, as the model learned it." in notes
+    assert f"{names[1]}: units taken as m, as the model learned it." in notes
 
 
 def rotated(scene: Scene) -> Scene:

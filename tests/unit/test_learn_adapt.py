@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +136,54 @@ def test_what_was_only_validated_is_not_done(folder, tmp_path):
         run(folder, out, recipe=sizes, phases=[1], watch=Watch(3, stop))
     assert (tmp_path / "a.phase1.safetensors").exists()
     assert run(folder, out, recipe=sizes, phases=[1]).steps == (4,)
+
+
+def stopped(folder, out, **more):
+    """A run of phase 1 that is interrupted after the second of four steps."""
+
+    def stop(model, step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, out, recipe=recipe(4), phases=[1], watch=Watch(2, stop), **more)
+
+
+def test_a_phase_whose_state_is_gone_before_it_ended_is_not_done(folder, tmp_path):
+    out = tmp_path / "a.safetensors"
+    stopped(folder, out)
+    (tmp_path / "a.phase1.state.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"a\.phase1\.safetensors is of a run that did not end"):
+        run(folder, out, recipe=recipe(4), phases=[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Path.unlink, r"a\.phase1\.curve\.json ends before step 1"),
+        (lambda path: path.write_text('{"loss": [0.1'), r"a\.phase1\.curve\.json is damaged"),
+    ],
+)
+def test_a_curve_that_is_gone_or_damaged_is_said(folder, tmp_path, change, said):
+    out = tmp_path / "a.safetensors"
+    stopped(folder, out)
+    change(tmp_path / "a.phase1.curve.json")
+    with pytest.raises(CheckpointError, match=said):
+        run(folder, out, recipe=recipe(4), phases=[1])
+
+
+def test_a_stopped_run_does_not_go_on_with_another_folder(folder, tmp_path):
+    stopped(folder, tmp_path / "a.safetensors")
+    other = write_folder(tmp_path / "other", splits="train val test train").folder
+    with pytest.raises(CheckpointError, match=r"a\.phase1\.state\.safetensors belongs to a run with other"):
+        run(other, tmp_path / "a.safetensors", recipe=recipe(4), phases=[1])
+
+
+def test_what_is_called_like_a_phase_of_a_run_is_left_alone(folder, tmp_path):
+    own = run(folder, tmp_path / "a.phase1.safetensors", phases=[1]).out
+    before = file_digest(own)
+    with pytest.raises(CheckpointError, match=r"a\.phase1\.safetensors belongs to a run with other settings"):
+        run(folder, tmp_path / "a.safetensors", phases=[1])
+    assert file_digest(own) == before
 
 
 def test_a_stopped_run_does_not_go_on_from_another_start(folder, tmp_path):

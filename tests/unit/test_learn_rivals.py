@@ -19,11 +19,12 @@ from sartutor.learn.rivals import (
     Rival,
     load_rival,
     pretrain_rival,
+    rival_answer,
     rival_probability,
     train_rival,
 )
 from sartutor.presets import RIVAL_RECIPES, SHAPES_RECIPES, BenchmarkSizes
-from sartutor.sar.folder import BandRule, DatasetWriter, Description, Entry
+from sartutor.sar.folder import BandRule, Dataset, DatasetWriter, Description, Entry
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sim.benchmark import write_benchmark
 
@@ -119,6 +120,44 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(folder, tmp_path, m
     train_rival("unet", folder, SMOKE, broken, seed=2, device="cpu")
     one, other = load_tensors(whole)[0], load_tensors(broken)[0]
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_state_of_a_training_is_no_rival(folder, tmp_path, monkeypatch):
+    out, loss = tmp_path / "rival.safetensors", rivals._loss
+    monkeypatch.setattr(
+        rivals, "_loss", lambda *arguments: loss(*arguments) * (np.nan if arguments[2] else 1)
+    )
+    with pytest.raises(SarTutorError, match="not a finite number"):
+        train_rival("unet", folder, replace(SMOKE, check_every=1), out, seed=2, device="cpu")
+    with pytest.raises(CheckpointError, match="does not hold the weights of a unet"):
+        load_rival(state_path(out))
+
+
+@pytest.mark.usefixtures("small")
+def test_larger_scenes_are_asked_in_chips_of_the_size_of_training(tmp_path, monkeypatch):
+    folder = squares_folder(tmp_path / "own", ("a",), shape=(40, 44))
+    out = tmp_path / "rival.safetensors"
+    train_rival("unet", folder, SMOKE, out, seed=0, device="cpu")
+    sides, tiles = [], rivals.tile_grid
+    monkeypatch.setattr(
+        rivals, "tile_grid", lambda shape, side, overlap: sides.append(side) or tiles(shape, side, overlap)
+    )
+    rival_probability(load_rival(out), squares(np.random.default_rng(1), (100, 120), ("a",))[0])
+    assert sides == [44]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_rival_is_not_asked_about_another_kind_of_band(tmp_path):
+    folder = squares_folder(tmp_path / "own", ("a",))
+    out = tmp_path / "rival.safetensors"
+    train_rival("unet", folder, SMOKE, out, seed=0, device="cpu")
+    rule = folder.description.bands[0].model_copy(update={"units": "db"})
+    radar = Dataset(
+        folder.folder, folder.description.model_copy(update={"bands": (rule,)}), folder.entries, {}
+    )
+    with pytest.raises(DataError, match="band a is in units 'db' and the rival learned it as values"):
+        rival_answer(load_rival(out), radar)
 
 
 def batch_of(rng, boxes):

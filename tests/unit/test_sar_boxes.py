@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from sartutor.errors import DataError
 from sartutor.sar.boxes import (
@@ -21,6 +22,7 @@ from sartutor.sar.boxes import (
     scale,
     tight_box,
     training_boxes,
+    without_holes,
 )
 
 
@@ -134,6 +136,13 @@ def test_training_jitter_is_uniform_over_whole_pixels_of_a_chip(shape, expected)
     assert set(np.unique(push) / scale(shape)) == set(range(20))
     assert push.mean(0) == pytest.approx(expected, rel=0.06)
     assert np.abs(np.corrcoef(push.T) - np.eye(4)).max() < 0.09
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9, 1.0])
+def test_holes_are_those_of_scipy(share):
+    for seed in range(20):
+        mask = np.random.default_rng(seed).random((23, 31)) < share
+        assert (without_holes(mask) == ndimage.binary_fill_holes(mask)).all()
 
 
 def test_training_boxes_follow_the_mixture():

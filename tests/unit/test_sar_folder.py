@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import rasterio
 import yaml
 from affine import Affine
+from rasterio.crs import CRS
 from rasters import HERE, UTM, write
 
 from sartutor.errors import DataError
@@ -169,8 +171,73 @@ def test_images_without_a_place_are_counted(folder):
     assert doubt.startswith("1 images have no coordinate reference system")
 
 
+def test_a_local_system_places_nothing(folder):
+    local = CRS.from_wkt('LOCAL_CS["arbitrary",UNIT["metre",1]]')
+    write(folder / "images" / "a.tif", pixels(0), crs=local)
+    write(folder / "masks" / "a.tif", np.eye(20, 30, dtype=np.uint8), crs=local)
+    assert open_dataset(folder).check_headers() == []
+    (doubt,) = open_dataset(folder).check(progress=False)
+    assert doubt.startswith("1 images have no coordinate reference system that places them")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: _relabel(f, "train", "learn"), "splits.csv has no split 'train', which training needs."),
+        (lambda f: _empty_masks(f, "c"), "no mask of split 'val' marks an object."),
+        (
+            lambda f: write(f / "masks" / "b.tif", np.eye(20, 30, dtype=np.uint8), HERE),
+            "b: its mask says that it lies elsewhere, by more than a pixel; look whether it is that of the image.",
+        ),
+    ],
+)
+def test_what_will_stop_or_spoil_a_training_is_doubted(folder, change, said):
+    change(folder)
+    assert said in open_dataset(folder).check(progress=False)
+
+
+def _relabel(folder, old, new):
+    path = folder / "splits.csv"
+    path.write_text(path.read_text().replace(f",{old},", f",{new},"))
+
+
+def _empty_masks(folder, name):
+    with rasterio.open(folder / "masks" / f"{name}.tif", "r+") as file:
+        file.write(np.zeros((1, 20, 30), np.uint8))
+
+
+def test_zeros_of_a_radar_band_are_doubted_and_a_band_without_a_range_is_named(folder):
+    bands = [{"name": "VV", "units": "power"}, {"name": "h", "units": "m"}]
+    for seed, name in enumerate("abcde"):
+        image = 10 ** (pixels(seed) / 10)
+        image[0, :, :10], image[1] = 0, 7
+        write(folder / "images" / f"{name}.tif", image, HERE @ Affine.translation(1000 * seed, 0))
+    doubts = redescribe(folder, bands=bands).check(progress=False)
+    assert any(doubt.startswith("a (and 4 more): band VV is exactly 0 in places") for doubt in doubts)
+    assert any("band h is 7 nearly everywhere in training" in doubt for doubt in doubts)
+
+
+def test_what_is_never_measured_is_no_data_undeclared_too(folder):
+    image = pixels(0)
+    image[0, 2], image[1, 3] = -3.4e38, -9999
+    write(folder / "images" / "a.tif", image)
+    scene = open_dataset(folder).scene("a")
+    assert not scene.valid[2:4].any()
+    assert scene.valid[4:].all()
+
+
+def test_another_folder_has_another_fingerprint(folder):
+    first = open_dataset(folder).fingerprint()
+    assert open_dataset(folder).fingerprint() == first
+    write(folder / "images" / "a.tif", np.concatenate([pixels(0), pixels(1)], 1))
+    second = open_dataset(folder).fingerprint()
+    _relabel(folder, "far", "near")
+    assert len({first, second, open_dataset(folder).fingerprint()}) == 3
+
+
 def test_splits_that_show_the_same_ground_are_doubted(folder):
-    write(folder / "images" / "d.tif", pixels(3), HERE @ Affine.translation(15, 0))
+    for kind, values in (("images", pixels(3)), ("masks", np.eye(20, 30, dtype=np.uint8))):
+        write(folder / kind / "d.tif", values, HERE @ Affine.translation(15, 0))
     (doubt,) = open_dataset(folder).check(progress=False)
     assert doubt.startswith("d of split 'test' shows ground of a of split 'train'")
 
@@ -214,6 +281,8 @@ def test_one_value_needs_no_brackets(folder):
     assert data.mask("a")[0, :4].tolist() == [1, 1, IGNORE, 0]
     assert data.description.ignore == (254,)
     plain = redescribe(folder, bands=[{"name": name, "units": 1} for name in ("VV", "VH")])
+    spoken = redescribe(folder, bands=[{"name": name, "units": "dB"} for name in ("VV", "VH")])
+    assert set(spoken.description.units.values()) == {"db"}
     assert plain.scene("a").bands[0].units == "1"
 
 

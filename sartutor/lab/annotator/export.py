@@ -122,6 +122,14 @@ def check_vector(grid: Grid, path: Path) -> None:
         )
 
 
+def vector_layers(path: Path) -> set[str]:
+    """Names of the layers of a vector file; none where it cannot be read."""
+    try:
+        return set(pyogrio.list_layers(path)[:, 0])
+    except DataSourceError:
+        return set()
+
+
 def vector_endings(grid: Grid) -> list[str]:
     """Endings of the vector files that can hold outlines on `grid`."""
     try:
