@@ -52,6 +52,8 @@ ENTRANTS = {
     "phase2_chip": _sam(2, scales=("chip",)),
     "phase3_chip": _sam(3, scales=("chip",)),
     "first_chip": _sam(3, fusion="first", scales=("chip",)),
+    "stacked_chip": _sam(1, encoders="stacked", scales=("chip",)),
+    "stacked_long": _sam(1, encoders="stacked", scales=("chip",)),
     "unet": Entrant("rival", network="unet"),
     "segformer": Entrant("rival", network="segformer"),
     "box_unet": Entrant("rival", network="box_unet"),
@@ -60,6 +62,9 @@ ENTRANTS = {
     "box_unet_shapes": Entrant("rival", network="box_unet"),
 }
 """Rows of the table by name."""
+
+LONG = ("stacked_long",)
+"""Rows whose one phase takes as many steps as all three."""
 
 PRETRAINED = ("unet_shapes", "segformer_shapes", "box_unet_shapes")
 """Rivals that begin with drawn shapes, as the base of the others did."""
@@ -85,6 +90,8 @@ MEANINGS = {
     "phase2_chip": "as phase 2, on whole chips",
     "phase3_chip": "as phase 3, on whole chips",
     "first_chip": "as `chip`, its decoder trained for the steps of phase 3 too",
+    "stacked_chip": "as `stacked`, on whole chips",
+    "stacked_long": "as `stacked_chip`, trained for as many steps as all three phases",
     "unet": "U-Net on all six bands, its mask cut to the boxes",
     "segformer": "SegFormer on all six bands, its mask cut to the boxes",
     "box_unet": "U-Net on all six bands and the boxes as a seventh",
@@ -123,6 +130,8 @@ QUESTIONS = (
     _asked("Does fusion beat it where both see whole chips?", "phase3_chip", "chip"),
     _asked("And there, when the decoder is trained as long?", "phase3_chip", "first_chip"),
     _asked("Does it beat the second encoder alone there?", "phase3_chip", "phase2_chip"),
+    _asked("Do all six bands help one encoder there?", "stacked_chip", "chip"),
+    _asked("Does fusion beat such an encoder that is trained as long?", "phase3_chip", "stacked_long"),
     _asked("Does looking closer help fusion?", "phase3", "phase3_chip"),
     _asked("Do two scales help?", "two_scales", "phase1"),
     _asked("Does fusion beat U-Net?", "phase3", "unet"),
@@ -130,6 +139,7 @@ QUESTIONS = (
     _asked("Does fusion beat SegFormer?", "phase3", "segformer"),
     _asked("Does fusion beat a U-Net that is told the boxes?", "phase3", "box_unet"),
     _asked("Does fusion on whole chips beat it?", "phase3_chip", "box_unet"),
+    _asked("Does one encoder on all six bands beat it?", "stacked_long", "box_unet"),
     _asked("Is U-Net better when told the boxes?", "box_unet", "unet"),
     _asked("Do drawn shapes help U-Net?", "unet_shapes", "unet"),
     _asked("Do they help SegFormer?", "segformer_shapes", "segformer"),

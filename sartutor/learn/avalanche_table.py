@@ -23,7 +23,7 @@ from sartutor.learn.avalanche_cells import (
     run_cell,
     validation_iou,
 )
-from sartutor.learn.avalanche_rows import ENTRANTS, LOOSE, PRETRAINED, TRAINERS, searched_as
+from sartutor.learn.avalanche_rows import ENTRANTS, LONG, LOOSE, PRETRAINED, TRAINERS, searched_as
 from sartutor.learn.runner import Records, Table
 from sartutor.presets import AdaptRecipe, AvalancheSizes, ShapesRecipe
 
@@ -77,8 +77,17 @@ def row(sizes: AvalancheSizes, name: str, rates: Rates) -> Row:
     """An entrant with its sizes and rates; where no rate is known it is that of the preset."""
     entrant = ENTRANTS[name]
     adaptation = with_rates(sizes.adaptation, [rates.get(searched_as(entrant, phase)) for phase in (1, 2, 3)])
+    if name in LONG:
+        adaptation = lengthened(adaptation)
     rival = replace(sizes.rival, learning_rate=rates.get(entrant.network, sizes.rival.learning_rate))
     return Row(name, entrant, sizes.data, adaptation, rival)
+
+
+def lengthened(recipe: AdaptRecipe) -> AdaptRecipe:
+    """A recipe whose first phase takes the steps of all."""
+    first, second, last = recipe.phases
+    whole = replace(first, steps=first.steps + second.steps + last.steps)
+    return replace(recipe, phases=(whole, second, last))
 
 
 def with_rates(recipe: AdaptRecipe, rates: Sequence[float | None]) -> AdaptRecipe:
