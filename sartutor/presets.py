@@ -513,7 +513,7 @@ ADAPT_RECIPES = {
             AdaptPhase(430_000, 1e-4, 430, 30),
             AdaptPhase(430_000, 1e-5, 430, 20),
         ),
-        5, 0.01, 100, 1.0, 430, 240, 800,
+        5, 0.01, 100, 1.0, 430, 240, 2400,
     ),
 }  # fmt: skip
 """Sizes of adaptation by preset."""

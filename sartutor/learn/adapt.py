@@ -46,7 +46,7 @@ Alignment = Literal["supervised", "embedding"]
 """What the secondary encoder learns from: masks through the frozen decoder, or the primary encoder's embeddings."""
 
 
-MOST_KEPT_BYTES = 5 * 2**30
+MOST_KEPT_BYTES = 12 * 2**30
 """Memory for embeddings of frozen encoders: 8 MB an image at 256 px with details, 4 MB at ViT-B.
 
 All that a preset keeps has to fit: of a list that is gone through in turn, a cache that is too small keeps nothing.
