@@ -164,10 +164,7 @@ def adapt(
         done = tuple(sorted({*done, phase}))
         curves.append(job.run(start.model, phase, part, {**header, "phases": list(done)}))
     steps, scores = tuple(curve.steps for curve in curves), tuple(curve.best for curve in curves)
-    known = dict(zip(wanted, scores, strict=True))
-    if 3 in known and 1 not in known:
-        known[1] = job.judge(start.model, 1)
-    answering = answering_phase(known)
+    answering = answering_phase(job.compared(start.model, dict(zip(wanted, scores, strict=True))))
     learned = {"phases": list(done), "phase": answering, "val_iou": scores, "steps": steps}
     _finish(start, out, {**header, **learned}, wanted)
     return Adapted(out, done, wanted, answering, steps, scores, time.perf_counter() - began)
@@ -351,6 +348,10 @@ class _Job:
         if not curve.validation:
             raise CheckpointError(f"{curve_path(part)} is missing; delete {part} to train this phase anew.")
         return PhaseCurve(len(curve.loss), 1 - min(loss for _, loss in curve.validation))
+
+    def compared(self, model: AdaptedSam, val_iou: dict[int, float]) -> dict[int, float]:
+        """The scores of phases that were run, and beside fusion that of phase 1, also where it was learned before."""
+        return {1: self.judge(model, 1), **val_iou} if 3 in val_iou and 1 not in val_iou else val_iou
 
     def judge(self, model: AdaptedSam, phase: int) -> float:
         """Mean IoU over the prompted boxes of validation of a phase that was learned before; leaves the model at it."""
