@@ -142,23 +142,24 @@ side, as four fifths of the boxes in training are (the others are wider, or the 
 looser than `box`. `full` is the whole image. IoU, precision and recall are means over objects of at least 50 px, each
 in its own tight box, which also flatters filling the box; whole images are below. `over scenes` is the 95 % interval of
 the IoU with `box` when the scenes of a seed are drawn again, mean over seeds. Found are objects with an IoU above .3. A
-rival is trained for as many steps as all three phases together. Segment Anything is `sam_tiny_base` here, which saw
-drawn shapes and not SA-1B: what the publication says of transfer from photographs is not tested by this table. Rivals
-start from random weights, those named `_shapes` from the same drawn shapes, seen for the same CPU time. Adapted rows
-see the surroundings of a box, but for `chip`, `two_scales` and those named `_chip`; `sartutor adapt` sees whole chips
-unless told otherwise: when that was settled they had the better validation IoU at every seed run so far, each row
-judged on samples cut as it sees them. Rows have equal steps; but a step on whole chips learns from more boxes and takes
-longer, and how both do after longer training this table does not say. Learning rates were searched for the eight
-trainers below, at one seed and a third of the length, and where the best is the first or last of the grid, a better one
-may lie beyond it; all other rows take the rates of the phases they share or vary. CPU s were measured on several
-machines beside other work, and tell no more than which row costs several times as much as another; they are of all
-training behind a row, parts that it shares with others and pretraining of rivals included, that of the base not, and of
-a run that was interrupted may lack what came before. Those of `first` and `first_chip`, and their trained numbers, hold
-phase 2, of which they use nothing: their decoder is trained as long as that of `phase3` and `phase3_chip`, which have a
-trained second encoder besides. `aligned_free` imitates in 160 views of labelled images, which come again and again,
-`phase2` learns from new ones in every step, and for both the best step is chosen by labels: what they differ in is not
-labels alone. Each verdict below stands alone: of {len(QUESTIONS)} questions, one or two would be decided wrongly even
-if nothing had an effect, and some were looked at before all seeds had run."""
+rival, and `stacked_long`, is trained for as many steps as all three phases together. Segment Anything is
+`sam_tiny_base` here, which saw drawn shapes and not SA-1B: what the publication says of transfer from photographs is
+not tested by this table. Rivals start from random weights, those named `_shapes` from the same drawn shapes, seen for
+the same CPU time. Adapted rows see the surroundings of a box, but for `chip`, `two_scales`, `stacked_long` and those
+named `_chip`; `sartutor adapt` sees whole chips unless told otherwise: when that was settled they had the better
+validation IoU at every seed run so far, each row judged on samples cut as it sees them. Rows have equal steps; but a
+step on whole chips learns from more boxes and takes longer, and how both do after longer training this table does not
+say. Learning rates were searched for the eight trainers below, at one seed and a third of the length, and where the
+best is the first or last of the grid, a better one may lie beyond it; all other rows take the rates of the phases they
+share or vary. CPU s were measured on several machines beside other work, and tell no more than which row costs several
+times as much as another; they are of all training behind a row, parts that it shares with others and pretraining of
+rivals included, that of the base not, and of a run that was interrupted may lack what came before. Those of `first` and
+`first_chip`, and their trained numbers, hold phase 2, of which they use nothing: their decoder is trained as long as
+that of `phase3` and `phase3_chip`, which have a trained second encoder besides. `aligned_free` imitates in 160 views of
+labelled images, which come again and again, `phase2` learns from new ones in every step, and for both the best step is
+chosen by labels: what they differ in is not labels alone. Each verdict below stands alone: of {len(QUESTIONS)}
+questions, one or two would be decided wrongly even if nothing had an effect, and some were looked at before all seeds
+had run."""
 
 PUSHED = """Mean IoU of whole images with objects when every side of every box is pushed outward, in px of a 512-px
 chip; boxes that then overlap are merged."""

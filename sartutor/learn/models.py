@@ -296,12 +296,12 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
         last = 3 if 3 in about["phases"] else 1
         sam.use_phase(about["phase"] if about.get("phase") in about["phases"] else last)
         bands, scales = tuple(about["bands"]), tuple(about["scales"])
-        chip_side, kinds = max(0, int(about["chip_side"])), dict(about["units"])
+        chip_side, units = max(0, int(about["chip_side"])), dict(about["units"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not say what it is; train it again.") from error
     own = {key: value for key, value in tensors.items() if not key.startswith(BASE_PREFIX)}
     _load_strictly(sam, own, path)
-    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales, chip_side, kinds)
+    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales, chip_side, units)
 
 
 def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> RadarSam:
