@@ -80,12 +80,14 @@ def _check_places(job: SegmentJob) -> None:
         refuse_no_file(path)
         if path.exists() and not _is_result(path):
             raise OutputError(
-                f"{path} is there and was not written by sartutor; choose another name, or move it away."
+                f"{path} is there and holds what sartutor did not write; choose another name, or move it away."
             )
 
 
 def _is_result(path: Path) -> bool:
-    """Whether a file is a mask or outlines that were written here before."""
+    """Whether a file holds nothing but a mask or outlines that were written here before."""
+    if path.stat().st_size == 0:
+        return True
     if path.suffix.lower() == ".geojson":
         return '"sartutor":' in path.read_bytes()[:100].decode(errors="replace")
     if path.suffix.lower() == ".gpkg":

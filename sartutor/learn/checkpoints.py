@@ -120,7 +120,8 @@ def is_done(out: Path, header: Mapping[str, Any]) -> bool:
     refuse_other_run(out, about, header)
     if not about.get("complete"):
         raise CheckpointError(
-            f"{out} is of a run that did not end, and its state is gone; delete it to train anew."
+            f"{out} is of a run that did not end, and its state is gone, or of an older version; delete it to train "
+            "anew."
         )
     return True
 
@@ -174,9 +175,10 @@ def load_state(
 
 def refuse_other_run(path: Path, about: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     """Raise CheckpointError where the header `about` of a file does not have all that the run of `header` says."""
-    if any(about.get(key) != value for key, value in json.loads(json.dumps(header)).items()):
+    wanted = json.loads(json.dumps(header))
+    if other := [key for key, value in wanted.items() if about.get(key) != value]:
         raise CheckpointError(
-            f"{path} belongs to a run with other settings; delete it or choose another output."
+            f"{path} belongs to a run with other settings ({', '.join(other)}); delete it or choose another output."
         )
 
 

@@ -93,7 +93,7 @@ def object_boxes(mask: Mask) -> list[Box]:
 
 def without_holes(mask: Mask) -> Mask:
     """A mask with all that no path over 4 neighbours leads out of; four times as fast as SciPy's on large images."""
-    outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    outside, _ = ndimage.label(np.pad(~np.asarray(mask, bool), 1, constant_values=True))
     return (outside != outside[0, 0])[1:-1, 1:-1]
 
 

@@ -48,7 +48,7 @@ from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_scene
 from sartutor.sar.ground import outline_deg, shared_ground
 from sartutor.sar.layers import Layer, layers_of, opened, read_layers
-from sartutor.sar.radiometry import doubt_units
+from sartutor.sar.radiometry import MANY_ZEROS, doubt_units
 from sartutor.sar.scene import Band, Grid, Scene, Units
 
 IGNORE = -1
@@ -63,9 +63,6 @@ ENDINGS = (*geotiff.ENDINGS, *map(str.upper, geotiff.ENDINGS))
 MISPLACED = (
     "its mask says that it lies elsewhere, by more than a pixel; look whether it is that of the image."
 )
-
-MOST_ZEROS = 0.01
-"""Share of a radar band's pixels that may be 0."""
 
 RANGE_PERCENTILES = (1, 99)
 """Percentiles of the training pixels between which a band without a range is stretched."""
@@ -94,7 +91,7 @@ class BandRule(Strict):
     """One band of the images: its name, units, and the values that become 0 and 1 (None: from the training split)."""
 
     name: Name
-    units: Annotated[Units, BeforeValidator(lambda given: str(given).lower())]
+    units: Annotated[Units, BeforeValidator(lambda given: "1" if given == 1 else str(given).lower())]
     range: Range | None = None
 
     @model_validator(mode="after")
@@ -248,14 +245,15 @@ class Dataset:
         """The labels (rows, columns) of an image: 1 object, 0 background, -1 ignored; or the number of the class.
 
         Ignored are the values of `ignore`, not-a-number, and the file's no-data value unless it is listed in
-        labels. Raises DataError where the mask has another size than the image or values that mean nothing.
+        labels. Raises DataError where the mask has another size than the image, values that mean nothing, or a no-data
+        value that is listed as a class beside another value that the file holds.
         """
         path = self._image_file("masks", id)
         if self.description.labels is None:
             raise DataError(
                 f"{self.folder / 'dataset.yaml'} has no labels of pixels; there are no masks to read."
             )
-        values, listed, shape = _read_values(path, self.description.labels.values())
+        values, listed, shape = _read_values(path, self.description.labels)
         with opened(self.image_path(id)) as image:
             if image.shape != shape:
                 raise DataError(
@@ -289,7 +287,7 @@ class Dataset:
         return list(self._doubt_places(grids))
 
     def check(self, progress: bool = True) -> list[str]:
-        """Read every image and mask once; DataError at the first that is not as it should be.
+        """Read every image and mask; DataError at the first that is not as it should be.
 
         Returns sentences of doubt: bands of the first image whose values do not look like the units of dataset.yaml,
         radar bands that are the same everywhere in an image, and splits that show the same ground.
@@ -318,19 +316,18 @@ class Dataset:
         return [*doubts, *self._doubt_training(objects), *self._doubt_places(grids)]
 
     def fingerprint(self) -> str:
-        """SHA-256 of dataset.yaml, splits.csv, and names and sizes of all rasters, whose pixels are not read."""
-        sha = hashlib.sha256()
-        for name in ("dataset.yaml", "splits.csv"):
-            sha.update((self.folder / name).read_bytes())
-        for kind in self.description.rasters:
-            for entry in self.entries:
-                path = self._image_file(kind, entry.id)
-                sha.update(f"{kind} {path.name} {path.stat().st_size};".encode())
+        """SHA-256 of what training sees: description, and ids and sizes of files to learn from and to validate with."""
+        sha = hashlib.sha256(self.description.model_dump_json().encode())
+        for entry in self.entries:
+            if entry.split in ("train", "val"):
+                sizes = [self._image_file(kind, entry.id).stat().st_size for kind in self.description.rasters]
+                sha.update(f"{entry.id} {entry.split} {sizes};".encode())
         return sha.hexdigest()
 
     def _doubt_training(self, objects: Mapping[str, int]) -> Iterator[str]:
         """Sentences about what will stop a training, given the number of images with objects in each split."""
-        for split in ("train", "val"):
+        needed = ("train", "val") if {"train", "val"} & set(self.splits) else ()
+        for split in needed:
             if split not in self.splits:
                 yield f"splits.csv has no split {split!r}, which training needs."
             elif "object" in self.description.classes and not objects.get(split):
@@ -611,7 +608,7 @@ def _read_image_labels(
 
 
 def _read_values(
-    path: Path, listed: Iterable[tuple[int, ...]]
+    path: Path, labels: Mapping[str, tuple[int, ...]]
 ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[int, int]]:
     """Values of a mask file, where they are labels and not no-data, and its rows and columns."""
     with opened(path) as file:
@@ -619,13 +616,14 @@ def _read_values(
             raise DataError(f"{path} has {file.count} bands; a mask has one.")
         values = file.read(1)
         labelled = np.isfinite(values)
-        beside = next((part for part in listed if file.nodata in part), ())
-        if file.nodata is not None and not beside:
+        name = next((name for name, listed in labels.items() if file.nodata in listed), None)
+        if file.nodata is not None and name is None:
             labelled &= values != file.nodata
-        elif others := [value for value in beside if value != file.nodata and (values == value).any()]:
+        others = [value for value in labels.get(name or "", ()) if value != file.nodata]
+        if name != "background" and np.isin(values, others).any():
             raise DataError(
-                f"{path} declares {file.nodata:g} to be no data, and dataset.yaml lists it as one class with "
-                f"{others[0]}; take it out of labels, or out of the file's description."
+                f"{path} declares {file.nodata:g} to be no data, and dataset.yaml lists it as {name} beside "
+                f"{others[0]}; take it out of the file's description if it is {name}, else out of labels."
             )
         return values, labelled, file.shape
 
@@ -684,10 +682,10 @@ def _even_bands(scene: Scene) -> list[str]:
 def _zeros(scene: Scene) -> list[str]:
     """A sentence for each radar band that is 0 in more of the valid pixels than a measurement ever is."""
     return [
-        f"band {band.name} is exactly 0 in places, which looks like no data; declare it in the files as their no-data "
-        "value."
+        f"band {band.name} is exactly 0 in places, which looks like no data; if it is fill, declare it in "
+        "the files as their no-data value."
         for band, layer in zip(scene.bands, scene.pixels, strict=True)
-        if band.units in RADAR and (layer[scene.valid] == 0).mean() > MOST_ZEROS
+        if band.units in RADAR and (layer[scene.valid] == 0).mean() > MANY_ZEROS
     ]
 
 

@@ -234,7 +234,7 @@ def _bands(
     bands, notes = [], []
     columns = zip(layers, sample, names, units, likely, asked, strict=True)
     for layer, values, name, unit, expected, convention in columns:
-        if unit is None and expected is not None and not doubt_units(values.astype(layer.dtype), expected):
+        if unit is None and expected is not None and _may_be(values.astype(layer.dtype), expected):
             unit = expected
             notes.append(f"{name}: units taken as {unit}, as the model learned it.")
         elif unit is None:
@@ -246,6 +246,16 @@ def _bands(
                 notes.append(f"{name} {doubt}")
         bands.append(Band(name, unit, convention, layer.date))
     return tuple(bands), notes
+
+
+def _may_be(values: NDArray[Any], units: Units) -> bool:
+    """Whether nothing in a sample of a band speaks against its units."""
+    guess = guess_units(values)[0]
+    if "complex" in (guess, units):
+        return guess == units
+    if units == "dn":
+        return guess not in ("db", "power")
+    return not doubt_units(values, units)
 
 
 def _per_band(given: str | Sequence[str] | None, count: int, what: str, file: Path) -> list[Any] | None:

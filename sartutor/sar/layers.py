@@ -46,7 +46,7 @@ _UNIT_WORDS: dict[str, Units] = {
     "linear": "power",
 }
 _POLARISATION = re.compile(r"(?<![A-Z])(VV|VH|HH|HV)(?![A-Z])")
-_MASK_NAME = re.compile("alpha|mask|valid")
+_MASK_NAME = re.compile(r"alpha|mask|valid|opacity|^a$|^(band|layer|channel|b)?[ _]*\d+$")
 _QUANTITY = re.compile(r"sigma0|beta0|gamma0")
 
 
@@ -200,7 +200,7 @@ def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool, alpha: t
 
 
 def _alpha(dataset: DatasetReader) -> tuple[int, ...]:
-    """Alpha bands; one whose name is not that of a mask is a band like others, whatever it is said to be for."""
+    """Alpha bands; one with a name of its own, not that of a mask, is a band like others, whatever it is said to be."""
     return tuple(
         i
         for i, kind, name in zip(dataset.indexes, dataset.colorinterp, dataset.descriptions, strict=True)

@@ -178,7 +178,7 @@ def test_a_mask_whose_no_data_is_listed_as_object(folder):
     mask = np.eye(20, 30, dtype=np.uint8)
     mask[:, 20:] = 255
     write(folder / "masks" / "b.tif", mask, nodata=255)
-    refused(folder, "b.tif", "declares 255 to be no data", "one class with 1")
+    refused(folder, "b.tif", "declares 255 to be no data", "lists it as object beside 1")
     write(folder / "masks" / "b.tif", np.where(mask > 0, 255, 0).astype(np.uint8), nodata=255)
     assert (open_dataset(folder).mask("b") == (mask > 0)).all()
 

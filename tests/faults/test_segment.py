@@ -90,7 +90,7 @@ def test_what_others_have_made_is_never_overwritten(folder, refused, name):
     else:
         frame = geopandas.GeoDataFrame({"mine": [1]}, geometry=[Point(1, 2)], crs="EPSG:4326")
         frame.to_file(folder / name, layer="my_digitising" if name == "m.gpkg" else None)
-    assert f"{name} is there and was not written by sartutor" in refused("s.tif", "--box", *BOX, *place)
+    assert f"{name} is there and holds what sartutor did not write" in refused("s.tif", "--box", *BOX, *place)
     (folder / name).unlink()
     for _ in range(2):  # its own results it replaces
         assert segment("s.tif", "--box", *BOX, *place) == 0

@@ -57,6 +57,15 @@ def test_units_that_are_not_stated_are_those_that_the_model_learned(tmp_path, ca
     assert f"{names[1]}: units taken as m, as the model learned it." in notes
 
 
+@pytest.mark.parametrize(
+    ("likely", "found"), [("dn", "db"), ("power", "db"), ("complex", "db"), ("db", "db"), ("m", "m")]
+)
+def test_values_may_speak_against_the_units_that_are_likely(tmp_path, likely, found):
+    values = np.random.default_rng(0).normal(-12, 3, (96, 96)).astype(np.float32)
+    path = write(tmp_path / "s.tif", values, descriptions=("VV",))
+    assert open_scene(path, likely=lambda names: [likely]).bands[0].units == found
+
+
 def rotated(scene: Scene) -> Scene:
     transform = scene.grid.transform * Affine.rotation(25)
     grid = Grid(transform, scene.grid.crs, *scene.grid.shape)

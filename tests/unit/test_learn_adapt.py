@@ -95,6 +95,17 @@ def test_phases_one_by_one_are_the_phases_at_once(folder, adapted, tmp_path):
     (whole, about), (parts, said) = (load_tensors(path) for path in (adapted.out, made.out))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert said["phase"] == about["phase"]
+    job = adapting._Job(
+        open_dataset(folder),
+        load_model(adapted.out).branches,
+        recipe(),
+        Method(scales=("chip",)),
+        0,
+        "cpu",
+        None,
+        False,
+    )
+    assert job.judge(load_model(made.out).sam, 1) == pytest.approx(adapted.val_iou[0], abs=1e-6)
 
 
 @pytest.mark.parametrize(("earlier", "answers"), [(0.0, 3), (1.0, 1)])

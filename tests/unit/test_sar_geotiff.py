@@ -185,7 +185,9 @@ def test_no_data_in_every_form(tmp_path, kind):
     assert (scene.valid == ~hole).all()
 
 
-@pytest.mark.parametrize(("last", "bands"), [(None, 3), ("Alpha", 3), ("valid mask", 3), ("slope", 4)])
+@pytest.mark.parametrize(
+    ("last", "bands"), [(None, 3), ("Alpha", 3), ("valid mask", 3), ("Band 4", 3), ("slope", 4)]
+)
 def test_four_bands_of_bytes_are_four_where_the_last_has_a_name(tmp_path, last, bands):
     values = np.stack([db_values(seed=seed) for seed in range(4)])
     path = tmp_path / "bytes.tif"
