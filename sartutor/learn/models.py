@@ -30,7 +30,7 @@ from sartutor.learn.sam.inputs import (
     Ranges,
     Scale,
     branch_image,
-    kind_of,
+    kinds_of,
     model_image,
     on_lattice,
     prompt_window,
@@ -79,7 +79,7 @@ class SamModel:
     @property
     def kinds(self) -> dict[str, Kind]:
         """What the bands of its encoders measure, by name."""
-        return {name: kind_of(units) for name, units in self.units.items()}
+        return kinds_of(self.units)
 
     @property
     def device(self) -> torch.device:

@@ -26,7 +26,7 @@ from sartutor.learn.data import ShapeWindows
 from sartutor.learn.loop import Batch, Schedule, Validation, fit
 from sartutor.learn.losses import mask_iou, mask_loss
 from sartutor.learn.sam.contrast import box_mask
-from sartutor.learn.sam.inputs import Frame, Ranges, branch_image, kind_of, refuse_other_kinds
+from sartutor.learn.sam.inputs import Frame, Ranges, branch_image, kinds_of, refuse_other_kinds
 from sartutor.learn.sam.samples import PromptedImages, branch_ranges, chip_side, refuse_missing_bands
 from sartutor.presets import RIVAL_RECIPES, SAM_SIZES, RivalRecipe, ShapesRecipe, preset
 from sartutor.sar.boxes import Box, Mask, fill_box
@@ -190,8 +190,8 @@ def rival_answer(rival: Rival, folder: Dataset) -> Callable[[Scene, Sequence[Box
     DataError where the folder lacks a band that it needs, or has another kind under its name.
     """
     refuse_missing_bands(folder, [name for ranges in rival.branches for name in ranges], "the rival")
-    kinds = {name: kind_of(units) for name, units in rival.units.items()}
-    refuse_other_kinds(folder.description.units, kinds, "the rival", folder.folder / "dataset.yaml")
+    where = folder.folder / "dataset.yaml"
+    refuse_other_kinds(folder.description.units, kinds_of(rival.units), "the rival", where)
 
     def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
         return rival_probability(rival, scene, boxes) > 0.5

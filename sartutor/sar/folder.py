@@ -43,11 +43,10 @@ from tqdm import tqdm
 from sartutor.errors import DataError, OutputError
 from sartutor.sar import geotiff
 from sartutor.sar.collars import NEVER_MEASURED, RADAR
-from sartutor.sar.coordinates import apply_affine
 from sartutor.sar.files import replacing
 from sartutor.sar.geotiff import write_scene
 from sartutor.sar.ground import outline_deg, shared_ground
-from sartutor.sar.layers import Layer, layers_of, opened, read_layers
+from sartutor.sar.layers import Layer, layers_of, offset_pixels, opened, read_layers
 from sartutor.sar.radiometry import MANY_ZEROS, doubt_units
 from sartutor.sar.scene import Band, Grid, Scene, Units
 
@@ -290,7 +289,8 @@ class Dataset:
         """Read every image and mask; DataError at the first that is not as it should be.
 
         Returns sentences of doubt: bands of the first image whose values do not look like the units of dataset.yaml,
-        radar bands that are the same everywhere in an image, and splits that show the same ground.
+        radar bands that are the same everywhere in an image or often 0, masks that lie elsewhere than their images,
+        what will stop a training, and splits that show the same ground.
         """
         doubts = _doubt_units(self.scene(self.entries[0].id))
         grids: dict[str, Grid] = {}
@@ -302,7 +302,7 @@ class Dataset:
             found = [*_even_bands(scene), *_zeros(scene)]
             if self.description.labels is not None:
                 objects[entry.split] = objects.get(entry.split, 0) + bool((self.mask(entry.id) == 1).any())
-                found += [MISPLACED] if self._is_misplaced(entry.id) else []
+                found += [MISPLACED] if self._is_misplaced(entry.id, scene.grid) else []
             for sentence in found:
                 strange.setdefault(sentence, []).append(entry.id)
         for sentence, ids in strange.items():
@@ -338,15 +338,11 @@ class Dataset:
             except DataError as error:
                 yield str(error)
 
-    def _is_misplaced(self, id: str) -> bool:
+    def _is_misplaced(self, id: str, image: Grid) -> bool:
         """Whether a mask says that it lies elsewhere than its image, by more than a pixel."""
-        image, mask = (layers_of(self._image_file(kind, id))[1] for kind in ("images", "masks"))
-        if None in (image.crs, mask.crs):
-            return False
-        corners = apply_affine(
-            ~image.transform @ mask.transform, np.array([(0, 0), image.shape[::-1]], float)
-        )
-        return image.crs != mask.crs or bool(np.abs(corners - [(0, 0), image.shape[::-1]]).max() > 1)
+        mask = layers_of(self._image_file("masks", id))[1]
+        known = None not in (image.crs, mask.crs)
+        return known and (image.crs != mask.crs or offset_pixels(image, mask) > 1)
 
     def _doubt_places(self, grids: Mapping[str, Grid]) -> Iterator[str]:
         """Sentences about splits that show the same ground, of which training or validation is one."""

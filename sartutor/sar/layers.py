@@ -169,14 +169,18 @@ def is_fill(values: NDArray[Any], fill: float) -> NDArray[np.bool_]:
 def check_same_grid(paths: Sequence[Path], grids: Sequence[Grid]) -> None:
     """Raise GeometryError, naming both files, when a file does not lie on the grid of the first."""
     first = grids[0]
-    corners = np.array([(0, 0), (first.width, 0), (0, first.height)])
     for path, grid in zip(paths[1:], grids[1:], strict=True):
-        offsets = [np.subtract(~first.transform @ (grid.transform @ tuple(c)), c) for c in corners]
-        if grid.shape != first.shape or grid.crs != first.crs or np.abs(offsets).max() > 0.01:
+        if grid.shape != first.shape or grid.crs != first.crs or offset_pixels(first, grid) > 0.01:
             raise GeometryError(
                 f"{path} ({grid.height} x {grid.width}) does not lie on the grid of {paths[0]} "
                 f"({first.height} x {first.width}); warp one to the other before using them as one scene."
             )
+
+
+def offset_pixels(first: Grid, other: Grid) -> float:
+    """How far, in pixels of the first of two grids of one shape, a corner of the other lies from its own at most."""
+    corners = [(0, 0), (first.width, 0), (0, first.height)]
+    return float(np.abs([np.subtract(~first.transform @ (other.transform @ c), c) for c in corners]).max())
 
 
 def _layer(path: Path, dataset: DatasetReader, index: int, alone: bool, alpha: tuple[int, ...]) -> Layer:

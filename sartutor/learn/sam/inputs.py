@@ -195,6 +195,11 @@ def kind_of(units: Units) -> Kind:
     return "digital numbers" if units == "dn" else "values"
 
 
+def kinds_of(units: Mapping[str, Units]) -> dict[str, Kind]:
+    """What bands measure, by name."""
+    return {name: kind_of(each) for name, each in units.items()}
+
+
 def passes(units: Units, kind: Kind) -> bool:
     """Whether a band in these units can be read as the kind that was learned.
 
