@@ -565,7 +565,16 @@ class AligningSizes:
 
 ALIGNING_SIZES = {
     "smoke": AligningSizes(
-        BenchmarkSizes(256, 2, 1, 2), replace(ADAPT_RECIPES["smoke"], batch=1, validation=1, kept=1), 1, 2
+        BenchmarkSizes(256, 2, 1, 2),
+        replace(
+            ADAPT_RECIPES["smoke"],
+            phases=(AdaptPhase(1, 5e-4, 1, 1),) * 3,
+            batch=1,
+            validation=1,
+            kept=1,
+        ),
+        1,
+        2,
     ),
     # each of the live runs takes about a minute of two cores
     "laptop": AligningSizes(
@@ -586,10 +595,7 @@ ALIGNING_SIZES = {
 
 
 FUSING_SIZES = {
-    "smoke": replace(
-        ALIGNING_SIZES["smoke"],
-        recipe=replace(ALIGNING_SIZES["smoke"].recipe, phases=(AdaptPhase(1, 5e-4, 1, 1),) * 3),
-    ),
+    "smoke": ALIGNING_SIZES["smoke"],
     # three live runs of so many steps, from a decoder that is trained already
     "laptop": replace(
         ALIGNING_SIZES["laptop"],

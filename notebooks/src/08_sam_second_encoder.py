@@ -390,7 +390,7 @@ masks.widget
 # The next cell trains; scroll up to watch. Each run takes about a minute.
 
 # %%
-every = max(2, sizes.recipe.phases[1].steps // 8)
+every = max(1, sizes.recipe.phases[1].steps // 8)
 
 
 def align(live, alignment):

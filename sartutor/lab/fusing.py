@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import ipywidgets as widgets
@@ -479,19 +480,19 @@ def difficulties(seed: int, count: int, side: int) -> list[Difficulty]:
     found = []
     for kind, confusers in enumerate(chosen):
         name = confusers[0].__name__.replace("_", " ") if confusers else "none"
-        draws = (
-            _difficulty((NOTEBOOK_BENCHMARKS, seed, kind, index), side, name, confusers)
-            for index in range(99)
-        )
-        some = (each for each in draws if not confusers or each.confused.any())
-        found += [each for each, _ in zip(some, range(count), strict=False)]
+        settings = Settings(empty_share=1.0, confusers=confusers)
+        seeds = ((NOTEBOOK_BENCHMARKS, seed, kind, index) for index in range(99))
+        drawn = ((each, _confused(each, side, settings)) for each in seeds)
+        some = ((each, confused) for each, confused in drawn if not confusers or confused.any())
+        found += [
+            Difficulty(name, avalanche_scene(each, side, settings=settings)[0], confused)
+            for each, confused in islice(some, count)
+        ]
     return found
 
 
-def _difficulty(seed: tuple[int, ...], side: int, name: str, confusers: tuple[Confuser, ...]) -> Difficulty:
-    settings = Settings(empty_share=1.0, confusers=confusers)
-    world = avalanche_world(np.random.default_rng(seed), side, None, settings)
-    return Difficulty(name, avalanche_scene(seed, side, settings=settings)[0], world.confused)
+def _confused(seed: tuple[int, ...], side: int, settings: Settings) -> Mask:
+    return avalanche_world(np.random.default_rng(seed), side, None, settings).confused
 
 
 def false_shares(answer: Answer, empty: Sequence[Difficulty]) -> dict[str, tuple[float, float]]:
