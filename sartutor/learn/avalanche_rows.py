@@ -130,8 +130,11 @@ QUESTIONS = (
     _asked("Does fusion beat it where both see whole chips?", "phase3_chip", "chip"),
     _asked("And there, when the decoder is trained as long?", "phase3_chip", "first_chip"),
     _asked("Does it beat the second encoder alone there?", "phase3_chip", "phase2_chip"),
-    _asked("Do all six bands help one encoder there?", "stacked_chip", "chip"),
-    _asked("Does fusion beat such an encoder that is trained as long?", "phase3_chip", "stacked_long"),
+    _asked("Do all six bands help one encoder on whole chips?", "stacked_chip", "chip"),
+    _asked(
+        "Does fusion beat one encoder on all bands, after twice as many steps?", "phase3_chip", "stacked_chip"
+    ),
+    _asked("And when that encoder is trained as long?", "phase3_chip", "stacked_long"),
     _asked("Does looking closer help fusion?", "phase3", "phase3_chip"),
     _asked("Do two scales help?", "two_scales", "phase1"),
     _asked("Does fusion beat U-Net?", "phase3", "unet"),
@@ -139,7 +142,7 @@ QUESTIONS = (
     _asked("Does fusion beat SegFormer?", "phase3", "segformer"),
     _asked("Does fusion beat a U-Net that is told the boxes?", "phase3", "box_unet"),
     _asked("Does fusion on whole chips beat it?", "phase3_chip", "box_unet"),
-    _asked("Does one encoder on all six bands beat it?", "stacked_long", "box_unet"),
+    _asked("Does one encoder on all bands beat a U-Net that is told the boxes?", "stacked_long", "box_unet"),
     _asked("Is U-Net better when told the boxes?", "box_unet", "unet"),
     _asked("Do drawn shapes help U-Net?", "unet_shapes", "unet"),
     _asked("Do they help SegFormer?", "segformer_shapes", "segformer"),
