@@ -39,8 +39,8 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ScaleOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="near encodes the surroundings of a box, chip the model's size in pixels; repeat it for both. "
-        "Else chip, or what an adapted --init saw."
+        help="near encodes the surroundings of a box, chip the model's size in pixels, and parts, beside one of "
+        "them, the parts of a large box one by one; repeat it for several. Else chip, or what an adapted --init saw."
     ),
 ]
 CheckpointingFlag = Annotated[

@@ -89,6 +89,8 @@ class Method:
                     raise SarTutorError(
                         f"There is no {name} {value!r}; use one of {', '.join(get_args(kind))}."
                     )
+        if set(self.scales) == {"parts"}:
+            raise SarTutorError("Parts of a box are looked at beside the whole; name scale chip or near too.")
 
 
 @dataclass(frozen=True)

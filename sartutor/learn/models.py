@@ -29,6 +29,7 @@ from sartutor.learn.sam.inputs import (
     Kind,
     Ranges,
     Scale,
+    box_parts,
     branch_image,
     kinds_of,
     model_image,
@@ -96,10 +97,18 @@ class SamModel:
 
         A model that only sees chips shares them between boxes.
         """
-        found = [prompt_window(box, shape, self._side, scale=scale) for scale in self.scales]
-        if self.scales == ("chip",):
+        scales = [scale for scale in self.scales if scale != "parts"]
+        found = [prompt_window(box, shape, self._side, scale=scale) for scale in scales]
+        if scales == ["chip"]:
             return [on_lattice(found[0], shape)]
         return sorted(found, key=lambda window: window.width * window.height)
+
+    def parts(self, box: Box, shape: tuple[int, int]) -> dict[Box, Window]:
+        """Parts of a box that are looked at beside the whole, and what is encoded for each; none of a box that is seen
+        at full resolution, nor where the model has not learned to."""
+        found = box_parts(box, shape, self._side) if "parts" in self.scales else [box]
+        seen = {part: prompt_window(part, shape, self._side, scale="parts") for part in found}
+        return {part: on_lattice(window, shape) for part, window in seen.items()} if len(found) > 1 else {}
 
     def window_at(self, extent: Box, shape: tuple[int, int]) -> Window:
         """The part of a scene of `shape` (rows, columns) that is encoded for clicks; `extent` may be a single point."""

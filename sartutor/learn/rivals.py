@@ -118,8 +118,8 @@ def train_rival(
     rival.units = {band: folder.description.units[band] for ranges in branches for band in ranges}
     if init is not None:
         _start_from(rival, init)
-    train, val = (
-        PromptedImages(folder, split, branches, recipe.side, draws, seed, scales=("chip",))
+    train, val = (  # large boxes part by part: at full resolution, as `rival_probability` sees them
+        PromptedImages(folder, split, branches, recipe.side, draws, seed, scales=("parts",))
         for split, draws in (("train", recipe.steps * recipe.batch), ("val", recipe.judged))
     )
     schedule = Schedule.of(recipe, recipe.check_every)

@@ -371,6 +371,8 @@ def test_choices_that_do_not_exist():
             Method(**{name: "x"})
     with pytest.raises(SarTutorError, match="There is no scale 'far'; use one of near, chip"):
         Method(scales=("near", "far"))
+    with pytest.raises(SarTutorError, match="beside the whole; name scale chip or near too"):
+        Method(scales=("parts",))
 
 
 def test_masks_that_mark_nothing(tmp_path):
@@ -438,6 +440,24 @@ def test_a_chip_is_seen_unless_told_or_a_model_goes_on(folder, adapted, tmp_path
     assert load_model(run(folder, tmp_path / "b.safetensors", **on).out).scales == ("near",)
     method = Method(scales=("chip",))
     assert load_model(run(folder, tmp_path / "c.safetensors", method=method, **on).out).scales == ("chip",)
+
+
+def test_parts_of_large_boxes_are_learned_and_answered_where_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("adapting.SIDE", 300)
+    folder = write_folder(tmp_path / "large", SIX[:3]).folder
+    made, told = (
+        run(folder, tmp_path / f"{len(scales)}.safetensors", method=Method(scales=scales))
+        for scales in (("chip", "parts"), ("chip",))
+    )
+    assert load_model(made.out).scales == ("chip", "parts")
+    scene = open_dataset(folder).scene("3")
+    models = load_model(made.out), replace(load_model(made.out), scales=("chip",)), load_model(told.out)
+    by_parts, whole, other = (
+        Predictor(model, scene).segment(pixel_polygon((5, 5, 290, 290), scene.grid)) for model in models
+    )
+    assert by_parts.window == whole.window
+    assert not np.array_equal(by_parts.probability, whole.probability)
+    assert not np.array_equal(whole.probability, other.probability)
 
 
 def test_a_chip_is_as_large_in_use_as_in_training(folder, adapted):

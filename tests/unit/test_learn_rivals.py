@@ -24,7 +24,15 @@ from sartutor.learn.rivals import (
     train_rival,
 )
 from sartutor.presets import RIVAL_RECIPES, SHAPES_RECIPES, BenchmarkSizes
-from sartutor.sar.folder import BandRule, Dataset, DatasetWriter, Description, Entry
+from sartutor.sar.folder import (
+    BandRule,
+    Dataset,
+    DatasetWriter,
+    Description,
+    Entry,
+    open_dataset,
+    write_labels,
+)
 from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sim.benchmark import write_benchmark
 
@@ -145,6 +153,25 @@ def test_larger_scenes_are_asked_in_chips_of_the_size_of_training(tmp_path, monk
     )
     rival_probability(load_rival(out), squares(np.random.default_rng(1), (100, 120), ("a",))[0])
     assert sides == [44]
+
+
+@pytest.mark.usefixtures("small")
+def test_large_objects_are_learned_at_the_resolution_at_which_they_are_asked(tmp_path, monkeypatch):
+    """Bars of 14 x 100 px: a chip that holds one with its surroundings would shrink it to 5 rows of the input."""
+    folder = squares_folder(tmp_path / "long", ("a",), shape=(300, 300))
+    mask = np.zeros((300, 300), np.uint8)
+    mask[100:114, 90:190] = 1
+    for id in folder.ids("train"):
+        write_labels(mask, folder.scene(id).grid, folder.folder / "masks" / f"{id}.tif")
+    rows, loss = [], rivals._loss
+
+    def heard(model, batch, step):
+        rows.extend(batch["target"].any(2).sum(1).tolist())
+        return loss(model, batch, step)
+
+    monkeypatch.setattr(rivals, "_loss", heard)
+    train_rival("unet", open_dataset(folder.folder), SMOKE, tmp_path / "a.safetensors", 1, progress=False)
+    assert max(rows) >= 11
 
 
 @pytest.mark.usefixtures("small")

@@ -284,3 +284,29 @@ def test_units_that_cannot_be(tmp_path, units, levels, words):
         write(path, values)
     with pytest.raises(DataError, match=words):
         branch_ranges(open_dataset(tmp_path))
+
+
+def test_parts_of_large_boxes_are_seen_at_full_resolution(folder):
+    """Scenes of 96 px, a model of 32: a box that is longer than 16 is cut, any other is seen as in a chip."""
+
+    def drawn_at(scale):
+        return PromptedImages(folder, "train", RANGES, 32, 60, 3, scales=(scale,), prompts="tight")
+
+    chips, parts = drawn_at("chip"), drawn_at("parts")
+    cut = 0
+    for one, other in zip(map(chips.__getitem__, range(60)), map(parts.__getitem__, range(60)), strict=True):
+        if torch.equal(one["image"], other["image"]):
+            assert torch.equal(one["box"], other["box"])
+            continue
+        cut += 1
+        box = other["box"][0]
+        assert (box[2:] - box[:2]).max() <= 16 / 0.8 + 2
+    assert 5 < cut < 60
+
+
+def test_scenes_no_larger_than_the_model_have_no_parts(folder):
+    whole, parts = (
+        PromptedImages(folder, "train", RANGES, 96, 20, 3, scales=(scale,)) for scale in ("chip", "parts")
+    )
+    for one, other in zip(map(whole.__getitem__, range(20)), map(parts.__getitem__, range(20)), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)

@@ -11,6 +11,7 @@ from sartutor.errors import DataError
 from sartutor.learn.sam.inputs import (
     NO_DATA_LEVEL,
     Frame,
+    box_parts,
     model_image,
     on_lattice,
     prompt_window,
@@ -171,3 +172,34 @@ def test_boxes_near_each_other_share_a_chip_in_which_they_lie_well_inside():
             assert start + side - high >= min(side / 8 - 1, limit - high)
     assert len(seen) < 200 * 0.8
     assert on_lattice(prompt_window((5, 5, 30, 30), (700, 900), side, scale="chip"), (700, 900)).width == 900
+
+
+@pytest.mark.parametrize(
+    ("box", "shape"),
+    [((10.3, 20.7, 90.2, 60.1), (900, 700)), ((0, 0, 256, 256), (256, 256)), ((3, 3, 250, 30), (200, 256))],
+)
+def test_a_box_that_is_seen_at_full_resolution_is_its_only_part(box, shape):
+    assert box_parts(box, shape, 256) == [box]
+
+
+def test_parts_fill_a_large_box_and_lie_well_inside_their_chips():
+    rng = np.random.default_rng(1)
+    shape, side = (1500, 1100), 256
+    for _ in range(100):
+        x, y = rng.uniform(0, 500, 2)
+        box = (x, y, x + rng.uniform(5, 600), y + rng.uniform(140, 900))
+        parts = box_parts(box, shape, side)
+        assert 2 <= len(parts) <= 16
+        assert sum((right - left) * (bottom - top) for left, top, right, bottom in parts) == pytest.approx(
+            (box[2] - box[0]) * (box[3] - box[1])
+        )
+        assert (min(p[0] for p in parts), min(p[1] for p in parts)) == box[:2]
+        assert (max(p[2] for p in parts), max(p[3] for p in parts)) == box[2:]
+        inner = {part[2] for part in parts} - {box[2]} | {part[3] for part in parts} - {box[3]}
+        assert all(end == round(end) for end in inner)
+        for left, top, right, bottom in parts:
+            window = on_lattice(prompt_window((left, top, right, bottom), shape, side, scale="parts"), shape)
+            assert window.col_off <= left < right <= window.col_off + window.width
+            assert window.row_off <= top < bottom <= window.row_off + window.height
+            assert window.width >= side
+            assert window.width == side or max(box[2] - box[0], box[3] - box[1]) > 2 * side

@@ -15,8 +15,9 @@ from shapely.geometry import Polygon, box, shape
 
 from sartutor.errors import DataError, GeometryError
 from sartutor.learn.embeddings import Digests, EmbeddingCache, embedding_key
-from sartutor.learn.models import load_model
+from sartutor.learn.models import SamModel, load_model
 from sartutor.learn.sam.evaluate import pixel_polygon
+from sartutor.learn.sam.inputs import box_parts
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.sar.boxes import connected_objects, fill_box, loose_box, tight_box
 from sartutor.sar.coordinates import apply_affine, transform_points, unwrap
@@ -345,3 +346,65 @@ def test_a_small_model_computes_in_one_thread_and_leaves_the_others_as_they_were
 
 def test_keys_differ_by_content_and_by_model():
     assert len({embedding_key(*pair) for pair in [("a", "m"), ("b", "m"), ("a", "n")]}) == 3
+
+
+def test_parts_of_a_large_box_are_looked_at_beside_the_whole(model):
+    """A large box is answered by the mean of the whole and its parts, each asked for itself; a small one as before."""
+    scene, _ = shapes.scene(3, size=700)
+    whole = Predictor(replace(model, scales=("chip",)), scene)
+    learned = Predictor(replace(model, scales=("chip", "parts")), scene)
+    small = pixel_polygon((300, 300, 380, 360), scene.grid)
+    np.testing.assert_array_equal(learned.segment(small).probabilities, whole.segment(small).probabilities)
+    box = (100.0, 150.0, 400.0, 350.0)
+    found, alone = (each.segment(pixel_polygon(box, scene.grid)) for each in (learned, whole))
+    rows, cols = found.window.toslices()
+    expected = np.zeros(scene.grid.shape)
+    expected[rows, cols] = alone.probability
+    parts = box_parts(box, scene.grid.shape, 256)
+    assert len(parts) == 6
+    for part in parts:
+        near = whole.segment(pixel_polygon(part, scene.grid))
+        seen = np.zeros(scene.grid.shape)
+        seen[near.window.toslices()] = near.probability
+        inside = np.s_[int(part[1]) : int(part[3]), int(part[0]) : int(part[2])]
+        expected[inside] = (expected[inside] + seen[inside]) / 2
+    np.testing.assert_allclose(found.probability, expected[rows, cols], atol=1e-5)
+    assert found.scores == alone.scores
+    assert not np.array_equal(found.mask, alone.mask)
+
+
+def test_what_is_embedded_ahead_holds_the_parts_and_ends_with_the_whole(model):
+    scene, _ = shapes.scene(3, size=700)
+    predictor = Predictor(replace(model, scales=("chip", "parts")), scene)
+    polygon = pixel_polygon((100, 150, 400, 350), scene.grid)
+    windows = predictor.windows(polygon)
+    assert [window.width for window in windows] == [256] * 6 + [600]
+    for window in windows:
+        predictor.embed(window)
+    known = len(predictor.cache)
+    predictor.segment(polygon)
+    assert len(predictor.cache) == known
+
+
+def test_clicks_count_in_the_part_that_they_lie_in(model, monkeypatch):
+    """And in no other, for there they lie outside the box that is asked about."""
+    scene, _ = shapes.scene(3, size=700)
+    told, decode = [], SamModel.decode
+
+    def heard(self, embedding, boxes, points):
+        told.append((boxes[0].tolist(), None if points is None else points[0, 0].tolist()))
+        return decode(self, embedding, boxes, points)
+
+    monkeypatch.setattr(SamModel, "decode", heard)
+    click = (*(scene.grid.transform @ (130, 270)), True)
+    learned = Predictor(replace(model, scales=("chip", "parts")), scene)
+    learned.segment(pixel_polygon((100, 150, 400, 350), scene.grid), None, [click])
+    (_, whole), *parts = told
+    assert whole is not None
+    asked = [(box, point) for box, point in parts if point is not None]
+    assert len(parts) == 6
+    assert len(asked) == 1
+    (left, top, right, bottom), (x, y, label) = asked[0]
+    assert (x - left, y - top, label) == (30, 20, 1)
+    assert left < x < right
+    assert top < y < bottom

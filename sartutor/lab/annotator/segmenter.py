@@ -121,9 +121,10 @@ class Segmenter:
     def segment(self, polygon: Polygon, crs: CRS | None, points: Sequence[PromptPoint] = ()) -> Segment:
         """The mask inside a polygon given in `crs` (None: coordinates of the scene), corrected by points in the same.
 
-        An object larger than the model's input is looked at in one larger window, shrunk, and not in tiles: in a tile
-        that holds nothing of it, or nothing else, no border tells what is meant, and the model finds something there.
-        Of objects two to three inputs long the mean IoU is .86 that way and .62 of tiles (`bench/large_objects.py`).
+        An object larger than the model's input is looked at in one larger window, shrunk, and not in tiles, unless the
+        model has learned to look at parts too: in a tile that holds nothing of it, or nothing else, no border tells
+        what is meant, and a model that has not finds something there. Of objects two to three inputs long the mean IoU
+        is .86 that way and .62 of tiles (`bench/large_objects.py`).
 
         Errors are SarTutorErrors.
         """

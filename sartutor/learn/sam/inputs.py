@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +31,12 @@ WIDEST_DB = 40.0
 NO_DATA_LEVEL = 0.5
 """Value of no-data and padding in [0, 1]: the mean of a stretched window."""
 
-Scale = Literal["near", "chip"]
-"""How much of a scene is encoded for a box: the surroundings of the box, or a chip of the model's size."""
+Scale = Literal["near", "chip", "parts"]
+"""How much of a scene is encoded for a box: the surroundings of the box, a chip of the model's size, or a chip for each
+part of a box that is too large to be seen with its surroundings at full resolution."""
+
+MOST_PARTS = 4
+"""Parts of a box along each side, at most."""
 
 Ranges = Mapping[str, tuple[float, float]]
 """By name, the bands of an encoder in their order, and their levels that become 0 and 1: decibels, or own units."""
@@ -44,15 +50,32 @@ def prompt_window(
     "near" takes as much context as costs no resolution: four times the longer side of the box, but not more than
     `model_side` pixels unless twice the box needs it, and never under 64 px. "chip" takes `model_side` pixels, or twice
     the box where that is more, as arXiv 2601.01213 does whatever the size of the object. Shifted inward at the scene's
-    edge, cut to the scene where that is smaller. `context` widens it.
+    edge, cut to the scene where that is smaller. `context` widens it. Around one of the `box_parts` "parts" is as
+    "chip".
     """
     longer = max(box[2] - box[0], box[3] - box[1])
     widest = max(model_side, 2 * longer)
-    side = (widest if scale == "chip" else max(SMALLEST_WINDOW, min(widest, 4 * longer))) * context
+    side = (max(SMALLEST_WINDOW, min(widest, 4 * longer)) if scale == "near" else widest) * context
     rows, cols = (min(round(side), limit) for limit in shape)
     row = round((box[1] + box[3] - rows) / 2)
     col = round((box[0] + box[2] - cols) / 2)
     return Window(_within(col, cols, shape[1]), _within(row, rows, shape[0]), cols, rows)
+
+
+def box_parts(box: Box, shape: tuple[int, int], model_side: int) -> list[Box]:
+    """Parts of a box on a scene of `shape` (rows, columns) that are to be looked at one by one.
+
+    Each is half as long as the model's input, but there are at most `MOST_PARTS` along a side; they meet between
+    pixels. A box that is seen at full resolution, with its surroundings or the whole scene, is its only part.
+    """
+    if min(2 * max(box[2] - box[0], box[3] - box[1]), max(shape)) <= model_side:
+        return [box]
+    ends = []
+    for low, high in ((box[0], box[2]), (box[1], box[3])):
+        count = min(MOST_PARTS, max(1, ceil(2 * (high - low) / model_side)))
+        between = [float(round(low + (high - low) * part / count)) for part in range(1, count)]
+        ends.append(list(pairwise([low, *between, high])))
+    return [(left, top, right, bottom) for top, bottom in ends[1] for left, right in ends[0]]
 
 
 def on_lattice(window: Window, shape: tuple[int, int]) -> Window:

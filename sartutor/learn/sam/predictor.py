@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from math import ceil, floor
 
 import numpy as np
 import torch
@@ -125,12 +126,14 @@ class Predictor:
         and for a point far from it; DataError for complex bands and where the polygon covers no data or all that is
         seen with it is one value.
         """
-        prompt = self._prompt(polygon, crs, points)
-        return self._answer(prompt, self.model.windows(prompt.box, self.source.grid.shape), threshold)
+        prompt, shape = self._prompt(polygon, crs, points), self.source.grid.shape
+        windows, parts = self.model.windows(prompt.box, shape), self.model.parts(prompt.box, shape)
+        return self._answer(prompt, windows, parts, threshold)
 
     def windows(self, polygon: Polygon, crs: CRS | None = None) -> list[Window]:
-        """What is embedded for a shape; errors as of `segment`."""
-        return self.model.windows(self._prompt(polygon, crs).box, self.source.grid.shape)
+        """What is embedded for a shape, the widest last; errors as of `segment`."""
+        box, shape = self._prompt(polygon, crs).box, self.source.grid.shape
+        return [*self.model.parts(box, shape).values(), *self.model.windows(box, shape)]
 
     @torch.inference_mode()
     def embed(self, window: Window) -> None:
@@ -157,7 +160,7 @@ class Predictor:
         window = self.model.window_at(footprint.pixel_box(clicks[:, :2]), self.source.grid.shape)
         outline = footprint.window_outline(window)
         polygon = footprint.ground(outline, self.source.grid, crs)
-        found = self._answer(_Prompt(polygon, crs, tuple(points), outline, clicks), [window], threshold)
+        found = self._answer(_Prompt(polygon, crs, tuple(points), outline, clicks), [window], {}, threshold)
         return replace(found, mask=parts_at(found.mask, _within(on_object, window)))
 
     def _prompt(self, polygon: Polygon, crs: CRS | None, points: Sequence[PromptPoint] = ()) -> _Prompt:
@@ -180,8 +183,11 @@ class Predictor:
             raise GeometryError(f"a point lies outside {self.source.name}; click on the scene.")
         return np.column_stack((placed, given[:, 2]))
 
-    def _answer(self, prompt: _Prompt, windows: Sequence[Window], threshold: float) -> Segment:
-        """The mean answer over windows around a prompt, on the first of them, which lies in all others."""
+    def _answer(
+        self, prompt: _Prompt, windows: Sequence[Window], parts: Mapping[Box, Window], threshold: float
+    ) -> Segment:
+        """The mean answer over windows around a prompt, on the first of them, which lies in all others, and then the
+        mean with what is found when parts of the box are looked at one by one."""
         start = time.perf_counter()
         refuse_complex(self.source.bands, self.source.name)
         window = windows[0]
@@ -191,11 +197,19 @@ class Predictor:
         covered = footprint.rasterize(prompt.outline, window)
         inside = covered & piece.valid
         self._check_content(piece, inside)
-        probabilities, scores = self._predict(piece, window, prompt)
+        probabilities, scores = self._predict(piece, window, prompt.box, prompt.clicks)
         for count, wider in enumerate(windows[1:], 1):
-            seen, quality = self._predict(self.source.read(wider), wider, prompt)
+            seen, quality = self._predict(self.source.read(wider), wider, prompt.box, prompt.clicks)
             probabilities += (seen[:, *_place(window, wider)] - probabilities) / (count + 1)
             scores += (quality - scores) / (count + 1)
+        for part, around in parts.items():
+            pixels = _pixels(part, window)
+            if inside[pixels].any():
+                seen, _ = self._predict(
+                    self.source.read(around), around, part, _clicks_in(prompt.clicks, part)
+                )
+                probabilities[:, *pixels] += seen[:, *_pixels(part, around)]
+                probabilities[:, *pixels] /= 2
         if len(prompt.clicks):
             probabilities = corrected(probabilities, self._image(piece), _within(prompt.clicks, window))
         return Segment(
@@ -238,12 +252,12 @@ class Predictor:
             )
 
     def _predict(
-        self, piece: Scene, window: Window, prompt: _Prompt
+        self, piece: Scene, window: Window, box: Box, clicks: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Probabilities (K, rows, columns of the window) and predicted IoU (K,) of all masks."""
         frame = Frame(piece.grid.shape, self.model.sam.size.image_size)
         with torch.inference_mode(), self._threads():
-            boxes, points = prompt_tensors(frame, window, prompt.box, prompt.clicks, self.model.device)
+            boxes, points = prompt_tensors(frame, window, box, clicks, self.model.device)
             logits, quality = self.model.decode(self._embed(piece), boxes, points)
             full = torch.nn.functional.interpolate(logits, (frame.side, frame.side), mode="bilinear")
             probabilities = frame.back(full[0].sigmoid())
@@ -285,6 +299,18 @@ def _place(window: Window, wider: Window) -> tuple[slice, slice]:
     """Where in the wider of two windows the other one lies: rows and columns."""
     row, col = int(window.row_off - wider.row_off), int(window.col_off - wider.col_off)
     return slice(row, row + int(window.height)), slice(col, col + int(window.width))
+
+
+def _pixels(part: Box, window: Window) -> tuple[slice, slice]:
+    """Rows and columns of a window that a part of a box inside it touches."""
+    left, top, right, bottom = part
+    row, col = int(window.row_off), int(window.col_off)
+    return slice(floor(top) - row, ceil(bottom) - row), slice(floor(left) - col, ceil(right) - col)
+
+
+def _clicks_in(clicks: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
+    """Those of the clicks (P, 3) that lie in a box."""
+    return clicks[((clicks[:, :2] >= box[:2]) & (clicks[:, :2] < box[2:])).all(1)]
 
 
 def _note(clipped: bool, covered: NDArray[np.bool_], inside: NDArray[np.bool_]) -> str:

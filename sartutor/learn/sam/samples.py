@@ -22,7 +22,15 @@ from torch.utils.data import Dataset
 from sartutor.errors import DataError
 from sartutor.learn.recent import Recent
 from sartutor.learn.sam.contrast import box_mask
-from sartutor.learn.sam.inputs import Frame, Ranges, Scale, branch_image, level_range, prompt_window
+from sartutor.learn.sam.inputs import (
+    Frame,
+    Ranges,
+    Scale,
+    box_parts,
+    branch_image,
+    level_range,
+    prompt_window,
+)
 from sartutor.learn.sam.prompts import MAX_POINTS, clicks_on
 from sartutor.sar import folder as own
 from sartutor.sar.boxes import Box, Mask, merge_overlapping, object_boxes, training_boxes
@@ -106,11 +114,14 @@ class PromptedImages(Dataset[Batch]):
         return self._clicked(rng, labelled) if clicked else self._boxed(rng, labelled)
 
     def _boxed(self, rng: np.random.Generator, labelled: Labelled) -> Batch:
-        """The surroundings of one box, and the boxes in them."""
+        """The surroundings of one box, or of a part of it, and the boxes in them."""
         boxes = self._boxes(rng, labelled.labels == 1)
         chosen = boxes[rng.integers(len(boxes))]
         scale = self.scales[int(rng.integers(len(self.scales)))]
         shape = labelled.scene.grid.shape
+        parts = box_parts(chosen, shape, self.side) if scale == "parts" else [chosen]
+        if len(parts) > 1:
+            chosen = parts[rng.integers(len(parts))]
         window = prompt_window(chosen, shape, self.side, rng.uniform(0.8, 1.2), scale)
         others = [box for box in boxes if box != chosen and _within(box, window)]
         some = [chosen, *(others[i] for i in rng.permutation(len(others))[: MOST_BOXES - 1])]
