@@ -32,7 +32,7 @@ from sartutor.learn.models import ADAPTED, SamModel, load_model, saved_tensors
 from sartutor.learn.pretrain import load_pretrained
 from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Encoders, Fusion
 from sartutor.learn.sam.adapters import Activation
-from sartutor.learn.sam.inputs import Kind, Ranges, Scale, refuse_other_kinds
+from sartutor.learn.sam.inputs import SHRUNK_LITTLE, Kind, Ranges, Scale, refuse_other_kinds
 from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
@@ -153,10 +153,10 @@ def adapt(
     labelled_ids(data, "train")
     ranges = branch_ranges(data)
     start = starting_point(init, recipe, ranges, method, seed)
-    refuse_other_kinds(data.description.units, start.kinds, str(init), data.folder / "dataset.yaml")
     method = replace(method, scales=method.scales or start.scales)
-    start.model.checkpoint_blocks(checkpointing)
+    _refuse_misfits(data, start, method, recipe, str(init))
     wanted = planned_phases(phases, len(start.model.branches), start.done)
+    start.model.checkpoint_blocks(checkpointing)
     job = _Job(data, start.ranges, recipe, method, seed, device, watch, progress)
     header = job.header(size, start)
     began = time.perf_counter()
@@ -215,6 +215,18 @@ def starting_point(
     own = chosen not in BASES.values()  # a path may be called like one of them
     base, digest = (None, None) if own else (chosen, known.digest)
     return Start(_new(known.sam, ranges, method), ranges, (), base, digest, known.digest)
+
+
+def _refuse_misfits(data: Dataset, start: Start, method: Method, recipe: AdaptRecipe, init: str) -> None:
+    """Raise DataError where bands are of other kinds than those of what is gone on with, and where parts of boxes are
+    to be learned from and no image is large enough to have any."""
+    refuse_other_kinds(data.description.units, start.kinds, init, data.folder / "dataset.yaml")
+    least = SHRUNK_LITTLE * SAM_SIZES[recipe.size].image_size
+    if "parts" in method.scales and all(max(data.mask(id).shape) <= least for id in data.ids("train")):
+        raise DataError(
+            f"No image for train in {data.folder} is longer than {least:g} px, so that boxes have no parts to learn "
+            "from; ask for `--scale chip` alone."
+        )
 
 
 BASES = {"tiny": "sam_tiny_base", "vit_b": "vit_b"}

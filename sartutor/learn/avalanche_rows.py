@@ -132,7 +132,9 @@ QUESTIONS = (
     _asked("Does it beat the second encoder alone there?", "phase3_chip", "phase2_chip"),
     _asked("Do all six bands help one encoder on whole chips?", "stacked_chip", "chip"),
     _asked(
-        "Does fusion beat one encoder on all bands, after twice as many steps?", "phase3_chip", "stacked_chip"
+        "Does fusion of all three phases beat one encoder on all bands of one phase?",
+        "phase3_chip",
+        "stacked_chip",
     ),
     _asked("And when that encoder is trained as long?", "phase3_chip", "stacked_long"),
     _asked("Does looking closer help fusion?", "phase3", "phase3_chip"),

@@ -36,6 +36,7 @@ from sartutor.learn.sam.inputs import (
     on_lattice,
     prompt_window,
     refuse_other_kinds,
+    whole_scales,
 )
 from sartutor.learn.sam.model import Embedding, RadarSam
 from sartutor.presets import SAM_SIZES, SamSize
@@ -97,9 +98,9 @@ class SamModel:
 
         A model that only sees chips shares them between boxes.
         """
-        scales = [scale for scale in self.scales if scale != "parts"]
+        scales = whole_scales(self.scales)
         found = [prompt_window(box, shape, self._side, scale=scale) for scale in scales]
-        if scales == ["chip"]:
+        if scales == ("chip",):
             return [on_lattice(found[0], shape)]
         return sorted(found, key=lambda window: window.width * window.height)
 
@@ -234,12 +235,14 @@ def at_phase(model: SamModel, phase: int) -> SamModel:
 
 
 def at_scale(model: SamModel, scale: Scale) -> SamModel:
-    """A model of several scales that looks at one of them alone; SarTutorError where it was not trained at it."""
-    if scale not in model.scales:
-        raise SarTutorError(
-            f"{model.name} was not trained at scale {scale}; ask for {' or '.join(model.scales)}."
-        )
-    return replace(model, scales=(scale,))
+    """A model of several scales that looks at one whole alone, and at parts if it did before.
+
+    SarTutorError where it was not trained at it.
+    """
+    wholes = whole_scales(model.scales)
+    if scale not in wholes:
+        raise SarTutorError(f"{model.name} was not trained at scale {scale}; ask for {' or '.join(wholes)}.")
+    return replace(model, scales=(scale, *(each for each in model.scales if each == "parts")))
 
 
 def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:

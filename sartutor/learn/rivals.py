@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sartutor.errors import CheckpointError, SarTutorError
+from sartutor.errors import CheckpointError, DataError, SarTutorError
 from sartutor.learn.checkpoints import RIVAL, file_digest, load_tensors
 from sartutor.learn.data import ShapeWindows
 from sartutor.learn.loop import Batch, Schedule, Validation, fit
@@ -118,13 +118,13 @@ def train_rival(
     rival.units = {band: folder.description.units[band] for ranges in branches for band in ranges}
     if init is not None:
         _start_from(rival, init)
-    train, val = (  # large boxes part by part: at full resolution, as `rival_probability` sees them
+    train, val = (  # large boxes part by part, nearer to what `rival_probability` sees of them
         PromptedImages(folder, split, branches, recipe.side, draws, seed, scales=("parts",))
         for split, draws in (("train", recipe.steps * recipe.batch), ("val", recipe.judged))
     )
     schedule = Schedule.of(recipe, recipe.check_every)
     header = _header(rival, recipe, seed, None if init is None else file_digest(init))
-    header["data"] = folder.fingerprint()
+    header |= {"data": folder.fingerprint(), "scales": ["parts"]}
     worse = Validation(recipe.check_every, recipe.steps, lambda _: _error(rival, val, recipe.batch))
     common = (rival, _loss, train, recipe.batch, schedule, out, header, device)
     fit(*common, seed=seed, validation=worse, progress=progress)
@@ -276,10 +276,14 @@ def _shapes_loss(model: nn.Module, batch: Batch, step: int) -> Tensor:
 
 
 def _error(rival: Rival, data: PromptedImages, batch: int) -> float:
-    """1 - mean IoU over samples of validation."""
-    device = next(rival.parameters()).device
-    scores = [
-        mask_iou(*_answered(rival, {key: value.to(device) for key, value in sample.items()}))
-        for sample in DataLoader(data, batch)
-    ]
-    return 1 - float(torch.cat(scores).mean())
+    """1 - mean IoU over samples of validation in which there is an object; DataError where there are none."""
+    device, scores = next(rival.parameters()).device, []
+    for sample in DataLoader(data, batch):
+        moved = {key: value.to(device) for key, value in sample.items()}
+        logits, target, weight = _answered(rival, moved)
+        scores.append(mask_iou(logits, target, weight)[(target * weight).sum((-2, -1)) > 0])
+    if not len(found := torch.cat(scores)):
+        raise DataError(
+            "No sample of the validation holds an object on valid pixels; add images to the split val."
+        )
+    return 1 - float(found.mean())

@@ -117,6 +117,19 @@ def test_a_model_of_two_scales_looks_at_either(tmp_path):
     made.close()
 
 
+def test_a_model_that_has_learned_parts_looks_at_them_beside_every_whole(tmp_path):
+    made = Segmenter(avalanche_scene((31, 0), 256)[0], "sam_tiny_avalanche", tmp_path)
+    made.__dict__["trained"] = replace(made.trained, scales=("near", "chip", "parts"))
+    made.look("chip")
+    assert made.predictor.model.scales == ("chip", "parts")
+    with pytest.raises(SarTutorError, match="not trained at scale parts; ask for near or chip"):
+        made.look("parts")
+    made.__dict__["trained"] = replace(made.trained, scales=("chip", "parts"))
+    made.look("chip")
+    assert made.scale is None
+    made.close()
+
+
 def test_boxes_on_one_chip_share_its_embedding(tmp_path, embedded):
     seen = avalanche_scene((31, 0), 384)[0]
     made = Segmenter(seen, "sam_tiny_avalanche", tmp_path)

@@ -443,7 +443,7 @@ def test_a_chip_is_seen_unless_told_or_a_model_goes_on(folder, adapted, tmp_path
 
 
 def test_parts_of_large_boxes_are_learned_and_answered_where_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("adapting.SIDE", 300)
+    monkeypatch.setattr("adapting.SIDE", 330)
     folder = write_folder(tmp_path / "large", SIX[:3]).folder
     made, told = (
         run(folder, tmp_path / f"{len(scales)}.safetensors", method=Method(scales=scales))
@@ -453,11 +453,16 @@ def test_parts_of_large_boxes_are_learned_and_answered_where_asked_for(tmp_path,
     scene = open_dataset(folder).scene("3")
     models = load_model(made.out), replace(load_model(made.out), scales=("chip",)), load_model(told.out)
     by_parts, whole, other = (
-        Predictor(model, scene).segment(pixel_polygon((5, 5, 290, 290), scene.grid)) for model in models
+        Predictor(model, scene).segment(pixel_polygon((5, 5, 320, 320), scene.grid)) for model in models
     )
     assert by_parts.window == whole.window
     assert not np.array_equal(by_parts.probability, whole.probability)
     assert not np.array_equal(whole.probability, other.probability)
+
+
+def test_parts_are_refused_where_no_image_has_any(folder, tmp_path):
+    with pytest.raises(DataError, match="longer than 320 px, so that boxes have no parts"):
+        run(folder, tmp_path / "a.safetensors", method=Method(scales=("chip", "parts")))
 
 
 def test_a_chip_is_as_large_in_use_as_in_training(folder, adapted):

@@ -171,7 +171,7 @@ def test_large_objects_are_learned_at_the_resolution_at_which_they_are_asked(tmp
 
     monkeypatch.setattr(rivals, "_loss", heard)
     train_rival("unet", open_dataset(folder.folder), SMOKE, tmp_path / "a.safetensors", 1, progress=False)
-    assert max(rows) >= 11
+    assert sorted(rows)[-3] >= 11
 
 
 @pytest.mark.usefixtures("small")

@@ -8,6 +8,7 @@ import pytest
 import rasterio
 import torch
 from adapting import SIX, drawn, write_folder
+from affine import Affine
 from rasterio.windows import Window
 from rasters import write
 from scipy import ndimage
@@ -29,9 +30,17 @@ from sartutor.learn.sam.samples import (
     one_object,
     prompted,
 )
-from sartutor.sar.folder import IGNORE, open_dataset, write_labels
+from sartutor.sar.folder import (
+    IGNORE,
+    BandRule,
+    DatasetWriter,
+    Description,
+    Entry,
+    open_dataset,
+    write_labels,
+)
 from sartutor.sar.geotiff import write_scene
-from sartutor.sar.scene import Grid
+from sartutor.sar.scene import Band, Grid, Scene
 
 SIDE = 64
 RANGES = [dict.fromkeys(SIX[:3], (-25.0, -2.0)), dict.fromkeys(SIX[3:], (-25.0, -2.0))]
@@ -286,22 +295,54 @@ def test_units_that_cannot_be(tmp_path, units, levels, words):
         branch_ranges(open_dataset(tmp_path))
 
 
-def test_parts_of_large_boxes_are_seen_at_full_resolution(folder):
-    """Scenes of 96 px, a model of 32: a box that is longer than 16 is cut, any other is seen as in a chip."""
+def test_parts_of_large_boxes_are_seen_at_a_finer_resolution(folder, monkeypatch):
+    """Scenes of 96 px, a model of 32: of a part 32 px, or twice a fourth of the box, are seen, and a fifth more."""
+    windows = []
 
-    def drawn_at(scale):
-        return PromptedImages(folder, "train", RANGES, 32, 60, 3, scales=(scale,), prompts="tight")
+    def heard(labelled, branches, side, window, some, *more):
+        windows.append((window.width, max(some[0][2] - some[0][0], some[0][3] - some[0][1])))
+        return prompted(labelled, branches, side, window, some, *more)
 
-    chips, parts = drawn_at("chip"), drawn_at("parts")
-    cut = 0
-    for one, other in zip(map(chips.__getitem__, range(60)), map(parts.__getitem__, range(60)), strict=True):
-        if torch.equal(one["image"], other["image"]):
-            assert torch.equal(one["box"], other["box"])
-            continue
-        cut += 1
-        box = other["box"][0]
-        assert (box[2:] - box[:2]).max() <= 16 / 0.8 + 2
-    assert 5 < cut < 60
+    monkeypatch.setattr(samples_module, "prompted", heard)
+    for scale in ("chip", "parts"):
+        drawn_at = PromptedImages(folder, "train", RANGES, 32, 60, 3, scales=(scale,), prompts="tight")
+        for index in range(60):
+            drawn_at[index]
+    chips, parts = np.array(windows[:60]), np.array(windows[60:])
+    cut = (chips != parts).any(1)
+    assert 5 < cut.sum() < 60
+    assert (parts[cut, 0] <= 1.2 * np.maximum(32, 2 * (chips[cut, 1] / 4 + 1)) + 1).all()
+    assert (parts[cut, 0] < chips[cut, 0]).all()
+
+
+def test_a_part_without_data_is_not_learned_from(tmp_path):
+    """Scenes whose left half has no data, with a box across: no sample is of the left alone."""
+    description = Description(
+        bands=(BandRule(name="a", units="1", range=(0, 1)),), labels={"background": (0,), "object": (1,)}
+    )
+    writer = DatasetWriter(tmp_path / "half", description)
+    valid = np.zeros((300, 300), bool)
+    valid[:, 150:] = True
+    pixels = np.where(valid, np.random.default_rng(0).random((1, 300, 300)), 0).astype(np.float32)
+    scene = Scene(pixels, (Band("a", "1"),), Grid(Affine.identity(), None, 300, 300), valid)
+    objects = np.zeros((300, 300), bool)
+    objects[20:280, 10:290] = True
+    writer.write("0", scene, objects)
+    data = writer.finish([Entry("0", "train", "0")])
+    some = PromptedImages(data, "train", [{"a": (0.0, 1.0)}], 64, 60, 1, scales=("parts",))
+    assert all(some[index]["known"].any() for index in range(60))
+
+
+@pytest.mark.parametrize(
+    ("scales", "others"),
+    [(("near", "parts"), {"near"}), (("parts",), {"chip"}), (("near", "chip", "parts"), {"near", "chip"})],
+)
+def test_a_box_that_is_not_cut_is_seen_at_the_other_scales(folder, scales, others):
+    some, rng = PromptedImages(folder, "train", RANGES, 32, 1, 3, scales=scales), np.random.default_rng(0)
+    box, labels = (4.0, 4.0, 20.0, 16.0), np.ones((96, 96), np.int16)
+    seen = [some._part(rng, box, labels) for _ in range(20)]
+    assert {scale for _, scale in seen} == others
+    assert {part for part, _ in seen} == {box}
 
 
 def test_scenes_no_larger_than_the_model_have_no_parts(folder):

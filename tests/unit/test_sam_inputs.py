@@ -187,7 +187,7 @@ def test_parts_fill_a_large_box_and_lie_well_inside_their_chips():
     shape, side = (1500, 1100), 256
     for _ in range(100):
         x, y = rng.uniform(0, 500, 2)
-        box = (x, y, x + rng.uniform(5, 600), y + rng.uniform(140, 900))
+        box = (x, y, x + rng.uniform(5, 600), y + rng.uniform(165, 900))
         parts = box_parts(box, shape, side)
         assert 2 <= len(parts) <= 16
         assert sum((right - left) * (bottom - top) for left, top, right, bottom in parts) == pytest.approx(

@@ -101,11 +101,12 @@ class Segmenter:
         SarTutorError where it was not trained at that one.
         """
         from sartutor.learn.models import at_scale
+        from sartutor.learn.sam.inputs import whole_scales
 
         if scale is not None:
             at_scale(self.trained, scale)
         self._forget()
-        self.scale = None if self.trained.scales == (scale,) else scale
+        self.scale = None if whole_scales(self.trained.scales) == (scale,) else scale
         self.__dict__.pop("predictor", None)
 
     def warm_up(self) -> None:
@@ -123,8 +124,8 @@ class Segmenter:
 
         An object larger than the model's input is looked at in one larger window, shrunk, and not in tiles, unless the
         model has learned to look at parts too: in a tile that holds nothing of it, or nothing else, no border tells
-        what is meant, and a model that has not finds something there. Of objects two to three inputs long the mean IoU
-        is .86 that way and .62 of tiles (`bench/large_objects.py`).
+        what is meant, and a model that has never learned from such marks something there. Of objects two to three
+        inputs long the mean IoU is .86 that way and .62 of tiles (`bench/large_objects.py`).
 
         Errors are SarTutorErrors.
         """

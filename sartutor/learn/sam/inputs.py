@@ -5,10 +5,10 @@ Training and inference both go through these functions, so the model meets in us
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +38,9 @@ part of a box that is too large to be seen with its surroundings at full resolut
 MOST_PARTS = 4
 """Parts of a box along each side, at most."""
 
+SHRUNK_LITTLE = 1.25
+"""Up to so many times the model's input, what is seen of a box is not worth looking at closer."""
+
 Ranges = Mapping[str, tuple[float, float]]
 """By name, the bands of an encoder in their order, and their levels that become 0 and 1: decibels, or own units."""
 
@@ -65,17 +68,29 @@ def prompt_window(
 def box_parts(box: Box, shape: tuple[int, int], model_side: int) -> list[Box]:
     """Parts of a box on a scene of `shape` (rows, columns) that are to be looked at one by one.
 
-    Each is half as long as the model's input, but there are at most `MOST_PARTS` along a side; they meet between
-    pixels. A box that is seen at full resolution, with its surroundings or the whole scene, is its only part.
+    Each is at most half as long as the model's input, so that it is seen at full resolution, or a `MOST_PARTS`th of the
+    box; they meet between pixels. A box that is hardly shrunk as a whole is its only part.
     """
-    if min(2 * max(box[2] - box[0], box[3] - box[1]), max(shape)) <= model_side:
+    if min(2 * max(box[2] - box[0], box[3] - box[1]), max(shape)) <= SHRUNK_LITTLE * model_side:
         return [box]
     ends = []
     for low, high in ((box[0], box[2]), (box[1], box[3])):
-        count = min(MOST_PARTS, max(1, ceil(2 * (high - low) / model_side)))
+        count = min(MOST_PARTS, max(1, ceil(2 * (high - low) / (model_side - 2))))
         between = [float(round(low + (high - low) * part / count)) for part in range(1, count)]
         ends.append(list(pairwise([low, *between, high])))
     return [(left, top, right, bottom) for top, bottom in ends[1] for left, right in ends[0]]
+
+
+def whole_scales(scales: Sequence[Scale]) -> tuple[Scale, ...]:
+    """Those of the scales at which a box is seen as a whole."""
+    return tuple(scale for scale in scales if scale != "parts")
+
+
+def pixels_of(box: Box, window: Window | None = None) -> tuple[slice, slice]:
+    """Rows and columns of a scene, or of a window of it, that a box inside it touches."""
+    row, col = (0, 0) if window is None else (int(window.row_off), int(window.col_off))
+    left, top, right, bottom = floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3])
+    return slice(top - row, bottom - row), slice(left - col, right - col)
 
 
 def on_lattice(window: Window, shape: tuple[int, int]) -> Window:

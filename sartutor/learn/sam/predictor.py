@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from math import ceil, floor
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from sartutor.learn.device import keep_freed_memory, one_thread
 from sartutor.learn.embeddings import Digests, EmbeddingCache, embedding_key
 from sartutor.learn.models import SamModel
 from sartutor.learn.sam.clicks import corrected
-from sartutor.learn.sam.inputs import Frame
+from sartutor.learn.sam.inputs import Frame, pixels_of
 from sartutor.learn.sam.model import Embedding
 from sartutor.sar import footprint
 from sartutor.sar.boxes import Box, parts_at
@@ -203,12 +202,12 @@ class Predictor:
             probabilities += (seen[:, *_place(window, wider)] - probabilities) / (count + 1)
             scores += (quality - scores) / (count + 1)
         for part, around in parts.items():
-            pixels = _pixels(part, window)
+            pixels = pixels_of(part, window)
             if inside[pixels].any():
                 seen, _ = self._predict(
                     self.source.read(around), around, part, _clicks_in(prompt.clicks, part)
                 )
-                probabilities[:, *pixels] += seen[:, *_pixels(part, around)]
+                probabilities[:, *pixels] += seen[:, *pixels_of(part, around)]
                 probabilities[:, *pixels] /= 2
         if len(prompt.clicks):
             probabilities = corrected(probabilities, self._image(piece), _within(prompt.clicks, window))
@@ -299,13 +298,6 @@ def _place(window: Window, wider: Window) -> tuple[slice, slice]:
     """Where in the wider of two windows the other one lies: rows and columns."""
     row, col = int(window.row_off - wider.row_off), int(window.col_off - wider.col_off)
     return slice(row, row + int(window.height)), slice(col, col + int(window.width))
-
-
-def _pixels(part: Box, window: Window) -> tuple[slice, slice]:
-    """Rows and columns of a window that a part of a box inside it touches."""
-    left, top, right, bottom = part
-    row, col = int(window.row_off), int(window.col_off)
-    return slice(floor(top) - row, ceil(bottom) - row), slice(floor(left) - col, ceil(right) - col)
 
 
 def _clicks_in(clicks: NDArray[np.float64], box: Box) -> NDArray[np.float64]:

@@ -29,7 +29,9 @@ from sartutor.learn.sam.inputs import (
     box_parts,
     branch_image,
     level_range,
+    pixels_of,
     prompt_window,
+    whole_scales,
 )
 from sartutor.learn.sam.prompts import MAX_POINTS, clicks_on
 from sartutor.sar import folder as own
@@ -119,13 +121,21 @@ class PromptedImages(Dataset[Batch]):
         chosen = boxes[rng.integers(len(boxes))]
         scale = self.scales[int(rng.integers(len(self.scales)))]
         shape = labelled.scene.grid.shape
-        parts = box_parts(chosen, shape, self.side) if scale == "parts" else [chosen]
-        if len(parts) > 1:
-            chosen = parts[rng.integers(len(parts))]
+        if scale == "parts":
+            chosen, scale = self._part(rng, chosen, labelled.labels)
         window = prompt_window(chosen, shape, self.side, rng.uniform(0.8, 1.2), scale)
         others = [box for box in boxes if box != chosen and _within(box, window)]
         some = [chosen, *(others[i] for i in rng.permutation(len(others))[: MOST_BOXES - 1])]
         return prompted(labelled, self.branches, self.side, window, some)
+
+    def _part(self, rng: np.random.Generator, box: Box, labels: NDArray[np.int16]) -> tuple[Box, Scale]:
+        """One of the parts of a box in which anything is known; a box that is not cut, at one of the other scales."""
+        parts = box_parts(box, labels.shape, self.side)
+        wholes = whole_scales(self.scales) or ("chip",)
+        if len(parts) == 1:
+            return box, wholes[0] if len(wholes) == 1 else wholes[int(rng.integers(len(wholes)))]
+        known = [part for part in parts if (labels[pixels_of(part)] != own.IGNORE).any()]
+        return known[rng.integers(len(known))], "parts"
 
     def _clicked(self, rng: np.random.Generator, labelled: Labelled) -> Batch:
         """The surroundings of clicks on one object, which alone is to be found."""
