@@ -63,7 +63,7 @@ def test_updates_and_head_learn_and_the_encoder_stays(vit, chips, tmp_path):
     assert score > untrained + 0.05
     assert score == pytest.approx(mean_iou(confusions(model.head, chips, model.encoder).sum(0)), abs=1e-6)
     assert all(torch.equal(value, before[name]) for name, value in vit.state_dict().items())
-    assert torch.equal(maps(vit, chips), untouched)
+    assert torch.allclose(maps(vit, chips), untouched, atol=1e-5)
     assert not torch.allclose(maps(model.encoder, chips), untouched, atol=1e-3)
 
 

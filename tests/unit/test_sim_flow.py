@@ -160,7 +160,7 @@ def test_release_areas_come_in_all_widths_across_the_slope():
 
 
 def test_on_mountains_release_stays_steep_flow_goes_down_and_debris_sizes_span_a_wide_range():
-    sizes = []
+    sizes, drops = [], []
     for seed in range(10):
         rng = np.random.default_rng(seed)
         height = fractal_terrain(rng, 128, 20.0)
@@ -173,7 +173,9 @@ def test_on_mountains_release_stays_steep_flow_goes_down_and_debris_sizes_span_a
         assert run.deposit.sum(axis=(1, 2)) == pytest.approx(1, abs=1e-3)
         for number, (flux, deposit) in enumerate(zip(run.flux, run.deposit, strict=True), start=1):
             assert height[flux > 0].max() <= height[release == number].max()
-            assert (deposit * height).sum() < height[release == number].mean()
+            drops.append(height[release == number].mean() - (deposit * height).sum())
         counts = np.bincount(flow.debris(height, 20.0, run, 2000).ravel())[1:]
         sizes += list(counts[counts > 0])
+    assert min(drops) >= -0.01  # m; one may stay where it broke
+    assert np.mean(np.array(drops) > 10) > 0.9
     assert np.percentile(sizes, 97) > 20 * np.percentile(sizes, 3)
