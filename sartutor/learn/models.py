@@ -84,6 +84,11 @@ class SamModel:
         return kinds_of(self.units)
 
     @property
+    def wholes(self) -> tuple[Scale, ...]:
+        """The scales at which it sees a box as a whole."""
+        return whole_scales(self.scales)
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self.sam.parameters()).device
@@ -98,9 +103,8 @@ class SamModel:
 
         A model that only sees chips shares them between boxes.
         """
-        scales = whole_scales(self.scales)
-        found = [prompt_window(box, shape, self._side, scale=scale) for scale in scales]
-        if scales == ("chip",):
+        found = [prompt_window(box, shape, self._side, scale=scale) for scale in self.wholes]
+        if self.wholes == ("chip",):
             return [on_lattice(found[0], shape)]
         return sorted(found, key=lambda window: window.width * window.height)
 
@@ -239,9 +243,10 @@ def at_scale(model: SamModel, scale: Scale) -> SamModel:
 
     SarTutorError where it was not trained at it.
     """
-    wholes = whole_scales(model.scales)
-    if scale not in wholes:
-        raise SarTutorError(f"{model.name} was not trained at scale {scale}; ask for {' or '.join(wholes)}.")
+    if scale not in model.wholes:
+        raise SarTutorError(
+            f"{model.name} was not trained at scale {scale}; ask for {' or '.join(model.wholes)}."
+        )
     return replace(model, scales=(scale, *(each for each in model.scales if each == "parts")))
 
 

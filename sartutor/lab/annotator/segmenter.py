@@ -101,12 +101,11 @@ class Segmenter:
         SarTutorError where it was not trained at that one.
         """
         from sartutor.learn.models import at_scale
-        from sartutor.learn.sam.inputs import whole_scales
 
         if scale is not None:
             at_scale(self.trained, scale)
         self._forget()
-        self.scale = None if whole_scales(self.trained.scales) == (scale,) else scale
+        self.scale = None if self.trained.wholes == (scale,) else scale
         self.__dict__.pop("predictor", None)
 
     def warm_up(self) -> None:
