@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -39,8 +40,8 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ScaleOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="near encodes the surroundings of a box, chip the model's size in pixels, and parts, beside one of "
-        "them, the parts of a large box one by one; repeat it for several. Else chip, or what an adapted --init saw."
+        help="near encodes the surroundings of a box, chip the model's size in pixels; give both to use both. Else "
+        "chip, or what an adapted --init saw."
     ),
 ]
 CheckpointingFlag = Annotated[
@@ -612,11 +613,15 @@ def _print_item(entry: Item, paths: dict[str, Path], as_json: bool) -> None:
 
 def _print_adapted(made: Adapted, as_json: bool) -> None:
     if as_json:
-        return _print_json({**vars(made), "out": str(made.out)})
+        return _print_json({**asdict(made), "out": str(made.out)})
     for phase, steps, found in zip(made.ran, made.steps, made.val_iou, strict=True):
         typer.echo(f"phase {phase}: {steps} steps, IoU of validation boxes {found:.3f}")
     if made.phase < 3 in made.ran:
         typer.echo("it answers as phase 1, which did better than phase 3; `evaluate --phase` asks another")
+    if (trial := made.parts) is not None:
+        seen = "in parts too" if trial.better else "as wholes alone"
+        ious = f"{trial.whole:.3f} as wholes, {trial.parts:.3f} in parts too"
+        typer.echo(f"large boxes are seen {seen}: IoU of their objects on validation {ious}")
     typer.echo(f"{made.out} written in {made.seconds:.0f} s")
 
 

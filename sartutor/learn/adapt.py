@@ -29,10 +29,11 @@ from sartutor.learn.embeddings import EmbeddingCache
 from sartutor.learn.loop import Schedule, Validation, Watch, fit
 from sartutor.learn.losses import MaskLoss
 from sartutor.learn.models import ADAPTED, SamModel, load_model, saved_tensors
+from sartutor.learn.parts import PartsTrial, try_parts
 from sartutor.learn.pretrain import load_pretrained
 from sartutor.learn.sam.adapted import PHASES, AdaptedSam, Encoders, Fusion
 from sartutor.learn.sam.adapters import Activation
-from sartutor.learn.sam.inputs import SHRUNK_LITTLE, Kind, Ranges, Scale, refuse_other_kinds
+from sartutor.learn.sam.inputs import Kind, Ranges, Scale, refuse_other_kinds
 from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
@@ -89,8 +90,6 @@ class Method:
                     raise SarTutorError(
                         f"There is no {name} {value!r}; use one of {', '.join(get_args(kind))}."
                     )
-        if set(self.scales) == {"parts"}:
-            raise SarTutorError("Parts of a box are looked at beside the whole; name scale chip or near too.")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,8 @@ class Adapted:
     """What came out.
 
     `phases` are all that `out` has behind it, `ran` those of this call, each with its `steps` and the mean IoU over
-    prompted validation boxes at its best; `phase` is the one that it answers as unless told otherwise.
+    prompted validation boxes at its best; `phase` is the one that it answers as unless told otherwise. `parts` says
+    whether it looks at parts of large boxes too, None where validation has no large ones.
     """
 
     out: Path
@@ -107,6 +107,7 @@ class Adapted:
     phase: int
     steps: tuple[int, ...]
     val_iou: tuple[float, ...]
+    parts: PartsTrial | None
     seconds: float
 
 
@@ -154,7 +155,7 @@ def adapt(
     ranges = branch_ranges(data)
     start = starting_point(init, recipe, ranges, method, seed)
     method = replace(method, scales=method.scales or start.scales)
-    _refuse_misfits(data, start, method, recipe, str(init))
+    refuse_other_kinds(data.description.units, start.kinds, str(init), data.folder / "dataset.yaml")
     wanted = planned_phases(phases, len(start.model.branches), start.done)
     start.model.checkpoint_blocks(checkpointing)
     job = _Job(data, start.ranges, recipe, method, seed, device, watch, progress)
@@ -166,10 +167,10 @@ def adapt(
         done = tuple(sorted({*done, phase}))
         curves.append(job.run(start.model, phase, part, {**header, "phases": list(done)}))
     steps, scores = tuple(curve.steps for curve in curves), tuple(curve.best for curve in curves)
-    answering = answering_phase(job.compared(start.model, dict(zip(wanted, scores, strict=True))))
-    learned = {"phases": list(done), "phase": answering, "val_iou": scores, "steps": steps}
-    _finish(start, out, {**header, **learned}, wanted)
-    return Adapted(out, done, wanted, answering, steps, scores, time.perf_counter() - began)
+    answering, trial = job.settle(start.model, dict(zip(wanted, scores, strict=True)), header)
+    made = Adapted(out, done, wanted, answering, steps, scores, trial, time.perf_counter() - began)
+    _finish(start, header, made)
+    return made
 
 
 def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:
@@ -215,18 +216,6 @@ def starting_point(
     own = chosen not in BASES.values()  # a path may be called like one of them
     base, digest = (None, None) if own else (chosen, known.digest)
     return Start(_new(known.sam, ranges, method), ranges, (), base, digest, known.digest)
-
-
-def _refuse_misfits(data: Dataset, start: Start, method: Method, recipe: AdaptRecipe, init: str) -> None:
-    """Raise DataError where bands are of other kinds than those of what is gone on with, and where parts of boxes are
-    to be learned from and no image is large enough to have any."""
-    refuse_other_kinds(data.description.units, start.kinds, init, data.folder / "dataset.yaml")
-    least = SHRUNK_LITTLE * SAM_SIZES[recipe.size].image_size
-    if "parts" in method.scales and all(max(data.mask(id).shape) <= least for id in data.ids("train")):
-        raise DataError(
-            f"No image for train in {data.folder} is longer than {least:g} px, so that boxes have no parts to learn "
-            "from; ask for `--scale chip` alone."
-        )
 
 
 BASES = {"tiny": "sam_tiny_base", "vit_b": "vit_b"}
@@ -363,9 +352,20 @@ class _Job:
             raise CheckpointError(f"{curve_path(part)} is missing; delete {part} to train this phase anew.")
         return PhaseCurve(len(curve.loss), 1 - min(loss for _, loss in curve.validation))
 
-    def compared(self, model: AdaptedSam, val_iou: dict[int, float]) -> dict[int, float]:
-        """The scores of phases that were run, and beside fusion that of phase 1, also where it was learned before."""
-        return {1: self.judge(model, 1), **val_iou} if 3 in val_iou and 1 not in val_iou else val_iou
+    def settle(
+        self, model: AdaptedSam, val_iou: dict[int, float], header: Mapping[str, Any]
+    ) -> tuple[int, PartsTrial | None]:
+        """The phase to answer as, given the scores of those that were run, and whether parts of large boxes help it.
+
+        Fusion is compared with phase 1 also where that was learned before. Leaves the model at that phase.
+        """
+        if 3 in val_iou and 1 not in val_iou:
+            val_iou = {1: self.judge(model, 1), **val_iou}
+        phase = answering_phase(val_iou)
+        model.use_phase(phase).to(pick_device(self.device))
+        seen = tuple(header["bands"]), tuple(self.ranges), self.method.scales, header["chip_side"]
+        learned = SamModel("what was learned", model, "", dict(header), *seen, header["units"])
+        return phase, try_parts(learned, self.data, self.recipe.validation)
 
     def judge(self, model: AdaptedSam, phase: int) -> float:
         """Mean IoU over the prompted boxes of validation of a phase that was learned before; leaves the model at it."""
@@ -415,8 +415,10 @@ class _Job:
         return ValidationLoss(samples, self.recipe.batch, kept, pick_device(self.device))
 
 
-def _finish(start: Start, out: Path, header: dict[str, Any], phases: Sequence[int]) -> None:
+def _finish(start: Start, header: Mapping[str, Any], made: Adapted) -> None:
     """Write the checkpoint; then the parts of its phases are no longer needed."""
-    save_tensors(out, saved_tensors(start.model, start.base is None), header)
-    for phase in phases:
-        out.with_name(f"{out.stem}.phase{phase}.safetensors").unlink(missing_ok=True)
+    learned = {"phases": list(made.phases), "phase": made.phase, "val_iou": made.val_iou, "steps": made.steps}
+    learned |= {"parts": None if made.parts is None else asdict(made.parts)}
+    save_tensors(made.out, saved_tensors(start.model, start.base is None), {**header, **learned})
+    for phase in made.ran:
+        made.out.with_name(f"{made.out.stem}.phase{phase}.safetensors").unlink(missing_ok=True)

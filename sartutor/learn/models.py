@@ -36,7 +36,6 @@ from sartutor.learn.sam.inputs import (
     on_lattice,
     prompt_window,
     refuse_other_kinds,
-    whole_scales,
 )
 from sartutor.learn.sam.model import Embedding, RadarSam
 from sartutor.presets import SAM_SIZES, SamSize
@@ -65,7 +64,8 @@ class SamModel:
     `digest` names its weights (SHA-256 of the file, and the phase where one was asked for) and `about` is its
     header. An adapted model has the `branches` of bands, with their ranges, that its encoders see, the `scales`
     that it was trained at, all its bands in the order of its data with their units, and the side of its chips in pixels
-    of a scene: 0 stands for the side of the model's input, training on smaller images leaves a smaller one.
+    of a scene: 0 stands for the side of the model's input, training on smaller images leaves a smaller one. `by_parts`:
+    it looks at the parts of large boxes too.
     """
 
     name: str
@@ -77,16 +77,12 @@ class SamModel:
     scales: tuple[Scale, ...] = ("near",)
     chip_side: int = 0
     units: Mapping[str, Units] = field(default_factory=dict)
+    by_parts: bool = False
 
     @property
     def kinds(self) -> dict[str, Kind]:
         """What the bands of its encoders measure, by name."""
         return kinds_of(self.units)
-
-    @property
-    def wholes(self) -> tuple[Scale, ...]:
-        """The scales at which it sees a box as a whole."""
-        return whole_scales(self.scales)
 
     @property
     def device(self) -> torch.device:
@@ -103,16 +99,16 @@ class SamModel:
 
         A model that only sees chips shares them between boxes.
         """
-        found = [prompt_window(box, shape, self._side, scale=scale) for scale in self.wholes]
-        if self.wholes == ("chip",):
+        found = [prompt_window(box, shape, self._side, scale=scale) for scale in self.scales]
+        if self.scales == ("chip",):
             return [on_lattice(found[0], shape)]
         return sorted(found, key=lambda window: window.width * window.height)
 
     def parts(self, box: Box, shape: tuple[int, int]) -> dict[Box, Window]:
         """Parts of a box that are looked at beside the whole, and what is encoded for each; none of a box that is seen
-        at full resolution, nor where the model has not learned to."""
-        found = box_parts(box, shape, self._side) if "parts" in self.scales else [box]
-        seen = {part: prompt_window(part, shape, self._side, scale="parts") for part in found}
+        at full resolution, nor where the model does not look `by_parts`."""
+        found = box_parts(box, shape, self._side) if self.by_parts else [box]
+        seen = {part: prompt_window(part, shape, self._side, scale="chip") for part in found}
         return {part: on_lattice(window, shape) for part, window in seen.items()} if len(found) > 1 else {}
 
     def window_at(self, extent: Box, shape: tuple[int, int]) -> Window:
@@ -239,15 +235,12 @@ def at_phase(model: SamModel, phase: int) -> SamModel:
 
 
 def at_scale(model: SamModel, scale: Scale) -> SamModel:
-    """A model of several scales that looks at one whole alone, and at parts if it did before.
-
-    SarTutorError where it was not trained at it.
-    """
-    if scale not in model.wholes:
+    """A model of several scales that looks at one alone; SarTutorError where it was not trained at it."""
+    if scale not in model.scales:
         raise SarTutorError(
-            f"{model.name} was not trained at scale {scale}; ask for {' or '.join(model.wholes)}."
+            f"{model.name} was not trained at scale {scale}; ask for {' or '.join(model.scales)}."
         )
-    return replace(model, scales=(scale, *(each for each in model.scales if each == "parts")))
+    return replace(model, scales=(scale,))
 
 
 def load_model(name_or_path: str | Path = "sam_tiny_base") -> SamModel:
@@ -296,7 +289,13 @@ def _with_weights(size: SamSize, tensors: Mapping[str, Tensor], path: Path) -> R
 def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> SamModel:
     """An adapted model, in the phase that its header names, or in phase 3 where it has learned that."""
     # of files that do not say
-    older: dict[str, Any] = {"tuning": "adapters", "encoders": "pair", "chip_side": 0, "units": {}}
+    older: dict[str, Any] = {
+        "tuning": "adapters",
+        "encoders": "pair",
+        "chip_side": 0,
+        "units": {},
+        "parts": None,
+    }
     about = {**older, **found}
     try:
         branches = tuple(
@@ -314,11 +313,14 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
         sam.use_phase(about["phase"] if about.get("phase") in about["phases"] else last)
         bands, scales = tuple(about["bands"]), tuple(about["scales"])
         chip_side, units = max(0, int(about["chip_side"])), dict(about["units"])
+        by_parts = about["parts"] is not None and bool(about["parts"]["better"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not say what it is; train it again.") from error
     own = {key: value for key, value in tensors.items() if not key.startswith(BASE_PREFIX)}
     _load_strictly(sam, own, path)
-    return SamModel(name, sam.eval(), file_digest(path), about, bands, branches, scales, chip_side, units)
+    return SamModel(
+        name, sam.eval(), file_digest(path), about, bands, branches, scales, chip_side, units, by_parts
+    )
 
 
 def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> RadarSam:

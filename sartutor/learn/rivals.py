@@ -119,12 +119,12 @@ def train_rival(
     if init is not None:
         _start_from(rival, init)
     train, val = (  # large boxes part by part, nearer to what `rival_probability` sees of them
-        PromptedImages(folder, split, branches, recipe.side, draws, seed, scales=("parts",))
+        PromptedImages(folder, split, branches, recipe.side, draws, seed, ("chip",), by_parts=True)
         for split, draws in (("train", recipe.steps * recipe.batch), ("val", recipe.judged))
     )
     schedule = Schedule.of(recipe, recipe.check_every)
     header = _header(rival, recipe, seed, None if init is None else file_digest(init))
-    header |= {"data": folder.fingerprint(), "scales": ["parts"]}
+    header |= {"data": folder.fingerprint(), "by_parts": True}
     worse = Validation(recipe.check_every, recipe.steps, lambda _: _error(rival, val, recipe.batch))
     common = (rival, _loss, train, recipe.batch, schedule, out, header, device)
     fit(*common, seed=seed, validation=worse, progress=progress)

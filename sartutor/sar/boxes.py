@@ -118,6 +118,12 @@ def jittered(rng: np.random.Generator, box: Box, shape: tuple[int, int], increas
     return enlarge(box, rng.integers(0, increase_by, 4) * scale(shape), shape)
 
 
+def lies_in(box: Box, outer: Box) -> bool:
+    """Whether a box lies wholly in another; it may touch its edges."""
+    left, top, right, bottom = outer
+    return box[0] >= left and box[1] >= top and box[2] <= right and box[3] <= bottom
+
+
 def merge_overlapping(boxes: list[Box]) -> list[Box]:
     """Boxes none of which overlap: those that share area become their common bounding box, until none does.
 

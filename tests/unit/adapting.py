@@ -14,6 +14,8 @@ from sartutor.sar.scene import Band, Grid, Scene
 from sartutor.sim import shapes
 
 SIDE = 96
+SIDES = (20, 60)
+"""Of objects."""
 SIX = ("VV0", "VV1", "VH0", "VH1", "DEM", "slope")
 UNITS = {"DEM": "m", "slope": "degree"}
 
@@ -48,7 +50,7 @@ def write_folder(
 def drawn(seed: int, bands: tuple[str, ...], units: str = "db") -> tuple[Scene, np.ndarray]:
     """A scene of bright shapes, and its mask of 0 and 255."""
     rng = np.random.default_rng(seed)
-    labels = shapes.draw(rng, SIDE, 1, "blob", sides=(20, 60), contrast_db=(6, 10)).labels > 0
+    labels = shapes.draw(rng, SIDE, 1, "blob", sides=SIDES, contrast_db=(6, 10)).labels > 0
     level = -15 + 8 * labels
     pixels = np.stack([level + rng.normal(0, 1.5, labels.shape) for _ in bands]).astype(np.float32)
     if units == "1":

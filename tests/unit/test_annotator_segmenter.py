@@ -117,14 +117,13 @@ def test_a_model_of_two_scales_looks_at_either(tmp_path):
     made.close()
 
 
-def test_a_model_that_has_learned_parts_looks_at_them_beside_every_whole(tmp_path):
+def test_a_model_that_looks_at_parts_does_so_at_every_scale(tmp_path):
     made = Segmenter(avalanche_scene((31, 0), 256)[0], "sam_tiny_avalanche", tmp_path)
-    made.__dict__["trained"] = replace(made.trained, scales=("near", "chip", "parts"))
+    made.__dict__["trained"] = replace(made.trained, scales=("near", "chip"), by_parts=True)
     made.look("chip")
-    assert made.predictor.model.scales == ("chip", "parts")
-    with pytest.raises(SarTutorError, match="not trained at scale parts; ask for near or chip"):
-        made.look("parts")
-    made.__dict__["trained"] = replace(made.trained, scales=("chip", "parts"))
+    assert made.predictor.model.scales == ("chip",)
+    assert made.predictor.model.by_parts
+    made.__dict__["trained"] = replace(made.trained, scales=("chip",))
     made.look("chip")
     assert made.scale is None
     made.close()

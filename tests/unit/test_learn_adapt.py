@@ -371,8 +371,6 @@ def test_choices_that_do_not_exist():
             Method(**{name: "x"})
     with pytest.raises(SarTutorError, match="There is no scale 'far'; use one of near, chip"):
         Method(scales=("near", "far"))
-    with pytest.raises(SarTutorError, match="beside the whole; name scale chip or near too"):
-        Method(scales=("parts",))
 
 
 def test_masks_that_mark_nothing(tmp_path):
@@ -442,27 +440,25 @@ def test_a_chip_is_seen_unless_told_or_a_model_goes_on(folder, adapted, tmp_path
     assert load_model(run(folder, tmp_path / "c.safetensors", method=method, **on).out).scales == ("chip",)
 
 
-def test_parts_of_large_boxes_are_learned_and_answered_where_asked_for(tmp_path, monkeypatch):
+@pytest.mark.parametrize("better", [True, False])
+def test_parts_of_large_boxes_are_answered_where_validation_says_so(tmp_path, monkeypatch, better):
     monkeypatch.setattr("adapting.SIDE", 330)
+    monkeypatch.setattr("adapting.SIDES", (200, 300))
+    monkeypatch.setattr("sartutor.learn.parts._surely_higher", lambda gain: better)
     folder = write_folder(tmp_path / "large", SIX[:3]).folder
-    made, told = (
-        run(folder, tmp_path / f"{len(scales)}.safetensors", method=Method(scales=scales))
-        for scales in (("chip", "parts"), ("chip",))
-    )
-    assert load_model(made.out).scales == ("chip", "parts")
-    scene = open_dataset(folder).scene("3")
-    models = load_model(made.out), replace(load_model(made.out), scales=("chip",)), load_model(told.out)
-    by_parts, whole, other = (
-        Predictor(model, scene).segment(pixel_polygon((5, 5, 320, 320), scene.grid)) for model in models
-    )
-    assert by_parts.window == whole.window
-    assert not np.array_equal(by_parts.probability, whole.probability)
-    assert not np.array_equal(whole.probability, other.probability)
+    made = run(folder, tmp_path / "a.safetensors")
+    model, scene = load_model(made.out), open_dataset(folder).scene("3")
+    assert (made.parts.better, model.by_parts, model.scales) == (better, better, ("chip",))
+    assert made.parts.whole != made.parts.parts
+    polygon = pixel_polygon((5, 5, 320, 320), scene.grid)
+    ways = {each: Predictor(replace(model, by_parts=each), scene).segment(polygon) for each in (True, False)}
+    assert not np.array_equal(ways[True].probability, ways[False].probability)
+    np.testing.assert_array_equal(Predictor(model, scene).segment(polygon).mask, ways[better].mask)
 
 
-def test_parts_are_refused_where_no_image_has_any(folder, tmp_path):
-    with pytest.raises(DataError, match="longer than 320 px, so that boxes have no parts"):
-        run(folder, tmp_path / "a.safetensors", method=Method(scales=("chip", "parts")))
+def test_where_no_box_has_parts_none_are_tried(adapted):
+    assert adapted.parts is None
+    assert not load_model(adapted.out).by_parts
 
 
 def test_a_chip_is_as_large_in_use_as_in_training(folder, adapted):

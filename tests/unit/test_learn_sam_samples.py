@@ -304,8 +304,8 @@ def test_parts_of_large_boxes_are_seen_at_a_finer_resolution(folder, monkeypatch
         return prompted(labelled, branches, side, window, some, *more)
 
     monkeypatch.setattr(samples_module, "prompted", heard)
-    for scale in ("chip", "parts"):
-        drawn_at = PromptedImages(folder, "train", RANGES, 32, 60, 3, scales=(scale,), prompts="tight")
+    for by_parts in (False, True):
+        drawn_at = PromptedImages(folder, "train", RANGES, 32, 60, 3, ("chip",), None, "tight", by_parts)
         for index in range(60):
             drawn_at[index]
     chips, parts = np.array(windows[:60]), np.array(windows[60:])
@@ -329,25 +329,21 @@ def test_a_part_without_data_is_not_learned_from(tmp_path):
     objects[20:280, 10:290] = True
     writer.write("0", scene, objects)
     data = writer.finish([Entry("0", "train", "0")])
-    some = PromptedImages(data, "train", [{"a": (0.0, 1.0)}], 64, 60, 1, scales=("parts",))
+    some = PromptedImages(data, "train", [{"a": (0.0, 1.0)}], 64, 60, 1, ("chip",), by_parts=True)
     assert all(some[index]["known"].any() for index in range(60))
 
 
-@pytest.mark.parametrize(
-    ("scales", "others"),
-    [(("near", "parts"), {"near"}), (("parts",), {"chip"}), (("near", "chip", "parts"), {"near", "chip"})],
-)
-def test_a_box_that_is_not_cut_is_seen_at_the_other_scales(folder, scales, others):
-    some, rng = PromptedImages(folder, "train", RANGES, 32, 1, 3, scales=scales), np.random.default_rng(0)
-    box, labels = (4.0, 4.0, 20.0, 16.0), np.ones((96, 96), np.int16)
-    seen = [some._part(rng, box, labels) for _ in range(20)]
-    assert {scale for _, scale in seen} == others
-    assert {part for part, _ in seen} == {box}
+def test_a_box_that_is_not_cut_is_seen_as_it_is(folder):
+    some, labels = (
+        PromptedImages(folder, "train", RANGES, 32, 1, 3, by_parts=True),
+        np.ones((96, 96), np.int16),
+    )
+    assert some._part(np.random.default_rng(0), (4.0, 4.0, 20.0, 16.0), labels) == (4.0, 4.0, 20.0, 16.0)
 
 
 def test_scenes_no_larger_than_the_model_have_no_parts(folder):
     whole, parts = (
-        PromptedImages(folder, "train", RANGES, 96, 20, 3, scales=(scale,)) for scale in ("chip", "parts")
+        PromptedImages(folder, "train", RANGES, 96, 20, 3, ("chip",), by_parts=each) for each in (False, True)
     )
     for one, other in zip(map(whole.__getitem__, range(20)), map(parts.__getitem__, range(20)), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)

@@ -198,7 +198,7 @@ def test_parts_fill_a_large_box_and_lie_well_inside_their_chips():
         inner = {part[2] for part in parts} - {box[2]} | {part[3] for part in parts} - {box[3]}
         assert all(end == round(end) for end in inner)
         for left, top, right, bottom in parts:
-            window = on_lattice(prompt_window((left, top, right, bottom), shape, side, scale="parts"), shape)
+            window = on_lattice(prompt_window((left, top, right, bottom), shape, side, scale="chip"), shape)
             assert window.col_off <= left < right <= window.col_off + window.width
             assert window.row_off <= top < bottom <= window.row_off + window.height
             assert window.width >= side

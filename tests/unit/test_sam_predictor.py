@@ -352,7 +352,7 @@ def test_parts_of_a_large_box_are_looked_at_beside_the_whole(model):
     """A large box is answered by the mean of the whole and its parts, each asked for itself; a small one as before."""
     scene, _ = shapes.scene(3, size=700)
     whole = Predictor(replace(model, scales=("chip",)), scene)
-    learned = Predictor(replace(model, scales=("chip", "parts")), scene)
+    learned = Predictor(replace(model, scales=("chip",), by_parts=True), scene)
     small = pixel_polygon((300, 300, 380, 360), scene.grid)
     np.testing.assert_array_equal(learned.segment(small).probabilities, whole.segment(small).probabilities)
     box = (100.0, 150.0, 400.0, 350.0)
@@ -375,7 +375,7 @@ def test_parts_of_a_large_box_are_looked_at_beside_the_whole(model):
 
 def test_what_is_embedded_ahead_holds_the_parts_and_ends_with_the_whole(model):
     scene, _ = shapes.scene(3, size=700)
-    predictor = Predictor(replace(model, scales=("chip", "parts")), scene)
+    predictor = Predictor(replace(model, scales=("chip",), by_parts=True), scene)
     polygon = pixel_polygon((100, 150, 400, 350), scene.grid)
     windows = predictor.windows(polygon)
     assert [window.width for window in windows] == [256] * 6 + [600]
@@ -397,7 +397,7 @@ def test_clicks_count_in_the_part_that_they_lie_in(model, monkeypatch):
 
     monkeypatch.setattr(SamModel, "decode", heard)
     click = (*(scene.grid.transform @ (130, 270)), True)
-    learned = Predictor(replace(model, scales=("chip", "parts")), scene)
+    learned = Predictor(replace(model, scales=("chip",), by_parts=True), scene)
     learned.segment(pixel_polygon((100, 150, 400, 350), scene.grid), None, [click])
     (_, whole), *parts = told
     assert whole is not None

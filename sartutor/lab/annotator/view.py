@@ -447,7 +447,7 @@ class Annotator:
 
     def _offer_choices(self) -> None:
         """The scales that the model knows, and a layer of the weights of its second encoder, where it has one."""
-        self.panel.offer_scales(len(self.segmenter.trained.wholes), self.segmenter.scale)
+        self.panel.offer_scales(len(self.segmenter.trained.scales), self.segmenter.scale)
         self.backdrop.offer(labels.GATE, self._gate_weights if self.segmenter.has_gate else None)
 
     def _gate_weights(self) -> Scene:

@@ -5,7 +5,7 @@ Training and inference both go through these functions, so the model meets in us
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor
@@ -31,9 +31,8 @@ WIDEST_DB = 40.0
 NO_DATA_LEVEL = 0.5
 """Value of no-data and padding in [0, 1]: the mean of a stretched window."""
 
-Scale = Literal["near", "chip", "parts"]
-"""How much of a scene is encoded for a box: the surroundings of the box, a chip of the model's size, or a chip for each
-part of a box that is too large to be seen with its surroundings at full resolution."""
+Scale = Literal["near", "chip"]
+"""How much of a scene is encoded for a box: the surroundings of the box, or a chip of the model's size."""
 
 MOST_PARTS = 4
 """Parts of a box along each side, at most."""
@@ -53,8 +52,7 @@ def prompt_window(
     "near" takes as much context as costs no resolution: four times the longer side of the box, but not more than
     `model_side` pixels unless twice the box needs it, and never under 64 px. "chip" takes `model_side` pixels, or twice
     the box where that is more, as arXiv 2601.01213 does whatever the size of the object. Shifted inward at the scene's
-    edge, cut to the scene where that is smaller. `context` widens it. Around one of the `box_parts` "parts" is as
-    "chip".
+    edge, cut to the scene where that is smaller. `context` widens it.
     """
     longer = max(box[2] - box[0], box[3] - box[1])
     widest = max(model_side, 2 * longer)
@@ -79,11 +77,6 @@ def box_parts(box: Box, shape: tuple[int, int], model_side: int) -> list[Box]:
         between = [float(round(low + (high - low) * part / count)) for part in range(1, count)]
         ends.append(list(pairwise([low, *between, high])))
     return [(left, top, right, bottom) for top, bottom in ends[1] for left, right in ends[0]]
-
-
-def whole_scales(scales: Sequence[Scale]) -> tuple[Scale, ...]:
-    """Those of the scales at which a box is seen as a whole."""
-    return tuple(scale for scale in scales if scale != "parts")
 
 
 def pixels_of(box: Box, window: Window | None = None) -> tuple[slice, slice]:

@@ -31,11 +31,10 @@ from sartutor.learn.sam.inputs import (
     level_range,
     pixels_of,
     prompt_window,
-    whole_scales,
 )
 from sartutor.learn.sam.prompts import MAX_POINTS, clicks_on
 from sartutor.sar import folder as own
-from sartutor.sar.boxes import Box, Mask, merge_overlapping, object_boxes, training_boxes
+from sartutor.sar.boxes import Box, Mask, lies_in, merge_overlapping, object_boxes, training_boxes
 from sartutor.sar.resize import refuse_complex
 from sartutor.sar.scene import Band, Scene, Units
 
@@ -83,6 +82,7 @@ class PromptedImages(Dataset[Batch]):
         scales: how much is encoded around a box; where there are several, each sample has one of them.
         different: sample i is sample i modulo this number: a list short enough to keep the embeddings of.
         prompts: what to learn from.
+        by_parts: boxes too large to be seen at full resolution are seen part by part.
 
     Raises DataError for a split without images, or none of which has an object.
     """
@@ -98,9 +98,11 @@ class PromptedImages(Dataset[Batch]):
         scales: Sequence[Scale] = ("near",),
         different: int | None = None,
         prompts: Prompts = "loose",
+        by_parts: bool = False,
     ) -> None:
         self.folder, self.branches, self.side, self.draws = folder, branches, side, draws
         self.seed, self.scales, self.different, self.prompts = seed, scales, different or draws, prompts
+        self.by_parts = by_parts
         self.ids = labelled_ids(folder, split)
         self._scenes: Recent[Labelled] = Recent(SCENE_MEMORY)
 
@@ -121,21 +123,20 @@ class PromptedImages(Dataset[Batch]):
         chosen = boxes[rng.integers(len(boxes))]
         scale = self.scales[int(rng.integers(len(self.scales)))]
         shape = labelled.scene.grid.shape
-        if scale == "parts":
-            chosen, scale = self._part(rng, chosen, labelled.labels)
+        if self.by_parts:
+            chosen = self._part(rng, chosen, labelled.labels)
         window = prompt_window(chosen, shape, self.side, rng.uniform(0.8, 1.2), scale)
-        others = [box for box in boxes if box != chosen and _within(box, window)]
+        others = [box for box in boxes if box != chosen and lies_in(box, _outline(window))]
         some = [chosen, *(others[i] for i in rng.permutation(len(others))[: MOST_BOXES - 1])]
         return prompted(labelled, self.branches, self.side, window, some)
 
-    def _part(self, rng: np.random.Generator, box: Box, labels: NDArray[np.int16]) -> tuple[Box, Scale]:
-        """One of the parts of a box in which anything is known; a box that is not cut, at one of the other scales."""
+    def _part(self, rng: np.random.Generator, box: Box, labels: NDArray[np.int16]) -> Box:
+        """One of the parts of a box in which anything is known; the box itself where it is not cut."""
         parts = box_parts(box, labels.shape, self.side)
-        wholes = whole_scales(self.scales) or ("chip",)
         if len(parts) == 1:
-            return box, wholes[0] if len(wholes) == 1 else wholes[int(rng.integers(len(wholes)))]
+            return box
         known = [part for part in parts if (labels[pixels_of(part)] != own.IGNORE).any()]
-        return known[rng.integers(len(known))], "parts"
+        return known[rng.integers(len(known))]
 
     def _clicked(self, rng: np.random.Generator, labelled: Labelled) -> Batch:
         """The surroundings of clicks on one object, which alone is to be found."""
@@ -298,12 +299,6 @@ def _outline(window: Window) -> Box:
     """A window as a box."""
     right, bottom = window.col_off + window.width, window.row_off + window.height
     return float(window.col_off), float(window.row_off), float(right), float(bottom)
-
-
-def _within(box: Box, window: Window) -> bool:
-    """Whether a box lies wholly in a window."""
-    left, top, right, bottom = _outline(window)
-    return box[0] >= left and box[1] >= top and box[2] <= right and box[3] <= bottom
 
 
 def _target(frame: Frame, objects: Mask, boxes: Tensor) -> Tensor:
