@@ -149,10 +149,10 @@ def adapt(
     """
     check_place(out)
     method = method or Method()
-    recipe = recipe or preset_recipe(preset(size).name, method.tuning)
     data = open_dataset(folder)
     labelled_ids(data, "train")
     ranges = branch_ranges(data)
+    recipe = recipe or preset_recipe(preset(size).name, method, len(ranges))
     start = starting_point(init, recipe, ranges, method, seed)
     method = replace(method, scales=method.scales or start.scales)
     refuse_other_kinds(data.description.units, start.kinds, str(init), data.folder / "dataset.yaml")
@@ -173,14 +173,24 @@ def adapt(
     return made
 
 
-def preset_recipe(size: str, tuning: Tuning) -> AdaptRecipe:
-    """The sizes of a preset; low-rank updates learn faster than adapters in the phases that train an encoder."""
+def preset_recipe(size: str, method: Method, groups: int = 2) -> AdaptRecipe:
+    """The sizes of a preset for bands in one or two `groups`.
+
+    A single encoder learns for as many steps as all three phases together, with their patience. Low-rank updates learn
+    faster than adapters in the phases that train an encoder.
+    """
     recipe = ADAPT_RECIPES[size]
-    if tuning == "adapters":
-        return recipe
     first, second, last = recipe.phases
-    faster = [replace(phase, learning_rate=LORA_RATE * phase.learning_rate) for phase in (first, second)]
-    return replace(recipe, phases=(faster[0], faster[1], last))
+    if groups == 1 or method.encoders == "stacked":
+        steps, patience = (
+            sum(each) for each in zip(*((p.steps, p.patience) for p in recipe.phases), strict=True)
+        )
+        first = replace(first, steps=steps, patience=patience)
+    if method.tuning == "lora":
+        first, second = (
+            replace(phase, learning_rate=LORA_RATE * phase.learning_rate) for phase in (first, second)
+        )
+    return replace(recipe, phases=(first, second, last))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from adapting import write_folder
 
 from sartutor import cli
-from sartutor.learn.adapt import preset_recipe
+from sartutor.learn.adapt import Method, preset_recipe
 from sartutor.learn.checkpoints import load_tensors
 from sartutor.presets import ADAPT_RECIPES, LORA_RATE
 
@@ -67,10 +67,24 @@ def test_choices_reach_the_checkpoint(folder, tmp_path):
 
 
 def test_low_rank_updates_have_a_learning_rate_of_their_own():
-    usual, lora = (preset_recipe("laptop", tuning) for tuning in ("adapters", "lora"))
+    usual, lora = (preset_recipe("laptop", Method(tuning=tuning)) for tuning in ("adapters", "lora"))
     assert usual == ADAPT_RECIPES["laptop"]
     ratios = [b.learning_rate / a.learning_rate for a, b in zip(usual.phases, lora.phases, strict=True)]
     assert ratios == [LORA_RATE, LORA_RATE, 1]
+
+
+@pytest.mark.parametrize(
+    ("groups", "encoders", "alone"), [(1, "pair", True), (2, "stacked", True), (2, "pair", False)]
+)
+def test_one_encoder_learns_as_long_as_all_phases(groups, encoders, alone):
+    first = preset_recipe("laptop", Method(encoders=encoders), groups).phases[0]
+    phases = ADAPT_RECIPES["laptop"].phases
+    expected = (sum(p.steps for p in phases), sum(p.patience for p in phases)) if alone else (400, 4)
+    assert (first.steps, first.patience) == expected
+
+
+def test_a_folder_of_one_encoder_is_trained_so(checkpoint):
+    assert load_tensors(checkpoint)[1]["recipe"]["phases"][0]["steps"] == 6
 
 
 def test_a_finished_model_is_not_written_over(checkpoint, folder, capsys):
