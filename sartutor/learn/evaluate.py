@@ -244,7 +244,8 @@ def sam_answer(model: SamModel, folder: Dataset) -> Answer:
     """A prompted model as a method: the union of its masks over all boxes.
 
     An adapted model sees its own bands, any other one the primary bands of the folder. Where all pixels that are
-    seen with a box have one value there is nothing to be told apart, and it marks nothing.
+    seen with a box have one value there is nothing to be told apart, and it marks nothing. Boxes may be as large as in
+    training.
 
     Raises DataError where the folder lacks a band that the model needs, or has another kind under its name.
     """
@@ -254,8 +255,8 @@ def sam_answer(model: SamModel, folder: Dataset) -> Answer:
 
     def answer(scene: Scene, boxes: Sequence[Box]) -> Mask:
         refuse_complex(scene.bands, scene.name)
-        predictor = Predictor(model, _in_pixels(scene.select(bands)))
         marked = np.zeros(scene.grid.shape, bool)
+        predictor = Predictor(model, _in_pixels(scene.select(bands)), most_pixels=marked.size)
         for box in boxes:
             with suppress(DataError):
                 found = predictor.segment(shapely.box(*box))

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from sklearn import metrics
 
-from sartutor.errors import DataError
+from sartutor.errors import DataError, GeometryError
 from sartutor.learn.evaluate import object_parts, questions, sam_answer, score_images
 from sartutor.learn.models import SamModel, load_model
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.baselines import contrast, fill_boxes, otsu_box, otsu_boxes
+from sartutor.learn.sam.evaluate import pixel_polygon
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.learn.scores import SIZES, SLOPES, Counts, ImageScore, ObjectScore, box_counts, count, summary
@@ -310,6 +311,14 @@ def test_a_model_answers_with_the_union_of_its_masks(base, folder):
     assert answer.any()
     np.testing.assert_array_equal(answer, expected)
     assert not (answer & ~fill_boxes(question.scene, question.boxes)).any()
+
+
+def test_boxes_that_are_too_large_to_be_drawn_are_answered(base, folder, monkeypatch):
+    monkeypatch.setattr("sartutor.learn.sam.predictor.MOST_PIXELS", 100)
+    question = next(questions(folder, "test", "full"))
+    with pytest.raises(GeometryError, match="draw a smaller one"):
+        Predictor(base, question.scene).segment(pixel_polygon(question.boxes[0], question.scene.grid))
+    assert sam_answer(base, folder)(question.scene, question.boxes).any()
 
 
 def test_a_base_model_sees_the_primary_bands(base, tmp_path):

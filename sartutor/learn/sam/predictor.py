@@ -102,10 +102,19 @@ class _Prompt:
 
 
 class Predictor:
-    """A model on a scene. Embeddings of windows are kept in `cache`, so a second box near the first costs a decode."""
+    """A model on a scene. Embeddings of windows are kept in `cache`, so a second box near the first costs a decode.
 
-    def __init__(self, model: SamModel, source: Readable, cache: EmbeddingCache | None = None) -> None:
-        self.model, self.source = model, source
+    Boxes are refused that have more than `most_pixels` with their surroundings; None: `MOST_PIXELS`.
+    """
+
+    def __init__(
+        self,
+        model: SamModel,
+        source: Readable,
+        cache: EmbeddingCache | None = None,
+        most_pixels: int | None = None,
+    ) -> None:
+        self.model, self.source, self.most_pixels = model, source, most_pixels or MOST_PIXELS
         self.cache = cache if cache is not None else EmbeddingCache()
         self._digests = Digests()
         keep_freed_memory()
@@ -226,7 +235,7 @@ class Predictor:
         )
 
     def _check_size(self, window: Window) -> None:
-        if window.width * window.height > MOST_PIXELS:
+        if window.width * window.height > self.most_pixels:
             raise GeometryError(
                 f"{self.source.name}: with its surroundings the box has {window.width} x {window.height} px, far more "
                 "than the model sees; zoom in and draw a smaller one."
