@@ -407,7 +407,7 @@ def adapt(
     ] = "adapters",
     activation: Annotated[str, typer.Option(help="gelu or relu, in the adapters.")] = "gelu",
     encoders: Annotated[
-        str, typer.Option(help="pair: one for every three bands; stacked: one for all bands, phase 1 alone.")
+        str, typer.Option(help="pair: one for every three bands; stacked: one for all, in one long phase 1.")
     ] = "pair",
     seed: Annotated[int, typer.Option(min=0, help="Of weights and samples.")] = 0,
     device: DeviceOption = "auto",
@@ -618,10 +618,10 @@ def _print_adapted(made: Adapted, as_json: bool) -> None:
         typer.echo(f"phase {phase}: {steps} steps, IoU of validation boxes {found:.3f}")
     if made.phase < 3 in made.ran:
         typer.echo("it answers as phase 1, which did better than phase 3; `evaluate --phase` asks another")
-    if (trial := made.parts) is not None:
+    if (trial := made.parts_trial) is not None:
         seen = "in parts too" if trial.better else "as wholes alone"
-        ious = f"{trial.whole:.3f} as wholes, {trial.parts:.3f} in parts too"
-        typer.echo(f"large boxes are seen {seen}: IoU of their objects on validation {ious}")
+        ious = f"{trial.iou_whole:.3f} as wholes, {trial.iou_in_parts:.3f} in parts too"
+        typer.echo(f"large boxes are seen {seen}: IoU in {trial.images} images of validation {ious}")
     typer.echo(f"{made.out} written in {made.seconds:.0f} s")
 
 

@@ -478,8 +478,9 @@ class AdaptPhase:
 class AdaptRecipe:
     """How a base of `size` is adapted in three `phases`, on `batch` images a step, each with all of its boxes.
 
-    `validation` counts the samples that a phase is checked on, `kept` the different samples whose embeddings are kept
-    where encoders no longer change. `warmup` and `save_every` are in steps.
+    A single encoder has one phase, with the steps and the patience of all three. `validation` counts the samples that a
+    phase is checked on, and the images on which parts of large boxes are tried at most; `kept` the different samples
+    whose embeddings are kept where encoders no longer change. `warmup` and `save_every` are in steps.
     """
 
     size: str

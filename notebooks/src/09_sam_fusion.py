@@ -478,7 +478,7 @@ early = [question for question in QUESTIONS if "stacked_" in f"{question.a} {que
 Markdown(record_tables.answers(records, early))
 
 # %% [markdown]
-# Early fusion needs one phase instead of three, and encodes a window once instead of twice. Late fusion keeps an encoder of three bands whose first layer is the one that photographs have taught; with `vit_b` an early one has to stretch that layer over six bands, which nobody has measured here. For data of your own this is a question for your validation images; ask it before choosing. Unless told otherwise early fusion takes fewer steps than the three phases of late fusion together, so what this compares is not equal work:
+# Early fusion needs one phase instead of three, and encodes a window once instead of twice. Late fusion keeps an encoder of three bands whose first layer is the one that photographs have taught; with `vit_b` an early one has to stretch that layer over six bands, which nobody has measured here. For data of your own this is a question for your validation images; ask it before choosing. Early fusion is given as many steps as the three phases of late fusion together; either ends sooner where validation no longer rises:
 #
 # ```
 # sartutor adapt FOLDER --out late.safetensors

@@ -25,6 +25,7 @@ from sartutor.learn.checkpoints import (
 )
 from sartutor.learn.curves import curve_path, read_curve
 from sartutor.learn.device import pick_device
+from sartutor.learn.distributed import is_first
 from sartutor.learn.embeddings import EmbeddingCache
 from sartutor.learn.loop import Schedule, Validation, Watch, fit
 from sartutor.learn.losses import MaskLoss
@@ -97,8 +98,8 @@ class Adapted:
     """What came out.
 
     `phases` are all that `out` has behind it, `ran` those of this call, each with its `steps` and the mean IoU over
-    prompted validation boxes at its best; `phase` is the one that it answers as unless told otherwise. `parts` says
-    whether it looks at parts of large boxes too, None where validation has no large ones.
+    prompted validation boxes at its best; `phase` is the one that it answers as unless told otherwise. `parts_trial`
+    says whether it looks at parts of large boxes too, None where validation has no large ones.
     """
 
     out: Path
@@ -107,7 +108,7 @@ class Adapted:
     phase: int
     steps: tuple[int, ...]
     val_iou: tuple[float, ...]
-    parts: PartsTrial | None
+    parts_trial: PartsTrial | None
     seconds: float
 
 
@@ -375,7 +376,8 @@ class _Job:
         model.use_phase(phase).to(pick_device(self.device))
         seen = tuple(header["bands"]), tuple(self.ranges), self.method.scales, header["chip_side"]
         learned = SamModel("what was learned", model, "", dict(header), *seen, header["units"])
-        return phase, try_parts(learned, self.data, self.recipe.validation)
+        most, seed = self.recipe.validation, self.seed
+        return phase, try_parts(learned, self.data, most, seed, self.progress) if is_first() else None
 
     def judge(self, model: AdaptedSam, phase: int) -> float:
         """Mean IoU over the prompted boxes of validation of a phase that was learned before; leaves the model at it."""
@@ -426,9 +428,11 @@ class _Job:
 
 
 def _finish(start: Start, header: Mapping[str, Any], made: Adapted) -> None:
-    """Write the checkpoint; then the parts of its phases are no longer needed."""
+    """Write the checkpoint; then the files of its phases are no longer needed."""
+    if not is_first():
+        return
     learned = {"phases": list(made.phases), "phase": made.phase, "val_iou": made.val_iou, "steps": made.steps}
-    learned |= {"parts": None if made.parts is None else asdict(made.parts)}
+    learned |= {"parts_trial": None if made.parts_trial is None else asdict(made.parts_trial)}
     save_tensors(made.out, saved_tensors(start.model, start.base is None), {**header, **learned})
     for phase in made.ran:
         made.out.with_name(f"{made.out.stem}.phase{phase}.safetensors").unlink(missing_ok=True)

@@ -176,16 +176,28 @@ def questions(
     and a split or prompt that does not exist.
     """
     refuse_no_objects(folder)
-    slope = _slope_band(terrain or folder)
     for id in folder.ids(split):
-        scene, labels = folder.scene(id), folder.mask(id)
-        known = (labels != IGNORE) & scene.valid
-        truth = (labels == 1) & known
-        boxes = evaluation_boxes(truth, prompt, seed) or [full_box(scene.grid.shape)]
-        ground = scene if terrain is None else terrain.scene(id)
-        steepness = None if slope is None else np.asarray(ground.band(slope), np.float64)
-        parts = object_parts(truth, least_pixels, steepness)
-        yield Question(id, scene, tuple(boxes), truth, known, tuple(parts))
+        yield question(folder, id, prompt, seed, least_pixels, terrain)
+
+
+def question(
+    folder: Dataset,
+    id: str,
+    prompt: str = "box",
+    seed: int = 0,
+    least_pixels: int = LEAST_PIXELS,
+    terrain: Dataset | None = None,
+) -> Question:
+    """One image with its boxes, as of `questions`; DataError where it cannot be read."""
+    slope = _slope_band(terrain or folder)
+    scene, labels = folder.scene(id), folder.mask(id)
+    known = (labels != IGNORE) & scene.valid
+    truth = (labels == 1) & known
+    boxes = evaluation_boxes(truth, prompt, seed) or [full_box(scene.grid.shape)]
+    ground = scene if terrain is None else terrain.scene(id)
+    steepness = None if slope is None else np.asarray(ground.band(slope), np.float64)
+    parts = object_parts(truth, least_pixels, steepness)
+    return Question(id, scene, tuple(boxes), truth, known, tuple(parts))
 
 
 def score(question: Question, answer: Answer) -> ImageScore:

@@ -65,7 +65,7 @@ class SamModel:
     header. An adapted model has the `branches` of bands, with their ranges, that its encoders see, the `scales`
     that it was trained at, all its bands in the order of its data with their units, and the side of its chips in pixels
     of a scene: 0 stands for the side of the model's input, training on smaller images leaves a smaller one. `by_parts`:
-    it looks at the parts of large boxes too.
+    it looks at the parts of large boxes too, as was found better for the phase that it answers as.
     """
 
     name: str
@@ -294,7 +294,7 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
         "encoders": "pair",
         "chip_side": 0,
         "units": {},
-        "parts": None,
+        "parts_trial": None,
     }
     about = {**older, **found}
     try:
@@ -313,7 +313,7 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
         sam.use_phase(about["phase"] if about.get("phase") in about["phases"] else last)
         bands, scales = tuple(about["bands"]), tuple(about["scales"])
         chip_side, units = max(0, int(about["chip_side"])), dict(about["units"])
-        by_parts = about["parts"] is not None and bool(about["parts"]["better"])
+        by_parts = about["parts_trial"] is not None and bool(about["parts_trial"]["better"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not say what it is; train it again.") from error
     own = {key: value for key, value in tensors.items() if not key.startswith(BASE_PREFIX)}

@@ -8,6 +8,7 @@ from adapting import write_folder
 from sartutor import cli
 from sartutor.learn.adapt import Method, preset_recipe
 from sartutor.learn.checkpoints import load_tensors
+from sartutor.learn.parts import PartsTrial
 from sartutor.presets import ADAPT_RECIPES, LORA_RATE
 
 
@@ -85,6 +86,16 @@ def test_one_encoder_learns_as_long_as_all_phases(groups, encoders, alone):
 
 def test_a_folder_of_one_encoder_is_trained_so(checkpoint):
     assert load_tensors(checkpoint)[1]["recipe"]["phases"][0]["steps"] == 6
+
+
+def test_what_was_found_about_parts_is_said(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sartutor.learn.adapt.try_parts", lambda *_: PartsTrial(7, 0.5, 0.625, True))
+    assert run("adapt", folder, "--preset", "smoke", "--out", tmp_path / "a.safetensors") == 0
+    said = capsys.readouterr().out
+    assert (
+        "large boxes are seen in parts too: IoU in 7 images of validation 0.500 as wholes, 0.625 in parts too"
+        in said
+    )
 
 
 def test_a_finished_model_is_not_written_over(checkpoint, folder, capsys):

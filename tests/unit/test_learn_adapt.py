@@ -444,20 +444,29 @@ def test_a_chip_is_seen_unless_told_or_a_model_goes_on(folder, adapted, tmp_path
 def test_parts_of_large_boxes_are_answered_where_validation_says_so(tmp_path, monkeypatch, better):
     monkeypatch.setattr("adapting.SIDE", 330)
     monkeypatch.setattr("adapting.SIDES", (200, 300))
-    monkeypatch.setattr("sartutor.learn.parts._surely_higher", lambda gain: better)
+    monkeypatch.setattr("sartutor.learn.parts._above_standard_error", lambda gain: better)
     folder = write_folder(tmp_path / "large", SIX[:3]).folder
     made = run(folder, tmp_path / "a.safetensors")
     model, scene = load_model(made.out), open_dataset(folder).scene("3")
-    assert (made.parts.better, model.by_parts, model.scales) == (better, better, ("chip",))
-    assert made.parts.whole != made.parts.parts
+    assert (made.parts_trial.better, model.by_parts, model.scales) == (better, better, ("chip",))
+    assert made.parts_trial.iou_whole != made.parts_trial.iou_in_parts
     polygon = pixel_polygon((5, 5, 320, 320), scene.grid)
     ways = {each: Predictor(replace(model, by_parts=each), scene).segment(polygon) for each in (True, False)}
     assert not np.array_equal(ways[True].probability, ways[False].probability)
-    np.testing.assert_array_equal(Predictor(model, scene).segment(polygon).mask, ways[better].mask)
+    found = Predictor(model, scene).segment(polygon).probability
+    np.testing.assert_array_equal(found, ways[better].probability)
+
+
+def test_parts_are_tried_as_the_phase_that_answers(tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(adapting, "answering_phase", lambda val_iou: 1)
+    monkeypatch.setattr(adapting, "try_parts", lambda model, *_: tried.append(model.phase))
+    made = run(write_folder(tmp_path / "data").folder, tmp_path / "a.safetensors")
+    assert (tried, made.phase) == ([1], 1)
 
 
 def test_where_no_box_has_parts_none_are_tried(adapted):
-    assert adapted.parts is None
+    assert adapted.parts_trial is None
     assert not load_model(adapted.out).by_parts
 
 
