@@ -77,6 +77,32 @@ def test_what_is_drawn_of_a_box_alone_is_what_the_whole_image_has_there(box):
     assert (alone[..., far] == NOT_COMPUTED).all()
 
 
+@pytest.mark.parametrize("clicks", [None, [[100.0, 100, 1]]])
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_decoder_answers_and_learns_as_segment_anything_does(images, clicks):
+    torch.manual_seed(0)
+    size = replace(SAM_SIZES["vit_b"], image_size=256, depth=1, global_blocks=(0,))
+    ours, theirs = RadarSam(size), segment_anything.build_sam_vit_b().mask_decoder
+    theirs.load_state_dict(ours.mask_decoder.state_dict())
+    maps = torch.randn(images, 256, 16, 16, requires_grad=True)
+    boxes = torch.tensor([[10.0, 20, 90, 80], [100, 100, 200, 160], [0, 0, 256, 256]])
+    points = None if clicks is None else torch.tensor([clicks]).expand(3, -1, -1)
+    image_pe, sparse, _ = ours._prompted(boxes, points)
+    dense = ours.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(1, -1, 16, 16)
+    found = [theirs.predict_masks(maps[i % images, None], image_pe, sparse[i, None], dense) for i in range(3)]
+    expected = [torch.cat(each) for each in zip(*found, strict=True)]
+    weights = torch.randn_like(expected[0])
+    gradients = []
+    for answer in (expected, ours.decode((maps,), boxes, points)):
+        for mine, other in zip(answer, expected, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+        gradients.append(torch.autograd.grad((answer[0] * weights).sum(), maps, retain_graph=True)[0])
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(
+        gradients[1], gradients[0], rtol=1e-3, atol=1e-4 * float(gradients[0].abs().max())
+    )
+
+
 def test_a_decoder_without_details_answers_alike_in_bfloat16(monkeypatch):
     torch.manual_seed(0)
     size = replace(SAM_SIZES["vit_b"], image_size=256, depth=1, global_blocks=(0,))

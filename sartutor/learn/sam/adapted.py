@@ -89,7 +89,8 @@ class AdaptedSam(nn.Module):
                 f"Phase {phase} needs a secondary encoder; give more than three bands and do not stack them."
             )
         self.phase = phase
-        self.base.mask_decoder = self.fusion_decoder if phase == 3 else self.mask_decoder
+        fused = self.fusion_decoder if phase == 3 else None
+        self.base.mask_decoder = fused or self.mask_decoder
         return self
 
     def checkpoint_blocks(self, on: bool) -> None:

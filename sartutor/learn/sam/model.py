@@ -68,7 +68,7 @@ class DetailUpscaler(nn.Module):
         full, half, quarter = DetailStem.channels
         self.tokens = nn.Sequential(
             nn.ConvTranspose2d(dim, 64, 2, 2),
-            LayerNorm2d(64),
+            MapNorm(64),
             nn.GELU(),
             nn.ConvTranspose2d(64, quarter, 2, 2),
         )
@@ -99,7 +99,42 @@ def _cut(maps: Tensor, part: Part, stride: int) -> Tensor:
     return maps[..., rows, cols]
 
 
-class DetailMaskDecoder(MaskDecoder):
+class MapNorm(LayerNorm2d):
+    """The same normalisation of maps (B, C, H, W) over their channels, in one kernel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels_last = x.permute(0, 2, 3, 1)
+        return functional.layer_norm(
+            channels_last, self.weight.shape, self.weight, self.bias, self.eps
+        ).permute(0, 3, 1, 2)
+
+
+class SharingMaskDecoder(MaskDecoder):
+    """SAM's mask decoder; what its transformer first makes of an image serves all prompts on that image."""
+
+    def __init__(self, transformer_dim: int, transformer: nn.Module, iou_head_hidden_dim: int = 256) -> None:
+        super().__init__(
+            transformer_dim=transformer_dim, transformer=transformer, iou_head_hidden_dim=iou_head_hidden_dim
+        )
+        self.output_upscaling[1] = MapNorm(transformer_dim // 4)
+
+    def attend(self, maps: Tensor, image_pe: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
+        """What the transformer answers to N prompts: tokens (N, T, C), and maps (N, C, h, w)."""
+        queries = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        queries = torch.cat([queries.expand(len(sparse), -1, -1), sparse], 1)
+        answers, prompted = self.transformer(maps, image_pe.expand_as(maps), queries)
+        return answers, prompted.mT.unflatten(2, maps.shape[2:])
+
+    def draw(self, features: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits (N, 4, H, W) on features (N, c, H, W), and quality (N, 4)."""
+        weights = torch.stack(
+            [mlp(answers[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
+        )
+        masks = features.permute(0, 2, 3, 1).flatten(1, 2) @ weights.mT
+        return masks.mT.unflatten(2, features.shape[2:]), self.iou_prediction_head(answers[:, 0])
+
+
+class DetailMaskDecoder(SharingMaskDecoder):
     """SAM's mask decoder whose upscaler also sees, at full resolution, the image and what stands out in the box."""
 
     def __init__(self, transformer_dim: int, transformer: nn.Module) -> None:
@@ -127,21 +162,12 @@ class DetailMaskDecoder(MaskDecoder):
         Masks show the `part` of the image, h x w px; what lies `REACH` within it is as it would be in the whole.
         """
         tokens, _, *details = embedding
-        tokens = tokens.expand(len(sparse), -1, -1, -1)
-        queries = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        queries = torch.cat([queries.expand(len(sparse), -1, -1), sparse], 1)
-        answers, prompted = self.transformer(tokens + dense, image_pe.expand_as(tokens), queries)
-        prompted = prompted.transpose(1, 2).reshape(tokens.shape)
+        answers, prompted = self.attend(tokens + dense, image_pe, sparse)
         details = [_cut(maps, part, stride) for maps, stride in zip(details, (1, 2, 4), strict=True)]
         features = self.output_upscaling(
             prompted, (details, self.contrast_stem(_cut(contrast, part, 1))), part
         )
-        weights = torch.stack(
-            [mlp(answers[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
-        )
-        masks = features.permute(0, 2, 3, 1).flatten(1, 2) @ weights.mT
-        masks = masks.mT.unflatten(2, features.shape[2:])
-        return masks, self.iou_prediction_head(answers[:, 0])
+        return self.draw(features, answers)
 
 
 class EncoderBranch(nn.Module):
@@ -201,12 +227,12 @@ class RadarSam(nn.Module):
         transformer = TwoWayTransformer(
             depth=2, embedding_dim=size.embedding, mlp_dim=size.decoder_mlp, num_heads=8
         )
-        self.mask_decoder: MaskDecoder
+        self.mask_decoder: SharingMaskDecoder
         if size.detail:
             self.detail_stem = DetailStem(3)
             self.mask_decoder = DetailMaskDecoder(size.embedding, transformer)
         else:
-            self.mask_decoder = MaskDecoder(transformer_dim=size.embedding, transformer=transformer)
+            self.mask_decoder = SharingMaskDecoder(transformer_dim=size.embedding, transformer=transformer)
         for name, values in (("pixel_mean", size.pixel_mean), ("pixel_std", size.pixel_std)):
             constant = torch.tensor(values, device="cpu").view(-1, 1, 1)  # a model without weights has these
             self.register_buffer(name, constant, persistent=False)
@@ -241,7 +267,9 @@ class RadarSam(nn.Module):
         with details draws no more than the boxes, and faster, where what lies `around` them is not asked for.
         """
         if not isinstance(self.mask_decoder, DetailMaskDecoder):
-            return self._decode_each(embedding[0], *self._prompted(boxes, points))
+            image_pe, sparse, dense = self._prompted(boxes, points)
+            answers, prompted = self.mask_decoder.attend(embedding[0] + dense, image_pe, sparse)
+            return self.mask_decoder.draw(self.mask_decoder.output_upscaling(prompted), answers)
         contrast = box_contrast(embedding[1].expand(len(boxes), -1, -1, -1), boxes)
         guess = functional.avg_pool2d(contrast[:, :3].mean(1, keepdim=True), self.size.patch // 4)
         side = self.size.image_size
@@ -253,26 +281,14 @@ class RadarSam(nn.Module):
     def _prompted(
         self, boxes: Tensor, points: Tensor | None, masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions of the image, and sparse and dense embeddings of prompts, never rounded.
+        """Positions of the image, and sparse and dense embeddings of prompts; without masks they share the dense.
 
-        In bfloat16 a box's corners would move: by up to 1.6 px of 1024.
+        Never rounded: in bfloat16 a box's corners would move, by up to 1.6 px of 1024.
         """
         clicks = None if points is None else (points[..., :2], points[..., 2])
         with torch.autocast(boxes.device.type, enabled=False):
             sparse, dense = self.prompt_encoder(points=clicks, boxes=boxes, masks=masks)
-            return self.prompt_encoder.get_dense_pe(), sparse, dense
-
-    def _decode_each(
-        self, tokens: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """SAM's own decoder takes one image with many prompts; pair them up where every prompt has its own image."""
-        if len(tokens) == 1:
-            return self.mask_decoder.predict_masks(tokens, image_pe, sparse, dense)
-        pairs = [
-            self.mask_decoder.predict_masks(tokens[i : i + 1], image_pe, sparse[i : i + 1], dense[i : i + 1])
-            for i in range(len(tokens))
-        ]
-        return torch.cat([masks for masks, _ in pairs]), torch.cat([quality for _, quality in pairs])
+            return self.prompt_encoder.get_dense_pe(), sparse, dense[:1] if masks is None else dense
 
 
 def _pasted(masks: Tensor, part: Part, side: int) -> Tensor:

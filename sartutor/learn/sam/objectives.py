@@ -90,7 +90,9 @@ def prompted_masks(
     place, boxes, target, weight = box_targets(batch)
     clicked = bool((batch["points"][..., 2] >= 0).any())
     points = batch["points"][place] if clicked else None
-    logits, quality = model.decode(tuple(level[place] for level in embedding), boxes, points)
+    if len(images) > 1:  # one image serves all boxes as it is
+        embedding = tuple(level[place] for level in embedding)
+    logits, quality = model.decode(embedding, boxes, points)
     logits = logits[:, :1].float()
     if logits.shape[-2:] != target.shape[-2:]:
         logits = nn.functional.interpolate(logits, target.shape[-2:], mode="bilinear")
