@@ -1,4 +1,4 @@
-"""What notebook 06 says of the recorded experiments is what the committed records say."""
+"""What notebooks 06 and 09 say of the recorded experiments is what the committed records say."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from sartutor.learn.report import METHODS, SCORES
 from sartutor.learn.runner import Difference, of_row, paired_difference
 from sartutor.learn.starts import FRACTIONS, LONGER, STARTS, TASK_CELLS, row_name
 
-RECORDS, OTHERS = (
+RECORDS, OTHERS, AVALANCHES = (
     read_records(Path(__file__).parents[2] / "results" / "records", table)
-    for table in ("weighting", "weighting_tasks")
+    for table in ("weighting", "weighting_tasks", "avalanche_small")
 )
 FEW = FRACTIONS[1]
 
@@ -126,3 +126,9 @@ def test_an_answer_is_the_difference_at_each_seed_and_what_it_decides():
     line = answers(known, [question]).splitlines()[-1]
     assert line == "| Is a better? | `a` less `b` | `miou` | 2 | +0.1000 ± 0.0000: better so far |"
     assert "not run yet" in answers([], [question])
+
+
+def test_early_fusion_is_ahead_of_late_fusion_that_is_trained_as_long():
+    found = paired_difference(AVALANCHES, "phase3_chip", "stacked_long", "iou_box")
+    assert found.verdict == "worse"
+    assert found.seeds == len(PLANNED_SEEDS)
