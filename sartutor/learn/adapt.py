@@ -162,7 +162,7 @@ def adapt(
     job = _Job(data, start.ranges, recipe, method, seed, device, watch, progress)
     header = job.header(size, start)
     began = time.perf_counter()
-    done, curves = start.done, []
+    done, curves = before(wanted[0], start.done), []
     for phase in wanted:
         part = out.with_name(f"{out.stem}.phase{phase}.safetensors")
         done = tuple(sorted({*done, phase}))
@@ -237,6 +237,7 @@ def planned_phases(asked: Sequence[int] | None, encoders: int, done: Sequence[in
     """The phases to run, in order; SarTutorError for one that needs others first or a second encoder."""
     if asked is None:
         return PHASES if encoders == 2 else (1,)
+    done = before(min(asked, default=1), done)
     for phase in asked:
         if phase not in PHASES:
             raise SarTutorError(f"There is no phase {phase}; use {', '.join(map(str, PHASES))}.")
@@ -250,6 +251,11 @@ def planned_phases(asked: Sequence[int] | None, encoders: int, done: Sequence[in
                 f"Phase {phase} builds on phase {missing[0]}; name it too, or give a model that has it as `--init`."
             )
     return tuple(sorted(set(asked)))
+
+
+def before(phase: int, done: Sequence[int]) -> tuple[int, ...]:
+    """Those of the phases behind a model that hold when a phase is learned anew: later ones built on what it was."""
+    return tuple(each for each in done if each < phase)
 
 
 def answering_phase(val_iou: Mapping[int, float]) -> int:

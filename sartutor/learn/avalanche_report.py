@@ -147,19 +147,20 @@ rival, and `stacked_long`, is trained for as many steps as all three phases toge
 not tested by this table. Rivals start from random weights, those named `_shapes` from the same drawn shapes, seen for
 the same CPU time. Adapted rows see the surroundings of a box, but for `chip`, `two_scales`, `stacked_long` and those
 named `_chip`; `sartutor adapt` sees whole chips unless told otherwise: when that was settled they had the better
-validation IoU at every seed run so far, each row judged on samples cut as it sees them. Rows have equal steps; but a
-step on whole chips learns from more boxes and takes longer, and how both do after longer training this table does not
-say. Learning rates were searched for the eight trainers below, at one seed and a third of the length, and where the
-best is the first or last of the grid, a better one may lie beyond it; all other rows take the rates of the phases they
-share or vary. CPU s were measured on several machines beside other work, and tell no more than which row costs several
-times as much as another; they are of all training behind a row, parts that it shares with others and pretraining of
-rivals included, that of the base not, and of a run that was interrupted may lack what came before. Those of `first` and
-`first_chip`, and their trained numbers, hold phase 2, of which they use nothing: their decoder is trained as long as
-that of `phase3` and `phase3_chip`, which have a trained second encoder besides. `aligned_free` imitates in 160 views of
-labelled images, which come again and again, `phase2` learns from new ones in every step, and for both the best step is
-chosen by labels: what they differ in is not labels alone. Each verdict below stands alone: of {len(QUESTIONS)}
-questions, one or two would be decided wrongly even if nothing had an effect, and some were looked at before all seeds
-had run."""
+validation IoU at every seed run so far, each row judged on samples cut as it sees them. A phase has equal steps in all
+rows but `stacked_long`; so a row of three phases takes more of them than one of the first alone: `first`, `average` and
+`stacked_long` are its fair comparisons. A step on whole chips learns from more boxes and takes longer, and how both do
+after longer training this table does not say. Learning rates were searched for the eight trainers below, at one seed
+and a third of the length, and where the best is the first or last of the grid, a better one may lie beyond it; all
+other rows take the rates of the phases they share or vary. CPU s were measured on several machines beside other work,
+and tell no more than which row costs several times as much as another; they are of all training behind a row, parts
+that it shares with others and pretraining of rivals included, that of the base not, and of a run that was interrupted
+may lack what came before. Those of `first` and `first_chip`, and their trained numbers, hold phase 2, of which they use
+nothing: their decoder is trained as long as that of `phase3` and `phase3_chip`, which have a trained second encoder
+besides. `aligned_free` imitates in 160 views of labelled images, which come again and again, `phase2` learns from new
+ones in every step, and for both the best step is chosen by labels: what they differ in is not labels alone. Each
+verdict below stands alone: of {len(QUESTIONS)} questions, one or two would be decided wrongly even if nothing had an
+effect, and some were looked at before all seeds had run."""
 
 PUSHED = """Mean IoU of whole images with objects when every side of every box is pushed outward, in px of a 512-px
 chip; boxes that then overlap are merged."""

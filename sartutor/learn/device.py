@@ -32,7 +32,7 @@ def pick_device(name: str = "auto") -> torch.device:
 def bf16_pays(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32: on GPUs that have it and on CPUs with AMX or AVX512-BF16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     flags = Path("/proc/cpuinfo")
     return flags.exists() and any(name in flags.read_text() for name in ("amx_bf16", "avx512_bf16"))
 

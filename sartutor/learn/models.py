@@ -297,6 +297,7 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
         "parts_trial": None,
     }
     about = {**older, **found}
+    _refuse_unfinished(path, tensors, about)
     try:
         branches = tuple(
             {band: (float(low), float(high)) for band, low, high in ranges} for ranges in about["branches"]
@@ -321,6 +322,15 @@ def _adapted(name: str, path: Path, tensors: Mapping[str, Tensor], found: Mappin
     return SamModel(
         name, sam.eval(), file_digest(path), about, bands, branches, scales, chip_side, units, by_parts
     )
+
+
+def _refuse_unfinished(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Raise CheckpointError for a phase of a run where it has not ended, or where its base comes with the end alone."""
+    has_base = about.get("base") or any(key.startswith(BASE_PREFIX) for key in tensors)
+    if "part" in about and not (about.get("complete") and has_base):
+        raise CheckpointError(
+            f"{path} is of a run that has not ended; run `sartutor adapt` again as before, and it goes on."
+        )
 
 
 def _base(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> RadarSam:

@@ -145,7 +145,8 @@ def test_what_was_only_validated_is_not_done(folder, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(folder, out, recipe=sizes, phases=[1], watch=Watch(3, stop))
-    assert (tmp_path / "a.phase1.safetensors").exists()
+    with pytest.raises(CheckpointError, match=r"a\.phase1\.safetensors is of a run that has not ended; run"):
+        load_model(tmp_path / "a.phase1.safetensors")
     assert run(folder, out, recipe=sizes, phases=[1]).steps == (4,)
 
 
@@ -491,6 +492,14 @@ def test_a_model_of_other_bands_does_not_go_on(adapted, tmp_path):
     data = write_folder(tmp_path / "data", ("a", "b", "c", "d"))
     with pytest.raises(CheckpointError, match="was adapted to the bands VV0, VV1, DEM and VH0, VH1, slope"):
         run(data.folder, tmp_path / "b.safetensors", init=adapted.out)
+
+
+def test_what_was_built_on_a_phase_that_is_learned_anew_no_longer_counts(folder, adapted, tmp_path):
+    anew = run(folder, tmp_path / "b.safetensors", init=adapted.out, phases=[1])
+    assert (anew.phases, load_model(anew.out).phase) == ((1,), 1)
+    with pytest.raises(SarTutorError, match="Phase 3 builds on phase 2"):
+        run(folder, tmp_path / "c.safetensors", init=adapted.out, phases=[1, 3])
+    assert run(folder, tmp_path / "d.safetensors", init=adapted.out, phases=[3]).phases == (1, 2, 3)
 
 
 def test_a_model_of_another_size(folder, tmp_path):
