@@ -7,6 +7,7 @@ from pathlib import Path
 from sartutor.learn.avalanche_recipe import NAME, score_table
 from sartutor.learn.avalanche_rows import (
     ENTRANTS,
+    HARD,
     LOOSE,
     LOOSE_QUESTIONS,
     MEANINGS,
@@ -18,6 +19,7 @@ from sartutor.learn.avalanche_table import EXPERIMENT, LOOSENED, SEARCH, SEARCH_
 from sartutor.learn.record_tables import (
     PLANNED_SEEDS,
     answers,
+    hardships,
     interval,
     mean,
     searched,
@@ -61,7 +63,7 @@ def avalanches(folder: Path) -> list[str]:
     seeds = sorted({record["seed"] for record in known})
     parts += [f"Seeds so far: {', '.join(map(str, seeds))} of {PLANNED_SEEDS.start} to {PLANNED_SEEDS[-1]}."]
     parts += ["### Objects", _scores(known, SCORES), "### Objects by size and slope, prompt `box`", CLASSED]
-    parts += [_scores(known, CLASSES), BY_CLASS, _by_class(known)]
+    parts += [_scores(known, CLASSES), BY_CLASS, _by_class(known), IS_HARD, hardships(known, ENTRANTS, HARD)]
     parts += ["### Whole images", _scores(known, WHOLES)]
     parts += ["### What was asked", answers(known, QUESTIONS)]
     return [*parts, *_loosened(read_records(folder, LOOSENED))]
@@ -170,6 +172,8 @@ degrees: a third of the simulated deposits each."""
 
 BY_CLASS = """Precision / recall / share of objects found, of the same objects: means over seeds. They were not recorded
 at first, so a row may have fewer seeds here."""
+
+IS_HARD = """What is hard: differences within a row, seed by seed."""
 
 EMBEDDED = """Adapted on more scenes and for longer than the rows above, and on whole chips, as `chip` and those named
 `_chip`; its card in `sartutor/weights` says how. Mean IoU over objects unless it says otherwise."""

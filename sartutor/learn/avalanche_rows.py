@@ -106,6 +106,12 @@ def _asked(text: str, a: str, b: str, metric: str = "iou_box") -> Question:
     return Question(text, a, b, metric)
 
 
+HARD = {
+    "IoU of small less large objects": ("iou_small", "iou_large"),
+    "IoU on flat less steep ground": ("iou_flat", "iou_steep"),
+}
+"""What arXiv 2601.01213 found hard: small debris and flat terrain, beside what it is held against."""
+
 QUESTIONS = (
     _asked("Does adaptation help?", "phase1", "base"),
     _asked("Does it beat Otsu's threshold of the change?", "phase1", "otsu_box"),

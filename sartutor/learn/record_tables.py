@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sartutor.errors import DataError
 from sartutor.learn.records import mean_interval
-from sartutor.learn.runner import Difference, Records, paired_difference
+from sartutor.learn.runner import Difference, Records, of_row, paired_difference
 
 PLANNED_SEEDS = range(1, 6)
 """Seeds of a complete table; with fewer, verdicts stand "so far"."""
@@ -57,6 +57,18 @@ def difference(known: Records, a: str, b: str, metric: str) -> Difference | None
         return None
 
 
+def within(known: Records, row: str, metric: str, other: str) -> Difference | None:
+    """One metric of a row less another of it, from the differences at each seed; None where it has not both."""
+    found = [record["values"] for record in of_row(known, row)]
+    pairs = [each[metric] - each[other] for each in found if None not in (each.get(metric), each.get(other))]
+    if not pairs:
+        return None
+    middle, half = mean_interval(pairs)
+    return Difference(
+        row, row, f"{metric} less {other}", middle, half if len(pairs) > 1 else math.inf, len(pairs)
+    )
+
+
 def said(found: Difference) -> str:
     """A difference with the smallest that its seeds resolve."""
     resolved = f"{found.smallest_resolved:.4f}" if math.isfinite(found.smallest_resolved) else "none"
@@ -80,6 +92,17 @@ def answers(known: Records, questions: Iterable[Question]) -> str:
         seeds = str(found.seeds if found else 0)
         rows.append([question.text, pair, f"`{question.metric}`", seeds, verdict(found)])
     return table(("question", "comparison", "metric", "seeds", "difference"), rows)
+
+
+def hardships(known: Records, rows: Iterable[str], pairs: Mapping[str, tuple[str, str]]) -> str:
+    """A table of how much worse rows are at some things than at others: metric less metric, by what it is called."""
+    found = []
+    for row in rows:
+        each = [within(known, row, *metrics) for metrics in pairs.values()]
+        if known_ones := [one for one in each if one]:
+            seeds = max(one.seeds for one in known_ones)
+            found.append([f"`{row}`", str(seeds), *(verdict(one) if one else "-" for one in each)])
+    return table(("row", "seeds", *pairs), found)
 
 
 def searched(known: Records, trainers: Iterable[str], metric: str) -> str | None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sartutor.learn.record_tables import PLANNED_SEEDS, Question, answers
+from sartutor.learn.avalanche_rows import HARD
+from sartutor.learn.record_tables import PLANNED_SEEDS, Question, answers, within
 from sartutor.learn.records import mean_interval, read_records
 from sartutor.learn.report import METHODS, SCORES
 from sartutor.learn.runner import Difference, of_row, paired_difference
@@ -132,3 +133,21 @@ def test_early_fusion_is_ahead_of_late_fusion_that_is_trained_as_long():
     found = paired_difference(AVALANCHES, "phase3_chip", "stacked_long", "iou_box")
     assert found.verdict == "worse"
     assert found.seeds == len(PLANNED_SEEDS)
+
+
+@pytest.mark.parametrize("row", ["chip", "phase3_chip", "stacked_long"])
+def test_small_debris_is_hard_and_flat_ground_is_not(row):
+    small, flat = (within(AVALANCHES, row, *metrics) for metrics in HARD.values())
+    assert (small.verdict, flat.verdict) == ("worse", "undecided")
+    assert small.seeds == flat.seeds == len(PLANNED_SEEDS)
+
+
+def test_a_metric_is_compared_with_another_of_the_same_seed():
+    known = [
+        {"configuration": "a", "data": "d", "seed": seed, "values": {"x": x, "y": x - 0.2}}
+        for seed, x in enumerate((0.5, 0.7, 0.6))
+    ]
+    found = within([*known, {**known[0], "seed": 3, "values": {"x": 0.9, "y": None}}], "a", "x", "y")
+    assert (found.seeds, found.verdict) == (3, "better")
+    assert found.mean == pytest.approx(0.2)
+    assert within(known, "b", "x", "y") is None
