@@ -129,6 +129,12 @@ def test_an_answer_is_the_difference_at_each_seed_and_what_it_decides():
     assert "not run yet" in answers([], [question])
 
 
+@pytest.mark.parametrize("fused", ["phase3_chip", "stacked_long"])
+def test_a_unet_that_is_told_the_boxes_is_ahead_of_fusion(fused):
+    found = paired_difference(AVALANCHES, fused, "box_unet", "iou_box")
+    assert (found.verdict, found.seeds) == ("worse", len(PLANNED_SEEDS))
+
+
 def test_early_fusion_is_ahead_of_late_fusion_that_is_trained_as_long():
     found = paired_difference(AVALANCHES, "phase3_chip", "stacked_long", "iou_box")
     assert found.verdict == "worse"
