@@ -44,6 +44,9 @@ ScaleOption = Annotated[
         "chip, or what an adapted --init saw."
     ),
 ]
+EmptyShareOption = Annotated[
+    float, typer.Option(help="Share of samples from images without an object, where there are any.")
+]
 CheckpointingFlag = Annotated[
     bool, typer.Option(help="Compute activations twice instead of keeping them: less memory, more time.")
 ]
@@ -402,6 +405,7 @@ def adapt(
         str,
         typer.Option(help="What to learn from: loose boxes, tight ones, or points: also clicks on objects."),
     ] = "loose",
+    empty_share: EmptyShareOption = 0.0,
     tuning: Annotated[
         str, typer.Option(help="What an encoder learns: adapters, or lora: low-rank updates of its weights.")
     ] = "adapters",
@@ -421,7 +425,7 @@ def adapt(
     from sartutor.sar.folder import open_dataset
 
     choices: dict[str, Any] = {"fusion": fusion, "alignment": alignment, "loss": loss, "prompts": prompts}
-    choices |= {"tuning": tuning, "activation": activation, "encoders": encoders}
+    choices |= {"tuning": tuning, "activation": activation, "encoders": encoders, "empty_share": empty_share}
     method = adapting.Method(**choices, scales=tuple(scale or ()))  # type: ignore[arg-type]
     wanted = None if phases is None else _numbers(phases)
     settings: dict[str, Any] = {"size": preset, "init": init, "phases": wanted, "method": method}

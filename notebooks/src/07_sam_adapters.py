@@ -543,7 +543,7 @@ numbers["empty_gradient_ratio"] = pulls["bce"][middle] / pulls["dice"][middle]
 print(f"at probability 0.5 BCE pulls {numbers['empty_gradient_ratio']:.0e} times as hard")
 
 # %% [markdown]
-# So the package takes Dice where the box holds debris and BCE where it holds none. (There are hardly any such boxes in its trainings: as in [1], images without debris teach no prompt.) One more term, of weight 0.1, teaches the model to guess its own IoU, the score that the annotator shows.
+# So the package takes Dice where the box holds debris and BCE where it holds none. (Such boxes come from images without debris. [1] leaves these out of training, and so do we; `Method(empty_share=0.1)` takes one sample in ten from them. `docs/RESULTS.md` asks what that gains and costs.) One more term, of weight 0.1, teaches the model to guess its own IoU, the score that the annotator shows.
 #
 # ## 8 · Train phase 1, live
 #

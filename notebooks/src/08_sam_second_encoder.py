@@ -705,7 +705,7 @@ print(f"contrast in VH over contrast in VV, both in dB: drawn between {VH_SHARE[
 # sartutor adapt my_folder --preset laptop --out mine.safetensors
 # ```
 #
-# `dataset.yaml` says which bands go to which encoder: `primary: [VV0, VV1, DEM]`, `secondary: [VH0, VH1, slope]`. `--alignment embedding` runs phase 2 as in section 5. Its loss uses no mask, but the folder still needs them: phase 1 learns from them, and images without an object are left out.
+# `dataset.yaml` says which bands go to which encoder: `primary: [VV0, VV1, DEM]`, `secondary: [VH0, VH1, slope]`. `--alignment embedding` runs phase 2 as in section 5. Its loss uses no mask, but the folder still needs them: phase 1 learns from them, and images without an object are left out unless `--empty-share` says otherwise.
 #
 # ## Exercises
 #

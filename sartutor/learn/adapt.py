@@ -40,6 +40,7 @@ from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.objectives import AlignmentLoss, PromptLoss, ValidationLoss
 from sartutor.learn.sam.samples import PromptedImages, Prompts, branch_ranges, chip_side, labelled_ids
+from sartutor.learn.settings import meant_before
 from sartutor.learn.simmim import SamSimMIM
 from sartutor.presets import ADAPT_RECIPES, LORA_RATE, SAM_SIZES, AdaptRecipe, preset
 from sartutor.sar.folder import Dataset, open_dataset
@@ -59,8 +60,8 @@ All that a preset keeps has to fit: of a list that is gone through in turn, a ca
 class Method:
     """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`.
 
-    That is how much is encoded around a box. None named: as much as an adapted model saw that is gone on with, else
-    a whole chip.
+    `scales` is how much is encoded around a box. None named: as much as an adapted model saw that is gone on with, else
+    a whole chip. `empty_share` of the training samples are from images without an object, where there are such.
     """
 
     activation: Activation = "gelu"
@@ -71,6 +72,7 @@ class Method:
     prompts: Prompts = "loose"
     tuning: Tuning = "adapters"
     encoders: Encoders = "pair"
+    empty_share: float = field(default=0.0, metadata=meant_before(0.0))
 
     def __post_init__(self) -> None:
         """SarTutorError for a choice that does not exist."""
@@ -84,6 +86,10 @@ class Method:
             "tuning": (self.tuning,),
             "encoders": (self.encoders,),
         }
+        if not 0 <= self.empty_share < 1:
+            raise SarTutorError(
+                f"The share of empty images is {self.empty_share:g}; use one from 0 to below 1."
+            )
         kinds = (Activation, Fusion, Alignment, MaskLoss, Scale, Prompts, Tuning, Encoders)
         for name, kind in zip(given, kinds, strict=True):
             for value in given[name]:
@@ -425,8 +431,9 @@ class _Job:
     def _samples(self, split: str, draws: int, different: int | None = None) -> PromptedImages:
         side = SAM_SIZES[self.recipe.size].image_size
         seed = 2 * self.seed + (split == "val")
-        scales, prompts = self.method.scales, self.method.prompts
-        return PromptedImages(self.data, split, self.ranges, side, draws, seed, scales, different, prompts)
+        method, empty = self.method, self.method.empty_share if split == "train" else 0.0
+        choices = (method.scales, different, method.prompts)
+        return PromptedImages(self.data, split, self.ranges, side, draws, seed, *choices, empty_share=empty)
 
     def _validation(self, kept: KeptEmbeddings | None) -> ValidationLoss:
         samples = self._samples("val", self.recipe.validation)

@@ -30,6 +30,7 @@ from sartutor.learn.runner import cpu_seconds, scene_interval
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.baselines import fill_boxes, otsu_boxes
 from sartutor.learn.scores import ImageScore, summary
+from sartutor.learn.settings import as_settings
 from sartutor.presets import AdaptRecipe, BenchmarkSizes, RivalRecipe, ShapesRecipe
 from sartutor.sar.boxes import PROMPTS, loosened_boxes
 from sartutor.sar.folder import Dataset
@@ -113,8 +114,10 @@ def benchmark(row: Row, seed: int, work: Path) -> Dataset:
 
 
 def six_bands(row: Row, seed: int, work: Path) -> Dataset:
-    """The scenes of a seed with all of their bands."""
-    return write_benchmark(work / f"avalanche-{seed}", seed, row.data, progress=False)
+    """The scenes of a seed with all of their bands; in training those without debris for a row that learns them."""
+    empties = row.entrant.method.empty_share > 0
+    folder = work / (f"avalanche-{seed}-empties" if empties else f"avalanche-{seed}")
+    return write_benchmark(folder, seed, row.data, progress=False, empties=empties)
 
 
 def entrant(row: Row, seed: int, data: Dataset, work: Path, device: str) -> tuple[Answer, dict[str, float]]:
@@ -244,7 +247,7 @@ def _key(kind: str, phase: int, row: Row, method: Method, seed: int) -> str:
         sizes["phases"] = sizes["phases"][:phase]
     if isinstance(row, PretrainedRow):
         sizes["pretraining"] = asdict(row.pretraining)
-    made_from = (kind, phase, row.entrant.input, asdict(method), asdict(row.data), sizes, seed)
+    made_from = (kind, phase, row.entrant.input, as_settings(method), asdict(row.data), sizes, seed)
     return f"{kind}{phase}-{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:12]}-{seed}"
 
 

@@ -5,7 +5,6 @@ A cell is trained, scored and recorded on its own, so that a table can be stoppe
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -22,6 +21,7 @@ from tqdm.auto import tqdm
 
 from sartutor.errors import DataError, OutputError
 from sartutor.learn.records import mean_interval, read_records, record_path, write_record
+from sartutor.learn.settings import as_settings
 
 Configuration = TypeVar("Configuration")
 Cell = Callable[[Configuration, int], Mapping[str, Any]]
@@ -79,13 +79,13 @@ class Table(Generic[Configuration]):
         path = record_path(folder, self.experiment, name, self.data, seed)
         if not path.exists():
             return False
-        if json.loads(path.read_text())["values"].get("settings") != _as_json(self.configurations[name]):
+        if json.loads(path.read_text())["values"].get("settings") != as_settings(self.configurations[name]):
             raise OutputError(f"{path} was made with other settings; rename the row, or remove the record.")
         return True
 
     def _fill(self, cell: Cell[Configuration], folder: Path, name: str, seed: int) -> None:
         """Run a cell and record what it gives."""
-        settings = _as_json(self.configurations[name])
+        settings = as_settings(self.configurations[name])
         start, cpu_start = time.perf_counter(), cpu_seconds()
         values = cell(self.configurations[name], seed)
         spent = {"seconds": time.perf_counter() - start, "cpu_seconds": cpu_seconds() - cpu_start}
@@ -170,16 +170,6 @@ def _by_seed(records: Records, configuration: str, metric: str) -> dict[int, flo
         for record in of_row(records, configuration)
         if record["values"].get(metric) is not None
     }
-
-
-def _as_json(configuration: object) -> object:
-    """A configuration as it comes back from a record."""
-    plain = (
-        dataclasses.asdict(configuration)
-        if dataclasses.is_dataclass(configuration) and not isinstance(configuration, type)
-        else configuration
-    )
-    return json.loads(json.dumps(plain))
 
 
 def cpu_seconds() -> float:

@@ -14,6 +14,7 @@ from sartutor.errors import CheckpointError, DataError, OutputError, SarTutorErr
 from sartutor.learn import adapt as adapting
 from sartutor.learn.adapt import Method, adapt, planned_phases
 from sartutor.learn.checkpoints import file_digest, load_tensors, save_tensors
+from sartutor.learn.curves import read_curve
 from sartutor.learn.evaluate import sam_answer
 from sartutor.learn.loop import Watch
 from sartutor.learn.models import load_model
@@ -23,7 +24,7 @@ from sartutor.learn.sam.evaluate import pixel_polygon
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.predictor import Predictor
 from sartutor.presets import ADAPT_RECIPES, SAM_SIZES
-from sartutor.sar.folder import open_dataset
+from sartutor.sar.folder import open_dataset, write_labels
 from sartutor.sar.geotiff import write_scene
 
 
@@ -300,6 +301,17 @@ def test_other_choices(folder, tmp_path, method):
     assert np.isfinite(found.probability).all()
 
 
+def test_empty_images_are_learned_too(tmp_path):
+    data = write_folder(tmp_path / "data", splits="train train val test")
+    write_labels(np.zeros_like(data.mask("1"), np.uint8), data.scene("1").grid, data.folder / "masks/1.tif")
+    curves = {}
+    for share in (0.0, 0.9):
+        run(data.folder, tmp_path / f"{share}.safetensors", phases=[1], method=Method(empty_share=share))
+        curves[share] = read_curve(tmp_path / f"{share}.phase1.safetensors").loss
+    assert curves[0.0] != curves[0.9]
+    assert np.isfinite(curves[0.9]).all()
+
+
 @pytest.mark.parametrize(
     ("bands", "units"),
     [(("HH",), "1"), (("HH", "HV"), "power"), (("a", "b", "c"), "1"), (("a", "b", "c", "d"), "db")],
@@ -372,6 +384,9 @@ def test_choices_that_do_not_exist():
             Method(**{name: "x"})
     with pytest.raises(SarTutorError, match="There is no scale 'far'; use one of near, chip"):
         Method(scales=("near", "far"))
+    for share in (-0.1, 1.0, float("nan")):
+        with pytest.raises(SarTutorError, match=r"share of empty images is .*; use one from 0 to below 1"):
+            Method(empty_share=share)
 
 
 def test_masks_that_mark_nothing(tmp_path):

@@ -25,6 +25,7 @@ from sartutor.learn.sam.samples import (
     box_targets,
     branch_ranges,
     chip_side,
+    empty_ids,
     labelled_ids,
     mirrored,
     one_object,
@@ -191,6 +192,49 @@ def test_images_without_objects_teach_nothing(tmp_path):
     assert labelled_ids(data, "train") == data.ids("train")
     with pytest.raises(DataError, match="no image in split 'far'"):
         labelled_ids(data, "far")
+
+
+def emptied(data, *ids):
+    """The folder, opened anew, once the masks of some images hold no object."""
+    for id in ids:
+        write_labels(
+            np.zeros_like(data.mask(id), np.uint8), data.scene(id).grid, data.folder / f"masks/{id}.tif"
+        )
+    return open_dataset(data.folder)
+
+
+@pytest.mark.parametrize("prompts", ["loose", "tight", "points"])
+def test_images_without_objects_are_a_share_of_the_samples(tmp_path, prompts):
+    data = emptied(write_folder(tmp_path, ("VV",), splits="train train train val"), "1")
+    assert (labelled_ids(data, "train"), empty_ids(data, "train")) == (("0", "2"), ("1",))
+    some = samples(data, 200, prompts=prompts, empty_share=0.3)
+    empty = [sample for sample in map(some.__getitem__, range(200)) if not sample["target"].any()]
+    assert len(empty) == pytest.approx(60, abs=20)  # three standard deviations
+    for sample in empty:
+        assert (sample["box"][:, 0] >= 0).sum() == 1
+        assert box_mask(sample["box"][:1], SIDE).any()
+        assert sample["known"].any()
+    assert all(
+        sample["target"].any() for sample in map(samples(data, 50, prompts=prompts).__getitem__, range(50))
+    )
+
+
+def test_where_all_images_have_objects_the_share_of_others_changes_nothing(folder):
+    assert empty_ids(folder, "train") == ()
+    usual, more = samples(folder), samples(folder, empty_share=0.5)
+    assert all(torch.equal(usual[index]["image"], more[index]["image"]) for index in range(len(usual)))
+
+
+def test_an_image_that_is_not_known_is_not_empty(tmp_path):
+    data = emptied(write_folder(tmp_path, ("VV",), splits="train train train val"), "0", "1")
+    about = data.folder / "dataset.yaml"
+    about.write_text(f"{about.read_text()}ignore: [9]\n")
+    unknown = np.full(data.mask("0").shape, 9, np.uint8)
+    write_labels(unknown, data.scene("0").grid, data.folder / "masks/0.tif")
+    assert (open_dataset(data.folder).mask("0") == IGNORE).all()
+    scene = data.scene("1")
+    write_scene(replace(scene, valid=np.zeros_like(scene.valid)), data.folder / "images/1.tif")
+    assert empty_ids(open_dataset(data.folder), "train") == ()
 
 
 @pytest.mark.parametrize("prompts", ["loose", "tight", "points"])

@@ -83,6 +83,8 @@ class PromptedImages(Dataset[Batch]):
         different: sample i is sample i modulo this number: a list short enough to keep the embeddings of.
         prompts: what to learn from.
         by_parts: boxes too large to be seen at full resolution are seen part by part.
+        empty_share: share of the samples from images that are known to hold no object, where there are any; each has
+            one random box, in which nothing is to be found.
 
     Raises DataError for a split without images, or none of which has an object.
     """
@@ -99,11 +101,13 @@ class PromptedImages(Dataset[Batch]):
         different: int | None = None,
         prompts: Prompts = "loose",
         by_parts: bool = False,
+        empty_share: float = 0.0,
     ) -> None:
         self.folder, self.branches, self.side, self.draws = folder, branches, side, draws
         self.seed, self.scales, self.different, self.prompts = seed, scales, different or draws, prompts
-        self.by_parts = by_parts
+        self.by_parts, self.empty_share = by_parts, empty_share
         self.ids = labelled_ids(folder, split)
+        self.empty = empty_ids(folder, split) if empty_share else ()
         self._scenes: Recent[Labelled] = Recent(SCENE_MEMORY)
 
     def __len__(self) -> int:
@@ -113,7 +117,9 @@ class PromptedImages(Dataset[Batch]):
         if not 0 <= index < self.draws:
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, index % self.different))
-        labelled = mirrored(self._drawn(rng), rng)
+        if self.empty and rng.random() < self.empty_share:
+            return self._boxed(rng, mirrored(self._drawn(rng, self.empty, 0), rng))
+        labelled = mirrored(self._drawn(rng, self.ids, 1), rng)
         clicked = self.prompts == "points" and rng.random() < CLICKED_SHARE
         return self._clicked(rng, labelled) if clicked else self._boxed(rng, labelled)
 
@@ -135,7 +141,7 @@ class PromptedImages(Dataset[Batch]):
         parts = box_parts(box, labels.shape, self.side)
         if len(parts) == 1:
             return box
-        known = [part for part in parts if (labels[pixels_of(part)] != own.IGNORE).any()]
+        known = [part for part in parts if (labels[pixels_of(part)] != own.IGNORE).any()] or parts
         return known[rng.integers(len(known))]
 
     def _clicked(self, rng: np.random.Generator, labelled: Labelled) -> Batch:
@@ -149,15 +155,15 @@ class PromptedImages(Dataset[Batch]):
             Labelled(labelled.scene, alone), self.branches, self.side, window, [_outline(window)], clicks
         )
 
-    def _drawn(self, rng: np.random.Generator) -> Labelled:
-        """Any scene of the split that has an object where there is data; others are drawn in vain."""
+    def _drawn(self, rng: np.random.Generator, ids: Sequence[str], label: int) -> Labelled:
+        """Any scene of some that has a label where there is data; others are drawn in vain."""
         while True:
-            found = self._scenes.get(self.ids[rng.integers(len(self.ids))], self._read)
-            if (found.labels == 1).any():
+            found = self._scenes.get(ids[int(rng.integers(len(ids)))], self._read)
+            if (found.labels == label).any():
                 return found
 
     def _boxes(self, rng: np.random.Generator, mask: Mask) -> list[Box]:
-        tight = self.prompts == "tight"
+        tight = self.prompts == "tight" and mask.any()
         return merge_overlapping(object_boxes(mask)) if tight else training_boxes(rng, mask)
 
     def _read(self, id: str) -> Labelled:
@@ -168,7 +174,7 @@ class PromptedImages(Dataset[Batch]):
 
 @lru_cache(maxsize=4)
 def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
-    """The images of a split that have an object; those without teach no prompt (arXiv 2601.01213 leaves them out).
+    """The images of a split that have an object; the others are `empty_ids` (arXiv 2601.01213 leaves them out).
 
     Raises DataError where there is none, where all objects lie on no data, and where the folder has labels of another
     kind.
@@ -186,6 +192,22 @@ def labelled_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
             "and images show the same ground."
         )
     return some
+
+
+@lru_cache(maxsize=4)
+def empty_ids(folder: own.Dataset, split: str) -> tuple[str, ...]:
+    """The images of a split that have data, known to be background, and no object."""
+    return tuple(id for id in folder.ids(split) if _is_empty(folder, id))
+
+
+def _is_empty(folder: own.Dataset, id: str) -> bool:
+    mask = folder.mask(id)
+    if (mask == 1).any() or not (mask == 0).any():
+        return False
+    try:
+        return bool((folder.scene(id).valid & (mask == 0)).any())
+    except DataError:  # no data at all: nothing to learn from, and nothing lost
+        return False
 
 
 def chip_side(folder: own.Dataset, side: int) -> int:
