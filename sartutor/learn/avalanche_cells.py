@@ -33,8 +33,9 @@ from sartutor.learn.scores import ImageScore, summary
 from sartutor.learn.settings import as_settings
 from sartutor.presets import AdaptRecipe, BenchmarkSizes, RivalRecipe, ShapesRecipe
 from sartutor.sar.boxes import PROMPTS, loosened_boxes
-from sartutor.sar.folder import Dataset
-from sartutor.sim.benchmark import write_benchmark, write_single
+from sartutor.sar.folder import Dataset, DatasetWriter, Entry
+from sartutor.sim.avalanche import avalanche_scene
+from sartutor.sim.benchmark import role_seed, write_benchmark, write_single
 
 RULES: dict[str, Answer] = {
     "fill_box": fill_boxes,
@@ -115,9 +116,29 @@ def benchmark(row: Row, seed: int, work: Path) -> Dataset:
 
 def six_bands(row: Row, seed: int, work: Path) -> Dataset:
     """The scenes of a seed with all of their bands; in training those without debris for a row that learns them."""
-    empties = row.entrant.method.empty_share > 0
-    folder = work / (f"avalanche-{seed}-empties" if empties else f"avalanche-{seed}")
-    return write_benchmark(folder, seed, row.data, progress=False, empties=empties)
+    pairs = write_benchmark(work / f"avalanche-{seed}", seed, row.data, progress=False)
+    if row.entrant.method.empty_share == 0:
+        return pairs
+    return with_empties(pairs, work / f"avalanche-{seed}-empties", seed, row.data)
+
+
+def with_empties(pairs: Dataset, folder: Path, seed: int, sizes: BenchmarkSizes) -> Dataset:
+    """The benchmark of a seed in `folder`, its training scenes the first that were drawn, with debris or without.
+
+    One in ten has none, and lies where a scene with debris lay in `pairs`. The other splits are those of `pairs`.
+    """
+    writer = DatasetWriter(folder, pairs.description)
+    train, first = pairs.ids("train"), [f"{seed}-train-{index:04d}" for index in range(sizes.train)]
+    others = [entry for entry in pairs.entries if entry.split != "train"]
+    for id in {*train} & {*first} | {entry.id for entry in others}:
+        if not writer.has(id):
+            writer.write(id, pairs.scene(id), pairs.mask(id) == 1)
+    left = (id for id in train if id not in first)
+    for place, id in zip(left, (id for id in first if id not in train), strict=True):
+        if not writer.has(id):
+            scene, debris = avalanche_scene((role_seed(seed, "train"), first.index(id)), sizes.side)
+            writer.write(id, replace(scene, grid=pairs.scene(place).grid), debris > 0)
+    return writer.finish([*(Entry(id, "train", id) for id in first), *others])
 
 
 def entrant(row: Row, seed: int, data: Dataset, work: Path, device: str) -> tuple[Answer, dict[str, float]]:

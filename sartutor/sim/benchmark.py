@@ -1,8 +1,7 @@
 """The benchmark `avalanche-small`: simulated pairs with avalanche debris, as a folder of own data.
 
 Bands, their ranges and their encoders are those of arXiv 2601.01213 (released code): VV, heights for the primary
-encoder, VH and slope for the secondary. As there, nothing is learned from scenes without debris, unless they are asked
-for; the test keeps them.
+encoder, VH and slope for the secondary. As there, nothing is learned from scenes without debris; the test keeps them.
 """
 
 from __future__ import annotations
@@ -54,13 +53,10 @@ ROLES: tuple[Role, ...] = get_args(Role)
 """The splits; each has scenes of its own."""
 
 
-def write_benchmark(
-    folder: Path, seed: int, sizes: BenchmarkSizes, progress: bool = True, empties: bool = False
-) -> Dataset:
+def write_benchmark(folder: Path, seed: int, sizes: BenchmarkSizes, progress: bool = True) -> Dataset:
     """Write the benchmark of a seed to `folder`, or what is missing of it, and open it.
 
-    No two splits and no two seeds share a scene; every scene is a place and a block of its own. With `empties` one in
-    ten of as many training scenes holds no debris; without, none does.
+    No two splits and no two seeds share a scene; every scene is a place and a block of its own.
 
     Raises DataError where another data set lies in `folder`, OutputError where it cannot be written.
     """
@@ -69,8 +65,7 @@ def write_benchmark(
     entries = []
     with tqdm(total=sum(wanted.values()), desc="avalanche-small", unit="scene", disable=not progress) as bar:
         for role in ROLES:
-            bare = role == "test" or (empties and role == "train")
-            for id in islice(_written(writer, seed, role, sizes.side, bare), wanted[role]):
+            for id in islice(_written(writer, seed, role, sizes.side), wanted[role]):
                 entries.append(Entry(id, role, id))
                 bar.update()
     return writer.finish(entries)
@@ -81,13 +76,13 @@ def role_seed(seed: int, role: Role) -> int:
     return FIRST_SCENES + len(ROLES) * seed + ROLES.index(role)
 
 
-def _written(writer: DatasetWriter, seed: int, role: Role, side: int, bare: bool) -> Iterator[str]:
-    """Ids of the scenes of a split, endlessly, each once it is written; those without debris only if `bare`."""
+def _written(writer: DatasetWriter, seed: int, role: Role, side: int) -> Iterator[str]:
+    """Ids of the scenes of a split, endlessly, each once it is written."""
     for index in count():
         id = f"{seed}-{role}-{index:04d}"
         if not writer.has(id):
             scene, debris = avalanche_scene((role_seed(seed, role), index), side)
-            if not (bare or debris.any()):
+            if role != "test" and not debris.any():
                 continue
             place = len(ROLES) * index + ROLES.index(role)
             writer.write(id, replace(scene, grid=_moved(scene.grid, place)), debris > 0)

@@ -218,6 +218,32 @@ def test_the_composite_takes_vh_where_it_changed_more():
     assert difference(bands)[1] == pytest.approx(5)
 
 
+def test_scenes_without_debris_are_learned_by_a_row_that_learns_them(tmp_path):
+    sizes = BenchmarkSizes(64, 16, 2, 3)
+    given = replace(row(SMOKE, "chip_empty", {}), data=sizes)
+    pairs = avalanche_cells.six_bands(replace(row(SMOKE, "chip", {}), data=sizes), 3, tmp_path)
+    made = avalanche_cells.six_bands(given, 3, tmp_path)
+    debris = [bool((made.mask(id) == 1).any()) for id in made.ids("train")]
+    assert made.ids("train") == tuple(f"3-train-{index:04d}" for index in range(sizes.train))
+    assert 0 < sum(debris) < sizes.train
+    assert (made.ids("val"), made.ids("test")) == (pairs.ids("val"), pairs.ids("test"))
+    assert len({tuple(made.scene(id).grid.transform) for id in made.ids("train")}) == sizes.train
+
+
+def test_the_folder_with_empties_can_be_continued_and_is_the_same(tmp_path):
+    sizes = BenchmarkSizes(64, 16, 2, 3)
+    pairs = write_benchmark(tmp_path / "pairs", 3, sizes, progress=False)
+    whole = avalanche_cells.with_empties(pairs, tmp_path / "whole", 3, sizes)
+    again = avalanche_cells.with_empties(pairs, tmp_path / "again", 3, sizes)
+    for id in [*again.ids("train")[2:5], again.ids("test")[0]]:
+        (again.folder / "images" / f"{id}.tif").unlink()
+    continued = avalanche_cells.with_empties(pairs, tmp_path / "again", 3, sizes)
+    assert continued.entries == whole.entries
+    for id in whole.ids("train"):
+        assert continued.scene(id).grid == whole.scene(id).grid
+        assert np.array_equal(continued.scene(id).pixels, whole.scene(id).pixels, equal_nan=True)
+
+
 def test_three_bands_of_the_benchmark_have_its_labels_and_splits(tmp_path):
     pairs = write_benchmark(tmp_path / "pairs", 1, BENCHMARK_SIZES["smoke"], progress=False)
     for kind in ("composite", "difference"):
