@@ -74,10 +74,10 @@ def sample(side: int, count: int) -> Batch:
 
 def stepper(model: AdaptedSam, loss_of: PromptLoss, batch: Batch) -> Callable[[], None]:
     """A step of the training loop, over and over on the same batch."""
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=1e-4)
+    optimizer, device = torch.optim.AdamW(parameter_groups(model, 0.1), lr=1e-4), batch["image"].device
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
             loss = loss_of(model, batch, 0)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -93,6 +93,8 @@ def seconds(run: Callable[[], object], rounds: int) -> float:
     for _ in range(rounds + 1):
         start = time.perf_counter()
         run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
