@@ -47,6 +47,13 @@ ScaleOption = Annotated[
 EmptyShareOption = Annotated[
     float, typer.Option(help="Share of samples from images without an object, where there are any.")
 ]
+PromptsOption = Annotated[
+    str,
+    typer.Option(help="What to learn from: loose boxes, tight ones, or points: also clicks on objects."),
+]
+OutsideOption = Annotated[
+    str, typer.Option(help="What lies outside of a box: free, does not count; or background, as published.")
+]
 CheckpointingFlag = Annotated[
     bool, typer.Option(help="Compute activations twice instead of keeping them: less memory, more time.")
 ]
@@ -401,11 +408,9 @@ def adapt(
     ] = "gate",
     loss: Annotated[str, typer.Option(help="dice, bce or focal.")] = "dice",
     scale: ScaleOption = None,
-    prompts: Annotated[
-        str,
-        typer.Option(help="What to learn from: loose boxes, tight ones, or points: also clicks on objects."),
-    ] = "loose",
+    prompts: PromptsOption = "loose",
     empty_share: EmptyShareOption = 0.0,
+    outside: OutsideOption = "free",
     tuning: Annotated[
         str, typer.Option(help="What an encoder learns: adapters, or lora: low-rank updates of its weights.")
     ] = "adapters",
@@ -425,7 +430,8 @@ def adapt(
     from sartutor.sar.folder import open_dataset
 
     choices: dict[str, Any] = {"fusion": fusion, "alignment": alignment, "loss": loss, "prompts": prompts}
-    choices |= {"tuning": tuning, "activation": activation, "encoders": encoders, "empty_share": empty_share}
+    choices |= {"tuning": tuning, "activation": activation, "encoders": encoders}
+    choices |= {"empty_share": empty_share, "outside": outside}
     method = adapting.Method(**choices, scales=tuple(scale or ()))  # type: ignore[arg-type]
     wanted = None if phases is None else _numbers(phases)
     settings: dict[str, Any] = {"size": preset, "init": init, "phases": wanted, "method": method}

@@ -472,7 +472,7 @@ for axes, kind in zip(plots.panels(3), range(3), strict=True):
 # as the network gets them: image, and the target (black) of one box (orange). Whatever lies outside the box counts neither for nor against. A sample is a window as large as the model's input, nearly the whole chip here;
 # the study takes the chip. The package can also encode the *surroundings* of a box alone, enlarged where the box is small: `Method(scales=("near",))`. The second table of section 9 compares chip and surroundings. In images larger than the model's input, parts of a large box can be looked at beside the whole; `adapt` tries that on the validation images and keeps what does better.
 #
-# Three more things differ from [1]. There, the target is set to 0 outside the box and counts as background; here it does not count. There, samples are turned by any angle, shifted and made noisier; here they are only mirrored. Either way an image is lit from another
+# Three more things differ from [1]. There, the target is set to 0 outside the box and counts as background; here it does not count, unless `Method(outside="background")` says so. There, samples are turned by any angle, shifted and made noisier; here they are only mirrored. Either way an image is lit from another
 # side than the radar looked from, while slopes stay as steep: bear that in mind where a band depends on the look direction. There, phase 3 sees loose boxes alone; here the whole mixture.
 
 # %%

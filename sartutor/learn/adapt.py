@@ -39,8 +39,15 @@ from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.lora import Tuning
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.objectives import AlignmentLoss, PromptLoss, ValidationLoss
-from sartutor.learn.sam.samples import PromptedImages, Prompts, branch_ranges, chip_side, labelled_ids
-from sartutor.learn.settings import meant_before
+from sartutor.learn.sam.samples import (
+    Outside,
+    PromptedImages,
+    Prompts,
+    branch_ranges,
+    chip_side,
+    labelled_ids,
+)
+from sartutor.learn.settings import as_settings, meant_before
 from sartutor.learn.simmim import SamSimMIM
 from sartutor.presets import ADAPT_RECIPES, LORA_RATE, SAM_SIZES, AdaptRecipe, preset
 from sartutor.sar.folder import Dataset, open_dataset
@@ -58,10 +65,11 @@ All that a preset keeps has to fit: of a list that is gone through in turn, a ca
 
 @dataclass(frozen=True)
 class Method:
-    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales`.
+    """The choices of adaptation; those of arXiv 2601.01213 are the first, but for `scales` and `outside`.
 
     `scales` is how much is encoded around a box. None named: as much as an adapted model saw that is gone on with, else
-    a whole chip. `empty_share` of the training samples are from images without an object, where there are such.
+    a whole chip. `empty_share` of the training samples are from images without an object, where there are such. What
+    lies `outside` of a box is free; there, it is background.
     """
 
     activation: Activation = "gelu"
@@ -73,6 +81,7 @@ class Method:
     tuning: Tuning = "adapters"
     encoders: Encoders = "pair"
     empty_share: float = field(default=0.0, metadata=meant_before(0.0))
+    outside: Outside = field(default="free", metadata=meant_before("free"))
 
     def __post_init__(self) -> None:
         """SarTutorError for a choice that does not exist."""
@@ -85,12 +94,13 @@ class Method:
             "prompts": (self.prompts,),
             "tuning": (self.tuning,),
             "encoders": (self.encoders,),
+            "outside": (self.outside,),
         }
         if not 0 <= self.empty_share < 1:
             raise SarTutorError(
                 f"The share of empty images is {self.empty_share:g}; use one from 0 to below 1."
             )
-        kinds = (Activation, Fusion, Alignment, MaskLoss, Scale, Prompts, Tuning, Encoders)
+        kinds = (Activation, Fusion, Alignment, MaskLoss, Scale, Prompts, Tuning, Encoders, Outside)
         for name, kind in zip(given, kinds, strict=True):
             for value in given[name]:
                 if value not in get_args(kind):
@@ -349,8 +359,7 @@ class _Job:
             "base": start.base,
             "base_digest": start.base_digest,
             "parent": start.parent,
-            **asdict(self.method),
-            "scales": list(self.method.scales),
+            **as_settings(self.method),
             "chip_side": chip_side(self.data, SAM_SIZES[self.recipe.size].image_size),
             "bands": list(self.data.description.band_names),
             "branches": [[[name, *ends] for name, ends in branch.items()] for branch in start.ranges],
@@ -401,7 +410,8 @@ class _Job:
         sizes, recipe = self.recipe.phases[phase - 1], self.recipe
         steady = phase == 3 or (phase == 2 and self.method.alignment == "embedding")
         kept = KeptEmbeddings(model, EmbeddingCache(max_bytes=MOST_KEPT_BYTES)) if steady else None
-        loss = AlignmentLoss(kept) if phase == 2 and kept else PromptLoss(self.method.loss, kept)
+        masks = PromptLoss(self.method.loss, kept, self.method.outside)
+        loss = AlignmentLoss(kept) if phase == 2 and kept else masks
         samples = self._samples("train", sizes.steps * recipe.batch, recipe.kept if steady else None)
         fit(
             model,

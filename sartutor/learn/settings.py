@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from typing import Any
 
 
 def meant_before(value: object) -> dict[str, object]:
@@ -12,7 +13,7 @@ def meant_before(value: object) -> dict[str, object]:
     return {"before": value}
 
 
-def as_settings(configuration: object) -> object:
+def as_settings(configuration: object) -> dict[str, Any]:
     """A configuration as it comes back from a record; a later choice is left out where it is made as it was before."""
     return json.loads(json.dumps(_plain(configuration)))
 

@@ -118,6 +118,7 @@ def test_a_finished_model_is_not_written_over(checkpoint, folder, capsys):
         (("--activation", "tanh"), ("no activation 'tanh'", "gelu, relu")),
         (("--encoders", "three"), ("no encoders 'three'", "pair, stacked")),
         (("--encoders", "stacked", "--phases", "1,2"), ("Phase 2 needs bands for a second encoder",)),
+        (("--outside", "sky"), ("no outside 'sky'", "free, background")),
         (("--empty-share", "1"), ("share of empty images is 1", "0 to below 1")),
         (("--preset", "huge"), ("no preset 'huge'",)),
         (("--init", "sam_huge"), ("no model 'sam_huge'",)),

@@ -12,6 +12,7 @@ from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.kept import KeptEmbeddings, encoder_digest
 from sartutor.learn.sam.model import RadarSam
 from sartutor.learn.sam.objectives import AlignmentLoss, PromptLoss, embedding_distance, prompted_masks
+from sartutor.learn.sam.samples import box_targets
 from sartutor.presets import SAM_SIZES
 
 SIDE = 64
@@ -80,6 +81,20 @@ def test_an_image_is_encoded_once_however_many_boxes_it_has(model, monkeypatch):
     monkeypatch.setattr(model, "encode", lambda images: calls.append(len(images)) or encode(images))
     PromptLoss()(model, batch(), 0)
     assert calls == [2]
+
+
+def test_masks_beyond_their_box_cost_something_where_that_is_background(model):
+    some = batch()
+    found = prompted_masks(model, some, outside="background")
+    target, weight = box_targets(some, "background")[2:]
+    beyond = (weight - box_targets(some)[3])[:, 0]
+    assert beyond.any()
+    with torch.no_grad():
+        free, strict = PromptLoss()(model, some, 0), PromptLoss(outside="background")(model, some, 0)
+    assert torch.equal(found[2], target[:, 0])
+    assert torch.equal(found[3], weight[:, 0])
+    assert (found[0].sigmoid() * beyond).sum() > 0
+    assert free != strict
 
 
 @pytest.mark.parametrize("phase", [1, 2])

@@ -174,6 +174,9 @@ def test_a_box_answers_for_what_is_in_it():
     assert target[0, 0, 48:].sum() == 0
     assert target[0].sum() == (labels[:48, :48] == 1).sum()
     assert weight[1].sum() == 48 * 48
+    _, _, same, everywhere = box_targets(batch, "background")
+    assert torch.equal(same, target)
+    assert everywhere.all()
 
 
 def test_mirrors_move_image_and_labels_together():

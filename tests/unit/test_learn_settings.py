@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from sartutor.learn.adapt import Method
 from sartutor.learn.settings import as_settings, meant_before
 
 
@@ -19,6 +20,15 @@ class Whole:
 def test_a_later_choice_is_kept_but_where_it_is_made_as_it_was_before():
     assert as_settings(Choice(later=0.0)) == {"name": "a"}
     assert as_settings(Choice()) == {"name": "a", "later": 0.1}
+
+
+def test_a_training_that_was_stopped_before_the_choices_came_goes_on():
+    before = {"activation", "fusion", "alignment", "loss", "scales", "prompts", "tuning", "encoders"}
+    assert as_settings(Method()).keys() == before
+    assert as_settings(Method(empty_share=0.1, outside="background")).keys() == before | {
+        "empty_share",
+        "outside",
+    }
 
 
 def test_settings_are_what_comes_back_from_a_record():

@@ -14,7 +14,7 @@ from sartutor.learn.losses import MaskLoss, mask_iou, mask_loss
 from sartutor.learn.sam.adapted import AdaptedSam
 from sartutor.learn.sam.kept import KeptEmbeddings
 from sartutor.learn.sam.model import Embedding
-from sartutor.learn.sam.samples import Batch, PromptedImages, box_targets
+from sartutor.learn.sam.samples import Batch, Outside, PromptedImages, box_targets
 
 QUALITY_WEIGHT = 0.1
 """Weight of the error of the predicted IoU, so that the score of a mask goes on meaning something."""
@@ -23,14 +23,19 @@ QUALITY_WEIGHT = 0.1
 class PromptLoss:
     """Mean loss over all boxes of a batch, each against the objects in it, and the error of the predicted IoU.
 
-    Images are encoded once, however many boxes they have; with `kept` embeddings, once in the whole run.
+    Images are encoded once, however many boxes they have; with `kept` embeddings, once in the whole run. What lies
+    `outside` of a box is free, or background.
     """
 
-    def __init__(self, kind: MaskLoss = "dice", kept: KeptEmbeddings | None = None) -> None:
-        self.kind, self.kept = kind, kept
+    def __init__(
+        self, kind: MaskLoss = "dice", kept: KeptEmbeddings | None = None, outside: Outside = "free"
+    ) -> None:
+        self.kind, self.kept, self.outside = kind, kept, outside
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
-        logits, quality, target, weight = prompted_masks(cast(AdaptedSam, model), batch, self.kept)
+        logits, quality, target, weight = prompted_masks(
+            cast(AdaptedSam, model), batch, self.kept, self.outside
+        )
         each = mask_loss(logits, target, weight, self.kind)
         error = (quality - mask_iou(logits, target, weight)).square()
         return (each + QUALITY_WEIGHT * error).mean()
@@ -82,12 +87,12 @@ class ValidationLoss:
 
 
 def prompted_masks(
-    model: AdaptedSam, batch: Batch, kept: KeptEmbeddings | None = None
+    model: AdaptedSam, batch: Batch, kept: KeptEmbeddings | None = None, outside: Outside = "free"
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits (N, S, S) and predicted IoU (N,) of all boxes of a batch, their targets and weights (N, S, S)."""
     images = batch["image"].float()
     embedding = model.encode(images) if kept is None else kept.encode(images)
-    place, boxes, target, weight = box_targets(batch)
+    place, boxes, target, weight = box_targets(batch, outside)
     clicked = bool((batch["points"][..., 2] >= 0).any())
     points = batch["points"][place] if clicked else None
     if len(images) > 1:  # one image serves all boxes as it is

@@ -44,6 +44,7 @@ MOST_BOXES = 8
 """Boxes of one image that are learned from at once; which of more is drawn at random."""
 
 Prompts = Literal["loose", "tight", "points"]
+Outside = Literal["free", "background"]
 """What to learn from: boxes as imprecise as people draw them, boxes as tight as the objects, or loose ones and clicks.
 
 For a click the box is all that is encoded, as it is in use, and one object is the target.
@@ -288,15 +289,18 @@ def prompted(
     }
 
 
-def box_targets(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def box_targets(batch: Batch, outside: Outside = "free") -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of all boxes of a batch (N): the image (N,) that each is on, `box` (N, 4), target and weight (N, 1, S, S).
 
-    A box answers for the objects in it; pixels outside it, or not known, weigh 0.
+    A box answers for the objects in it. Pixels outside it weigh 0, where they are "free", or are "background", as in
+    arXiv 2601.01213 (released code); those that are not known weigh 0.
     """
     place, number = (batch["box"][..., 0] >= 0).nonzero(as_tuple=True)
     boxes = batch["box"][place, number]
-    inside = box_mask(boxes, batch["target"].shape[-1]) & batch["known"][place]
-    return place, boxes, (batch["target"][place] & inside)[:, None].float(), inside[:, None].float()
+    known = batch["known"][place]
+    inside = box_mask(boxes, batch["target"].shape[-1]) & known
+    weight = inside if outside == "free" else known
+    return place, boxes, (batch["target"][place] & inside)[:, None].float(), weight[:, None].float()
 
 
 def one_object(rng: np.random.Generator, labels: NDArray[np.int16]) -> NDArray[np.int16]:
