@@ -69,7 +69,7 @@ class Method:
 
     `scales` is how much is encoded around a box. None named: as much as an adapted model saw that is gone on with, else
     a whole chip. `empty_share` of the training samples are from images without an object, where there are such. What
-    lies `outside` of a box is free; there, it is background.
+    lies `outside` of a box is free, and does not count; in that publication it counts as background.
     """
 
     activation: Activation = "gelu"

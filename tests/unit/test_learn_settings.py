@@ -22,7 +22,7 @@ def test_a_later_choice_is_kept_but_where_it_is_made_as_it_was_before():
     assert as_settings(Choice()) == {"name": "a", "later": 0.1}
 
 
-def test_a_training_that_was_stopped_before_the_choices_came_goes_on():
+def test_a_method_without_later_choices_is_written_as_before_they_came():
     before = {"activation", "fusion", "alignment", "loss", "scales", "prompts", "tuning", "encoders"}
     assert as_settings(Method()).keys() == before
     assert as_settings(Method(empty_share=0.1, outside="background")).keys() == before | {

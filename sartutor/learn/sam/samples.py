@@ -44,11 +44,13 @@ MOST_BOXES = 8
 """Boxes of one image that are learned from at once; which of more is drawn at random."""
 
 Prompts = Literal["loose", "tight", "points"]
-Outside = Literal["free", "background"]
 """What to learn from: boxes as imprecise as people draw them, boxes as tight as the objects, or loose ones and clicks.
 
 For a click the box is all that is encoded, as it is in use, and one object is the target.
 """
+
+Outside = Literal["free", "background"]
+"""What lies outside of a box: it does not count, or no object is to be found there."""
 
 CLICKED_SHARE = 0.5
 """Share of the samples with clicks in place of boxes under "points"."""
@@ -292,8 +294,8 @@ def prompted(
 def box_targets(batch: Batch, outside: Outside = "free") -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of all boxes of a batch (N): the image (N,) that each is on, `box` (N, 4), target and weight (N, 1, S, S).
 
-    A box answers for the objects in it. Pixels outside it weigh 0, where they are "free", or are "background", as in
-    arXiv 2601.01213 (released code); those that are not known weigh 0.
+    A box answers for the objects in it. Pixels outside it weigh 0 if they are "free"; they count as "background" in
+    arXiv 2601.01213 (released code). Pixels that are not known weigh 0.
     """
     place, number = (batch["box"][..., 0] >= 0).nonzero(as_tuple=True)
     boxes = batch["box"][place, number]
